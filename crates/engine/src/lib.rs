@@ -1,0 +1,1 @@
+//! The Quelea BitTorrent engine: a session, its torrents and their events.

@@ -1,0 +1,1 @@
+//! Every socket: TCP, UDP, binding, name resolution; the only way out.

@@ -1,0 +1,1 @@
+//! A deterministic world for the machines: clock, links, disks, one seed.

@@ -1,0 +1,1 @@
+//! Pieces to files: layout, hash lanes, disk threads, checking.

@@ -1,0 +1,1 @@
+//! Quelea against real clients: hosts, clients, comparisons.

@@ -1,0 +1,2 @@
+//! Every task that a person runs twice.
+fn main() {}
