@@ -1,1 +1,44 @@
 //! The Quelea BitTorrent engine: a session, its torrents and their events.
+//!
+//! ```no_run
+//! use quelea::{AddTorrent, Event, Session, Settings};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> quelea::Result<()> {
+//! let session = Session::start(Settings::new("downloads"))?;
+//! let mut events = session.events();
+//! let torrent = session.add(AddTorrent::from_file("debian.torrent")?).await?;
+//! while let Some(event) = events.next().await {
+//!     match event {
+//!         Event::Progress(id, snapshot) if id == torrent.id() => println!("{snapshot}"),
+//!         Event::Completed(id) if id == torrent.id() => break,
+//!         other => eprintln!("{other}"),
+//!     }
+//! }
+//! session.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Session`] and [`Torrent`] are cheap handles; dropping them does not stop the work, [`Session::close`] does.
+//! Events are hints that something is worth looking at; a [`Snapshot`] is the truth at its moment.
+//!
+//! The session owns its threads (see [`worker`](#threads) in DESIGN.md), so its methods work from any async
+//! runtime, and the host's runtime is not starved by payload.
+#![forbid(unsafe_code)]
+
+mod add;
+mod error;
+mod events;
+mod session;
+mod settings;
+mod snapshot;
+mod torrent;
+
+pub use add::AddTorrent;
+pub use error::{Error, Result};
+pub use events::{Event, Events, TorrentId};
+pub use session::Session;
+pub use settings::Settings;
+pub use snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
+pub use torrent::Torrent;

@@ -1,0 +1,48 @@
+//! What to download, and how.
+
+use crate::{Error, Result};
+use quelea_metainfo::Metainfo;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// A torrent to add to a session, with its own wishes.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AddTorrent {
+    /// The torrent.
+    pub metainfo: Metainfo,
+    /// Where to write, when not to the session's directory.
+    pub output_dir: Option<PathBuf>,
+    /// Which files are wanted, one entry a file in the torrent's order; `None` for all.
+    pub wanted: Option<Vec<bool>>,
+    /// Reserve the files' space before downloading; otherwise they grow as pieces arrive.
+    pub preallocate: bool,
+    /// Peers to connect to, beside those that trackers name.
+    pub peers: Vec<SocketAddr>,
+}
+
+impl AddTorrent {
+    /// This torrent, with usual wishes.
+    pub fn new(metainfo: Metainfo) -> Self {
+        Self { metainfo, output_dir: None, wanted: None, preallocate: false, peers: Vec::new() }
+    }
+
+    /// A torrent from the bytes of its file.
+    ///
+    /// # Errors
+    /// [`Error::Metainfo`] when they are not a valid torrent.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        Ok(Self::new(Metainfo::parse(bytes)?))
+    }
+
+    /// A torrent from its file.
+    ///
+    /// # Errors
+    /// [`Error::ReadTorrent`] or [`Error::Metainfo`].
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes =
+            std::fs::read(path).map_err(|source| Error::ReadTorrent { path: path.to_path_buf(), source })?;
+        Self::from_bytes(&bytes)
+    }
+}

@@ -1,0 +1,49 @@
+//! What can fail for the one who uses the library.
+
+use std::path::PathBuf;
+
+/// The result of the engine's own calls.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed. Its `Display` says what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A torrent file could not be read.
+    #[error("cannot read {path}: {source}")]
+    ReadTorrent {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The torrent is not valid.
+    #[error("not a valid torrent: {0}")]
+    Metainfo(#[from] quelea_metainfo::Error),
+    /// The torrent is valid but cannot be downloaded by this version.
+    #[error("cannot download this torrent: {0}")]
+    Unsupported(&'static str),
+    /// The same torrent is in the session already.
+    #[error("this torrent is already being downloaded")]
+    Duplicate,
+    /// No file of the torrent is wanted.
+    #[error("no file is selected: select at least one")]
+    NothingSelected,
+    /// Nothing could be listened on.
+    #[error("cannot listen on {address}: {source}; name another port or address")]
+    Listen {
+        /// The address and port.
+        address: std::net::SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The files could not be opened or created.
+    #[error(transparent)]
+    Storage(#[from] quelea_storage::StorageError),
+    /// Threads or sockets could not be made.
+    #[error("cannot start the session: {0}")]
+    Start(#[source] std::io::Error),
+    /// The session has been closed.
+    #[error("the session is closed")]
+    Closed,
+}

@@ -1,0 +1,114 @@
+//! What a session tells: a stream of events that never holds the engine up.
+
+use crate::Snapshot;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+
+/// Names a torrent within its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TorrentId(pub(crate) u64);
+
+impl fmt::Display for TorrentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// Something happened. Its `Display` is one line for a person.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A torrent's figures, about four times a second while it is active.
+    Progress(TorrentId, Arc<Snapshot>),
+    /// Data that lay in the directory already has been checked: this many of the pieces are good.
+    Checked {
+        /// The torrent.
+        id: TorrentId,
+        /// Pieces that are good.
+        good: u32,
+        /// Pieces in all.
+        pieces: u32,
+    },
+    /// All wanted files are complete and written.
+    Completed(TorrentId),
+    /// The torrent has stopped because of its disk. What was verified is kept.
+    Failed {
+        /// The torrent.
+        id: TorrentId,
+        /// What went wrong, where, and what to do.
+        message: String,
+    },
+    /// A tracker answered.
+    TrackerAnswered {
+        /// The torrent.
+        id: TorrentId,
+        /// The tracker.
+        url: String,
+        /// Addresses it named.
+        peers: usize,
+    },
+    /// A tracker did not answer, or refused.
+    TrackerFailed {
+        /// The torrent.
+        id: TorrentId,
+        /// The tracker.
+        url: String,
+        /// Why.
+        message: String,
+    },
+    /// A piece did not match its hash and is fetched again.
+    PieceFailed {
+        /// The torrent.
+        id: TorrentId,
+        /// The piece.
+        piece: u32,
+    },
+    /// A peer was banned for sending bad data or breaking the protocol.
+    PeerBanned {
+        /// The torrent.
+        id: TorrentId,
+        /// Its address.
+        address: IpAddr,
+        /// What it did.
+        reason: &'static str,
+    },
+    /// The reader was too slow and missed this many events; snapshots are still true.
+    Missed(u64),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Progress(id, snapshot) => write!(f, "{id} {snapshot}"),
+            Self::Checked { id, good, pieces } => {
+                write!(f, "{id} checked: {good} of {pieces} pieces are good")
+            }
+            Self::Completed(id) => write!(f, "{id} complete"),
+            Self::Failed { id, message } => write!(f, "{id} stopped: {message}"),
+            Self::TrackerAnswered { id, url, peers } => write!(f, "{id} {url} named {peers} peers"),
+            Self::TrackerFailed { id, url, message } => write!(f, "{id} {url}: {message}"),
+            Self::PieceFailed { id, piece } => write!(f, "{id} piece {piece} did not match its hash"),
+            Self::PeerBanned { id, address, reason } => write!(f, "{id} banned {address}: {reason}"),
+            Self::Missed(count) => write!(f, "{count} events were missed"),
+        }
+    }
+}
+
+/// A subscription to a session's events, from the moment it was made.
+#[derive(Debug)]
+pub struct Events {
+    pub(crate) receiver: broadcast::Receiver<Event>,
+}
+
+impl Events {
+    /// The next event; `None` when the session has closed.
+    pub async fn next(&mut self) -> Option<Event> {
+        match self.receiver.recv().await {
+            Ok(event) => Some(event),
+            Err(broadcast::error::RecvError::Lagged(count)) => Some(Event::Missed(count)),
+            Err(broadcast::error::RecvError::Closed) => None,
+        }
+    }
+}

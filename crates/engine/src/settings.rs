@@ -1,0 +1,48 @@
+//! What a session can be told when it starts.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// How a session behaves. [`Settings::new`] gives what suits most people; change fields before
+/// [`Session::start`](crate::Session::start).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settings {
+    /// Where torrents are written that do not name a directory of their own.
+    pub output_dir: PathBuf,
+    /// The TCP port to listen on, on every bound address; 0 lets the system choose. Where the wanted port is
+    /// taken, the next free one of the following ten is used.
+    pub port: u16,
+    /// The local addresses to listen on and to connect from. Empty: every address, IPv4 and IPv6.
+    pub bind: Vec<IpAddr>,
+    /// Connected peers of one torrent, at most.
+    pub max_peers: usize,
+    /// Peers of one torrent that are uploaded to at a time, at most.
+    pub upload_slots: usize,
+    /// Bytes of payload that may wait in memory for their piece to become whole, be hashed and be written.
+    /// A torrent always may have two pieces open, however long they are.
+    pub memory: usize,
+    /// Open files, at most.
+    pub max_open_files: usize,
+    /// The seed of every random choice; `None` takes one from the system.
+    pub random_seed: Option<u64>,
+}
+
+impl Settings {
+    /// The port that is listened on unless another is named.
+    pub const DEFAULT_PORT: u16 = 6881;
+
+    /// Usual settings, writing to `output_dir`.
+    pub fn new(output_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            output_dir: output_dir.into(),
+            port: Self::DEFAULT_PORT,
+            bind: Vec::new(),
+            max_peers: 200,
+            upload_slots: 8,
+            memory: 64 << 20,
+            max_open_files: 128,
+            random_seed: None,
+        }
+    }
+}

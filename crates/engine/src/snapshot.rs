@@ -1,0 +1,153 @@
+//! A torrent's figures at one moment.
+
+use crate::TorrentId;
+use std::fmt;
+use std::time::Duration;
+
+/// What a torrent is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// Data that lies in the directory already is being hashed.
+    Checking,
+    /// Wanted pieces are missing.
+    Downloading,
+    /// All wanted pieces are there; it uploads.
+    Seeding,
+    /// Stopped by an error of its disk.
+    Failed,
+}
+
+/// Why nothing arrives at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Waiting {
+    /// The trackers have not answered yet.
+    Trackers,
+    /// No tracker knows a peer, or every tracker failed.
+    Peers,
+    /// Addresses are known; connections are being made.
+    Connections,
+    /// Connected peers have nothing that is wanted.
+    Pieces,
+    /// Connected peers have it but do not upload to us yet.
+    Unchoke,
+    /// Everything is received; the last pieces are being hashed and written.
+    Disk,
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trackers => "waiting for trackers",
+            Self::Peers => "waiting for peers",
+            Self::Connections => "connecting to peers",
+            Self::Pieces => "peers lack the missing pieces",
+            Self::Unchoke => "waiting for peers to unchoke",
+            Self::Disk => "writing the last pieces",
+        })
+    }
+}
+
+/// How one tracker stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackerStatus {
+    /// Its address.
+    pub url: String,
+    /// Its tier, from 0.
+    pub tier: usize,
+    /// How it stands.
+    pub state: TrackerState,
+    /// Seeds it knows, when it said so.
+    pub seeds: Option<u32>,
+    /// Leechers it knows, when it said so.
+    pub leechers: Option<u32>,
+}
+
+/// How a tracker stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TrackerState {
+    /// It was not asked yet.
+    Idle,
+    /// An announce is under way.
+    Announcing,
+    /// The last announce was answered.
+    Working,
+    /// The last announce failed, for this reason.
+    Failed(String),
+}
+
+/// A torrent's figures at one moment. Bytes are bytes, rates are bytes a second.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The torrent.
+    pub id: TorrentId,
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub state: State,
+    /// Why nothing arrives, when nothing does.
+    pub waiting: Option<Waiting>,
+    /// Bytes of all files.
+    pub total_length: u64,
+    /// Bytes of the wanted pieces.
+    pub wanted_length: u64,
+    /// Bytes of wanted pieces that are verified and written.
+    pub wanted_have: u64,
+    /// Bytes of wanted pieces received, whether or not their piece is verified yet: what a bar shows.
+    pub wanted_received: u64,
+    /// Pieces in all.
+    pub pieces: u32,
+    /// Pieces that are verified and written.
+    pub pieces_have: u32,
+    /// Pieces looked at so far, while checking.
+    pub pieces_checked: u32,
+    /// Payload received in this session.
+    pub downloaded: u64,
+    /// Payload sent in this session.
+    pub uploaded: u64,
+    /// Payload received that was of no use: failed its hash or came twice.
+    pub wasted: u64,
+    /// Payload received a second, lately.
+    pub download_rate: u64,
+    /// Payload sent a second, lately.
+    pub upload_rate: u64,
+    /// Time until the wanted pieces are complete at the present rate.
+    pub eta: Option<Duration>,
+    /// Peers whose handshake is done.
+    pub peers_connected: usize,
+    /// Of those, peers that have every piece.
+    pub seeds_connected: usize,
+    /// Addresses that are known.
+    pub peers_known: usize,
+    /// How the trackers stand.
+    pub trackers: Vec<TrackerStatus>,
+    /// What stopped it, in [`State::Failed`].
+    pub error: Option<String>,
+}
+
+impl Snapshot {
+    /// The share of the wanted bytes that is verified and written, from 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        if self.wanted_length == 0 { 1.0 } else { self.wanted_have as f64 / self.wanted_length as f64 }
+    }
+}
+
+impl fmt::Display for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {:.1} % ({} of {} bytes), down {} B/s, up {} B/s, {} of {} peers",
+            self.name,
+            self.fraction() * 100.0,
+            self.wanted_have,
+            self.wanted_length,
+            self.download_rate,
+            self.upload_rate,
+            self.peers_connected,
+            self.peers_known
+        )
+    }
+}
