@@ -1,2 +1,66 @@
-//! Every task that a person runs twice.
-fn main() {}
+//! Every task that a person runs twice. `cargo xtask help` lists them.
+//!
+//! Each task is a list of steps; a step passes, fails or is skipped with its reason, and the list ends with
+//! one line a step and the counts. With `CI=true` nothing may be skipped: what is missing is a failure.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what these tasks are for")]
+#![allow(clippy::disallowed_methods, reason = "steps are timed for a reader; nothing here is replayed")]
+
+mod arrows;
+mod interop;
+mod lint;
+mod machine;
+mod metadata;
+mod purity;
+mod report;
+mod sources;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const HELP: &str = "\
+Usage: cargo xtask TASK
+
+  test               all that a change must pass: lint, tests, docs, release build, corpus, interop
+  lint               format, clippy, the arrows between crates, purity, where unsafe stands, cargo-deny
+  interop [FILTER]   real clients against the release build; FILTER is a part of a test's name
+  sim SEED           replay one world of the simulator with its trace
+  bench NAME [ARGS]  run one benchmark (bench/README.md lists them)
+  fuzz TARGET        fuzz one target (needs cargo-fuzz and a nightly toolchain)
+  help               this text
+
+With CI=true in the environment a missing part is a failure instead of a skipped step.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let (task, rest) =
+        arguments.split_first().map_or(("help", arguments), |(task, rest)| (task.as_str(), rest));
+    match (task, rest) {
+        ("test", []) => test::run(),
+        ("lint", []) => lint::run(),
+        ("interop", []) => interop::run(None),
+        ("interop", [filter]) => interop::run(Some(filter)),
+        ("sim", [seed]) => tools::sim(seed),
+        ("bench", [name, rest @ ..]) => tools::bench(name, rest),
+        ("fuzz", [target, rest @ ..]) => tools::fuzz(target, rest),
+        ("help" | "--help" | "-h", _) => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => bail!("`{}` is not a task: see `cargo xtask help`", arguments.join(" ")),
+    }
+}

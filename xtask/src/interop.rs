@@ -1,0 +1,56 @@
+//! `cargo xtask interop`: real clients against the release build.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::Result;
+
+use crate::machine::{Part, cargo_with, find_program, provide, run as run_command};
+use crate::report::{Outcome, Report};
+use crate::test::release_build;
+
+/// What the tests of `interop/` start.
+const PARTS: &[Part] = &[
+    Part { package: "opentracker", is_there: || find_program("opentracker").is_some() },
+    Part { package: "transmission-daemon", is_there: || find_program("transmission-daemon").is_some() },
+    Part { package: "aria2", is_there: || find_program("aria2c").is_some() },
+    Part { package: "python3", is_there: || Path::new("/usr/bin/python3").is_file() },
+    Part { package: "python3-libtorrent", is_there: has_libtorrent },
+    Part { package: "iproute2", is_there: || find_program("ip").is_some() },
+    Part { package: "util-linux", is_there: || find_program("nsenter").is_some() },
+];
+
+/// The whole task; `filter` is a part of the name of the tests wanted.
+pub(crate) fn run(filter: Option<&str>) -> Result<()> {
+    let mut report = Report::start();
+    let mut program = None;
+    report.step("release build", || {
+        program = Some(release_build()?);
+        Ok(Outcome::Pass)
+    });
+    if let Some(program) = program {
+        report.step("interop", || check(&program, filter));
+    }
+    report.finish()
+}
+
+/// Installs the clients where that is possible and runs the tests against `program`.
+pub(crate) fn check(program: &Path, filter: Option<&str>) -> Result<Outcome> {
+    let missing = provide(PARTS)?;
+    let mut command = cargo_with(&["test", "-p", "quelea-interop"]);
+    if let Some(filter) = filter {
+        command.args(["--", filter]);
+    }
+    run_command(command.env("QUELEA_BIN", program))?;
+    if missing.is_empty() {
+        return Ok(Outcome::Pass);
+    }
+    Ok(Outcome::Skipped(format!("in part: not installed: {}", missing.join(", "))))
+}
+
+/// Debian's binding belongs to the system's Python, whichever stands first in the path.
+fn has_libtorrent() -> bool {
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", "import libtorrent"]).stdout(Stdio::null()).stderr(Stdio::null());
+    python.status().is_ok_and(|status| status.success())
+}

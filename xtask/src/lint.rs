@@ -1,0 +1,55 @@
+//! `cargo xtask lint`: all that can be said of the code without running it.
+
+use anyhow::{Context, Result, bail};
+
+use crate::machine::{cargo, cargo_with, find_program, root, run as run_command};
+use crate::metadata::Workspace;
+use crate::report::{Outcome, Report};
+use crate::{arrows, purity, sources};
+
+/// The whole task.
+pub(crate) fn run() -> Result<()> {
+    let mut report = Report::start();
+    add_steps(&mut report);
+    report.finish()
+}
+
+/// The task's steps, for a longer list.
+pub(crate) fn add_steps(report: &mut Report) {
+    report.step("format", || {
+        run_command(cargo().args(["fmt", "--all", "--check"])).context("`cargo fmt` mends it").map(passed)
+    });
+    report.step("clippy", || {
+        let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+        run_command(&mut cargo_with(&arguments)).map(passed)
+    });
+    report.step("arrows", || arrows::check(&Workspace::load()?).map(passed));
+    report.step("purity", || purity::check(&Workspace::load()?).map(passed));
+    report.step("workspace lints", || every_member_takes_the_lints(&Workspace::load()?).map(passed));
+    report.step("unsafe", || sources::check_unsafe().map(passed));
+    report.step("nothing left open", || sources::check_left_open().map(passed));
+    report.step("long files", || sources::warn_of_long_files().map(passed));
+    // Its advisories need the network and an outside tool: useful where it is installed, no condition anywhere.
+    if find_program("cargo-deny").is_some() {
+        report.step("cargo-deny", || {
+            run_command(cargo().args(["deny", "check", "bans", "licenses", "sources"])).map(passed)
+        });
+    } else {
+        println!("==> cargo-deny\n    not installed: deny.toml is not checked here");
+    }
+}
+
+fn passed((): ()) -> Outcome {
+    Outcome::Pass
+}
+
+fn every_member_takes_the_lints(workspace: &Workspace) -> Result<()> {
+    for package in workspace.members() {
+        let manifest = sources::read(&package.manifest_path)?;
+        if !manifest.contains("[lints]\nworkspace = true") {
+            let path = package.manifest_path.strip_prefix(root()).unwrap_or(&package.manifest_path);
+            bail!("{} lacks `[lints] workspace = true`", path.display());
+        }
+    }
+    Ok(())
+}

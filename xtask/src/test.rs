@@ -1,0 +1,67 @@
+//! `cargo xtask test`: all that a change must pass, from format to real clients.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::machine::{cargo_with, root, run as run_command};
+use crate::metadata::Workspace;
+use crate::report::{Outcome, Report};
+use crate::{interop, lint};
+
+/// The whole task.
+pub(crate) fn run() -> Result<()> {
+    let mut report = Report::start();
+    lint::add_steps(&mut report);
+    report.step("tests", || {
+        // The interop tests stand alone at the end, where they find a release build.
+        run_command(&mut cargo_with(&["test", "--workspace", "--exclude", "quelea-interop"]))?;
+        Ok(Outcome::Pass)
+    });
+    report.step("docs", || {
+        let mut command = cargo_with(&["doc", "--workspace", "--no-deps"]);
+        run_command(command.env("RUSTDOCFLAGS", "-D warnings"))?;
+        Ok(Outcome::Pass)
+    });
+    let mut program = None;
+    report.step("release build", || {
+        program = Some(release_build()?);
+        Ok(Outcome::Pass)
+    });
+    let built = || program.clone().context("there is no release build");
+    report.step("corpus", || corpus(&built()?));
+    report.step("interop", || interop::check(&built()?, None));
+    report.finish()
+}
+
+/// Builds the command-line program as it is shipped; gives its path.
+pub(crate) fn release_build() -> Result<PathBuf> {
+    run_command(&mut cargo_with(&["build", "--release", "-p", "quelea-cli"]))?;
+    let program = Workspace::load()?.target_directory.join("release/quelea");
+    if !program.is_file() {
+        bail!("cargo built no {}", program.display());
+    }
+    Ok(program)
+}
+
+/// The corpus beside the workspace, shown from outside by its own checker.
+fn corpus(program: &Path) -> Result<Outcome> {
+    let shared = root().join("../shared");
+    let checker = shared.join("tools/check_corpus.py");
+    if !checker.is_file() {
+        return Ok(Outcome::Skipped(format!("{} is absent", checker.display())));
+    }
+    let program = program.to_str().context("the target directory's name is not UTF-8")?;
+    run_command(
+        Command::new("python3")
+            .current_dir(root())
+            .arg(checker)
+            .arg("--manifest")
+            .arg(shared.join("corpus/manifest.json"))
+            .args(["--magnet", &format!("'{program}' show --json {{uri}}")])
+            .args(["--bencode", &format!("'{program}' bencode {{file}}")])
+            .arg(format!("'{program}' show --json {{file}}")),
+    )?;
+    Ok(Outcome::Pass)
+}

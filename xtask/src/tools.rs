@@ -1,0 +1,30 @@
+//! The tasks that hand over to one program: a world of the simulator, a benchmark, a fuzz target.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::machine::{cargo, find_program, root, run};
+
+/// Replays the world that grows from `seed`, with its trace.
+pub(crate) fn sim(seed: &str) -> Result<()> {
+    seed.parse::<u64>().with_context(|| format!("`{seed}` is no seed: give a whole number"))?;
+    run(cargo().args(["run", "--quiet", "-p", "quelea-sim", "--example", "replay", "--", seed]))
+}
+
+/// Runs `bench/NAME.py`.
+pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<()> {
+    let script = root().join("bench").join(name).with_extension("py");
+    if !script.is_file() {
+        bail!("there is no benchmark {}", script.display());
+    }
+    run(Command::new("python3").arg(script).args(arguments))
+}
+
+/// Fuzzes one target of `fuzz/` until it is stopped or finds something.
+pub(crate) fn fuzz(target: &str, arguments: &[String]) -> Result<()> {
+    if find_program("cargo-fuzz").is_none() {
+        bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz`");
+    }
+    run(cargo().args(["+nightly", "fuzz", "run", target]).args(arguments))
+}
