@@ -11,9 +11,13 @@
 
 extern crate alloc;
 
+mod batch;
+mod kernel;
 pub mod merkle;
 mod sha1_stream;
 
+pub use batch::{sha1_batch, sha1_batch_with};
+pub use kernel::Kernel;
 pub use sha1_stream::Sha1State;
 
 use sha2::Digest;
