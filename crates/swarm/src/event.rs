@@ -1,0 +1,104 @@
+//! The vocabulary between a torrent's machine and whoever drives it.
+
+use crate::peers::PeerKey;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use quelea_metainfo::geometry::{PieceIndex, Span};
+use quelea_wire::{Message, PeerId, Reserved};
+
+/// A peer whose handshake is done.
+#[derive(Debug, Clone)]
+pub struct Hello {
+    /// Its address: for a peer that connected to us, its port is not one to connect to.
+    pub address: SocketAddr,
+    /// Whether it connected to us.
+    pub incoming: bool,
+    /// The id it gave.
+    pub peer_id: PeerId,
+    /// What it supports.
+    pub reserved: Reserved,
+}
+
+/// Why a peer whose handshake is done is not let in.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The torrent has as many peers as it may.
+    Full,
+    /// Its address is banned.
+    Banned,
+    /// It is connected already.
+    Duplicate,
+    /// It is this very client.
+    Ourselves,
+    /// Too many connections from its address.
+    Crowd,
+    /// The torrent is stopped.
+    Stopped,
+}
+
+/// Why a connection ends.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// It said nothing for too long.
+    Silent,
+    /// Both have everything: there is nothing to exchange.
+    BothSeeds,
+    /// Its address was banned.
+    Banned,
+    /// It broke the protocol, in this way.
+    Fault(&'static str),
+    /// The torrent stops.
+    Stopped,
+}
+
+/// What became of a piece that was to be verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It matched its hash and is written.
+    Written,
+    /// It did not match its hash.
+    Mismatch,
+}
+
+/// What a machine wants done. `B` is a block of payload; the machine never looks inside.
+#[derive(Debug)]
+pub enum Output<B> {
+    /// Connect to this address, and answer with
+    /// [`handle_connected`](crate::torrent::Torrent::handle_connected) or
+    /// [`handle_connect_failed`](crate::torrent::Torrent::handle_connect_failed).
+    Connect(SocketAddr),
+    /// Send this message.
+    Send(PeerKey, Message),
+    /// Read this block and send it, then tell [`handle_uploaded`](crate::torrent::Torrent::handle_uploaded).
+    Upload(PeerKey, Span),
+    /// End this connection; no further call for it is needed.
+    Disconnect(PeerKey, Farewell),
+    /// Hash these blocks, write them if they match, and answer with
+    /// [`handle_verdict`](crate::torrent::Torrent::handle_verdict).
+    Verify {
+        /// The piece.
+        piece: PieceIndex,
+        /// Its blocks in order.
+        blocks: Vec<B>,
+        /// Whether the answer should have each block's digest even when the piece is good.
+        digest_blocks: bool,
+    },
+    /// Something worth telling.
+    Event(Event),
+}
+
+/// Something worth telling.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// This piece is verified and written.
+    PieceDone(PieceIndex),
+    /// This piece did not match its hash.
+    PieceFailed(PieceIndex),
+    /// All wanted pieces are verified and written.
+    Completed,
+    /// This address was banned, for this reason.
+    Banned(IpAddr, &'static str),
+}

@@ -1,0 +1,430 @@
+//! Which block to ask which peer for.
+//!
+//! Owns: what is had, missing, open (being downloaded) or being verified; availability; the blocks of open
+//! pieces. Does not own: how many requests a peer may have outstanding ([`crate::pipeline`]), or what peers say.
+//!
+//! The order for a peer: the piece it is on; open pieces that nobody is on; a new piece, rarest first; any open
+//! piece with a free block; and in the endgame, when every missing piece is open and no block is free, a block
+//! that another peer was asked for too. No more than the limit of open pieces are open or being verified: each
+//! holds memory for its length.
+
+mod open;
+mod rarity;
+
+pub use open::{MAX_REQUESTERS, Source};
+
+use crate::peers::PeerKey;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec;
+use alloc::vec::Vec;
+use open::OpenPiece;
+use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
+use quelea_wire::Bitfield;
+use rarity::Rarity;
+
+/// How a piece stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceState {
+    /// Not here and not asked for by the user.
+    Unwanted,
+    /// Wanted, and nothing of it is here or asked for.
+    Missing,
+    /// Being downloaded.
+    Open,
+    /// Received whole, being hashed and written.
+    Verifying,
+    /// Verified and written.
+    Have,
+}
+
+/// What to pick for.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    /// The peer.
+    pub peer: PeerKey,
+    /// What it has.
+    pub has: &'a Bitfield,
+    /// How many blocks to pick at most.
+    pub count: usize,
+    /// Pieces it suggests (BEP 6).
+    pub suggested: &'a [u32],
+    /// If set, only these pieces: those it lets us have though it chokes us (BEP 6, allowed fast).
+    pub only: Option<&'a BTreeSet<u32>>,
+    /// It is slow or silent: it gets the commonest pieces, and nobody waits for a rare one from it.
+    pub snubbed: bool,
+    /// It has nothing outstanding, so in the endgame it may double others' requests.
+    pub idle: bool,
+}
+
+impl Wish<'_> {
+    fn can_give(&self, piece: u32) -> bool {
+        self.has.contains(piece) && self.only.is_none_or(|only| only.contains(&piece))
+    }
+}
+
+/// What became of a block that arrived.
+#[derive(Debug)]
+pub enum Receipt<B> {
+    /// It was of use. The named peers were asked for it too; those requests are to be cancelled.
+    Taken {
+        /// The other peers that were asked for it.
+        twins: Vec<PeerKey>,
+    },
+    /// It completed its piece, whose blocks go to be hashed.
+    Complete {
+        /// The other peers that were asked for it.
+        twins: Vec<PeerKey>,
+        /// The blocks in order.
+        blocks: Vec<B>,
+    },
+    /// It is here already, or its piece is not being downloaded.
+    Useless(B),
+}
+
+/// Which blocks are had, asked for and missing.
+#[derive(Debug)]
+pub struct Picker<B> {
+    geometry: Geometry,
+    states: Vec<PieceState>,
+    have: Bitfield,
+    missing_wanted: u32,
+    rarity: Rarity,
+    /// Connected peers that have everything.
+    seeds: u32,
+    open: BTreeMap<u32, OpenPiece<B>>,
+    /// The open pieces that have a free block.
+    with_free: BTreeSet<u32>,
+    verifying: BTreeMap<u32, Vec<Source>>,
+    /// Pieces that failed their hash and are fetched from one peer at a time.
+    on_parole: BTreeSet<u32>,
+    open_limit: usize,
+}
+
+impl<B> Picker<B> {
+    /// A picker for the `wanted` pieces of which `have` are here already.
+    pub fn new(geometry: Geometry, wanted: &Bitfield, have: Bitfield, seed: u64) -> Self {
+        let mut rarity = Rarity::new(geometry.pieces(), seed);
+        let mut states = vec![PieceState::Unwanted; geometry.pieces() as usize];
+        let mut missing_wanted = 0;
+        for piece in geometry.iter() {
+            if have.contains(piece.get()) {
+                states[piece.at()] = PieceState::Have;
+            } else if wanted.contains(piece.get()) {
+                states[piece.at()] = PieceState::Missing;
+                rarity.insert(piece);
+                missing_wanted += 1;
+            }
+        }
+        Self {
+            geometry,
+            states,
+            have,
+            missing_wanted,
+            rarity,
+            seeds: 0,
+            open: BTreeMap::new(),
+            with_free: BTreeSet::new(),
+            verifying: BTreeMap::new(),
+            on_parole: BTreeSet::new(),
+            open_limit: usize::MAX,
+        }
+    }
+
+    /// Bounds the pieces that are open or being verified; at least 2.
+    pub fn set_open_limit(&mut self, pieces: usize) {
+        self.open_limit = pieces.max(2);
+    }
+
+    /// What is verified and written.
+    pub fn have(&self) -> &Bitfield {
+        &self.have
+    }
+
+    /// Whether a piece is wanted and not verified yet.
+    pub fn is_missing(&self, piece: u32) -> bool {
+        matches!(
+            self.states.get(piece as usize),
+            Some(PieceState::Missing | PieceState::Open | PieceState::Verifying)
+        )
+    }
+
+    /// How a piece stands.
+    pub fn state(&self, piece: PieceIndex) -> PieceState {
+        self.states[piece.at()]
+    }
+
+    /// Wanted pieces that are not verified yet.
+    pub fn missing_wanted(&self) -> u32 {
+        self.missing_wanted
+    }
+
+    /// Pieces received whole that are being hashed and written.
+    pub fn verifying(&self) -> usize {
+        self.verifying.len()
+    }
+
+    /// Pieces that are open or being verified.
+    pub fn open(&self) -> usize {
+        self.open.len() + self.verifying.len()
+    }
+
+    /// Bytes of open and verifying pieces that are here.
+    pub fn bytes_received(&self) -> u64 {
+        let block = u64::from(quelea_metainfo::geometry::BLOCK_LENGTH);
+        let open: u64 = self.open.values().map(|piece| piece.received() as u64 * block).sum();
+        let verifying = self.verifying.keys().filter_map(|&number| self.geometry.piece(number));
+        open + verifying.map(|piece| u64::from(self.geometry.length_of(piece))).sum::<u64>()
+    }
+
+    /// How many connected peers have this piece.
+    pub fn availability(&self, piece: PieceIndex) -> u32 {
+        self.rarity.count(piece) + self.seeds
+    }
+
+    /// A peer with every piece joined.
+    pub fn seed_joined(&mut self) {
+        self.seeds += 1;
+    }
+
+    /// A peer with every piece left.
+    pub fn seed_left(&mut self) {
+        self.seeds = self.seeds.saturating_sub(1);
+    }
+
+    /// A peer has one more piece.
+    pub fn peer_has(&mut self, piece: PieceIndex) {
+        self.rarity.increment(piece);
+    }
+
+    /// A peer that had this piece left, or lost it.
+    pub fn peer_lost(&mut self, piece: PieceIndex) {
+        self.rarity.decrement(piece);
+    }
+
+    /// Picks up to `wish.count` blocks and appends them to `picked`.
+    pub fn pick(&mut self, wish: Wish<'_>, picked: &mut Vec<Span>) {
+        let target = picked.len() + wish.count;
+        while picked.len() < target {
+            let Some(piece) = self.piece_with_free_block(&wish).or_else(|| self.open_new(&wish)) else { break };
+            if !self.lease_from(piece, wish.peer, target, picked) {
+                break;
+            }
+        }
+        if picked.len() < target && wish.idle && self.is_endgame() {
+            self.pick_twins(&wish, picked);
+        }
+    }
+
+    fn lease_from(&mut self, number: u32, peer: PeerKey, target: usize, picked: &mut Vec<Span>) -> bool {
+        let (Some(open), Some(piece)) = (self.open.get_mut(&number), self.geometry.piece(number)) else {
+            return false;
+        };
+        let before = picked.len();
+        while picked.len() < target {
+            let Some(block) = open.lease(peer) else { break };
+            picked.extend(self.geometry.block(piece, block));
+        }
+        if open.owner.is_none() {
+            open.owner = Some(peer);
+        }
+        if !open.has_free() {
+            self.with_free.remove(&number);
+        }
+        picked.len() > before
+    }
+
+    /// The open piece that this peer should go on with, if a new one should not be opened first.
+    fn piece_with_free_block(&self, wish: &Wish<'_>) -> Option<u32> {
+        let mut abandoned = None;
+        for &number in &self.with_free {
+            let Some(open) = self.open.get(&number) else { continue };
+            if !wish.can_give(number) {
+                continue;
+            }
+            if open.owner == Some(wish.peer) {
+                return Some(number);
+            }
+            if open.owner.is_none() && abandoned.is_none() {
+                abandoned = Some(number);
+            }
+        }
+        abandoned
+    }
+
+    fn open_new(&mut self, wish: &Wish<'_>) -> Option<u32> {
+        if self.open() < self.open_limit {
+            let missing = |number: &u32| self.states.get(*number as usize) == Some(&PieceState::Missing);
+            let suggested = wish.suggested.iter().copied().filter(missing).find(|&number| wish.can_give(number));
+            let chosen = suggested.or_else(|| {
+                if wish.snubbed {
+                    self.rarity.commonest(|number| wish.can_give(number))
+                } else {
+                    self.rarity.rarest(|number| wish.can_give(number))
+                }
+            });
+            if let Some(piece) = chosen.and_then(|number| self.geometry.piece(number)) {
+                self.rarity.remove(piece);
+                self.states[piece.at()] = PieceState::Open;
+                let on_parole = self.on_parole.contains(&piece.get());
+                let blocks = self.geometry.blocks_of(piece);
+                self.open.insert(piece.get(), OpenPiece::new(blocks, wish.peer, on_parole));
+                self.with_free.insert(piece.get());
+                return Some(piece.get());
+            }
+        }
+        self.with_free
+            .iter()
+            .copied()
+            .find(|number| wish.can_give(*number) && self.open.get(number).is_some_and(|open| !open.on_parole))
+    }
+
+    /// Whether every missing piece is open, so that blocks may be asked for twice.
+    pub fn is_endgame(&self) -> bool {
+        self.rarity.len() == 0
+    }
+
+    /// Whether `peer` is asked for this block as far as the picker knows.
+    pub fn is_leased(&self, span: Span, peer: PeerKey) -> bool {
+        let open = self.open.get(&span.piece.get());
+        self.geometry.block_number(span).is_some_and(|block| open.is_some_and(|open| open.is_leased(block, peer)))
+    }
+
+    /// Checks that the parts agree with each other. For tests and the simulator.
+    ///
+    /// # Errors
+    /// The first contradiction found, in words.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let count = |state: PieceState| self.states.iter().filter(|&&other| other == state).count();
+        let expected = [
+            ("missing", count(PieceState::Missing), self.rarity.len()),
+            ("open", count(PieceState::Open), self.open.len()),
+            ("verifying", count(PieceState::Verifying), self.verifying.len()),
+            ("had", count(PieceState::Have), self.have.count() as usize),
+        ];
+        for (what, states, listed) in expected {
+            if states != listed {
+                return Err(alloc::format!("{states} pieces are {what}, but {listed} are listed"));
+            }
+        }
+        if self.open() > self.open_limit {
+            return Err(alloc::format!("{} pieces are open, more than {}", self.open(), self.open_limit));
+        }
+        for (number, open) in &self.open {
+            if open.has_free() != self.with_free.contains(number) {
+                return Err(alloc::format!("piece {number} is wrongly listed among those with free blocks"));
+            }
+        }
+        Ok(())
+    }
+
+    fn pick_twins(&mut self, wish: &Wish<'_>, picked: &mut Vec<Span>) {
+        /// Enough to keep a peer busy for a moment; each may be wasted.
+        const TWINS: usize = 4;
+        let mut left = TWINS.min(wish.count);
+        for (&number, open) in &mut self.open {
+            let Some(piece) = self.geometry.piece(number) else { continue };
+            if open.on_parole || !wish.can_give(number) {
+                continue;
+            }
+            while left > 0 {
+                let Some(block) = open.lease_twin(wish.peer) else { break };
+                picked.extend(self.geometry.block(piece, block));
+                left -= 1;
+            }
+        }
+    }
+
+    /// `peer` will not send this block: it choked, rejected, was slow or left.
+    pub fn release(&mut self, span: Span, peer: PeerKey) {
+        let (Some(open), Some(block)) =
+            (self.open.get_mut(&span.piece.get()), self.geometry.block_number(span))
+        else {
+            return;
+        };
+        if open.release(block, peer) {
+            self.with_free.insert(span.piece.get());
+        }
+    }
+
+    /// `peer` no longer has a say in the pieces it was on.
+    pub fn disown(&mut self, peer: PeerKey) {
+        for open in self.open.values_mut().filter(|open| open.owner == Some(peer)) {
+            open.owner = None;
+        }
+    }
+
+    /// A block arrived that its sender was asked for, now or not long ago.
+    pub fn receive(&mut self, span: Span, source: Source, block: B) -> Receipt<B> {
+        let number = span.piece.get();
+        let (Some(open), Some(position)) = (self.open.get_mut(&number), self.geometry.block_number(span)) else {
+            return Receipt::Useless(block);
+        };
+        let twins = match open.receive(position, source, block) {
+            Ok(twins) => twins,
+            Err(block) => return Receipt::Useless(block),
+        };
+        if !open.has_free() {
+            self.with_free.remove(&number);
+        }
+        if !open.is_complete() {
+            return Receipt::Taken { twins };
+        }
+        let blocks = match self.open.remove(&number) {
+            Some(open) => {
+                let (blocks, sources) = open.into_blocks();
+                self.verifying.insert(number, sources);
+                blocks
+            }
+            None => Vec::new(),
+        };
+        self.states[span.piece.at()] = PieceState::Verifying;
+        Receipt::Complete { twins, blocks }
+    }
+
+    /// A verifying piece is good and written. Who sent its blocks.
+    pub fn verified(&mut self, piece: PieceIndex) -> Vec<Source> {
+        let Some(sources) = self.verifying.remove(&piece.get()) else { return Vec::new() };
+        self.states[piece.at()] = PieceState::Have;
+        self.have.set(piece.get());
+        self.missing_wanted -= 1;
+        self.on_parole.remove(&piece.get());
+        sources
+    }
+
+    /// A verifying piece did not match its hash: it is missing again. Who sent its blocks.
+    pub fn failed(&mut self, piece: PieceIndex) -> Vec<Source> {
+        let Some(sources) = self.verifying.remove(&piece.get()) else { return Vec::new() };
+        self.states[piece.at()] = PieceState::Missing;
+        self.rarity.insert(piece);
+        self.on_parole.insert(piece.get());
+        sources
+    }
+
+    /// Whether this piece failed its hash before.
+    pub fn is_on_parole(&self, piece: PieceIndex) -> bool {
+        self.on_parole.contains(&piece.get())
+    }
+
+    /// When every open piece waits for peers that are gone, drops the one with the least in it, so that another
+    /// can be opened. The bytes that are lost by it.
+    pub fn unblock(&mut self) -> u64 {
+        if self.open() < self.open_limit || self.rarity.len() == 0 {
+            return 0;
+        }
+        let stuck = |piece: PieceIndex, open: &OpenPiece<B>| !open.is_awaited() && self.availability(piece) == 0;
+        let least = self
+            .open
+            .iter()
+            .filter_map(|(&number, open)| Some((self.geometry.piece(number)?, open)))
+            .filter(|&(piece, open)| stuck(piece, open))
+            .min_by_key(|(piece, open)| (open.received(), *piece))
+            .map(|(piece, _)| piece);
+        let Some(piece) = least else { return 0 };
+        let Some(open) = self.open.remove(&piece.get()) else { return 0 };
+        self.with_free.remove(&piece.get());
+        self.states[piece.at()] = PieceState::Missing;
+        self.rarity.insert(piece);
+        open.received() as u64 * u64::from(quelea_metainfo::geometry::BLOCK_LENGTH)
+    }
+}

@@ -1,0 +1,143 @@
+//! A piece that is being downloaded: which of its blocks are free, asked for, or here.
+
+use crate::peers::PeerKey;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+/// How many peers may be asked for one block at the same time, in the endgame.
+pub const MAX_REQUESTERS: usize = 3;
+
+/// Who sent a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// The peer's key; it may have left since.
+    pub peer: PeerKey,
+    /// Its address, by which it can be banned though it left.
+    pub ip: IpAddr,
+}
+
+#[derive(Debug)]
+enum Slot<B> {
+    Free,
+    Requested(Vec<PeerKey>),
+    Received { block: B, source: Source },
+}
+
+/// A piece that is being downloaded.
+#[derive(Debug)]
+pub struct OpenPiece<B> {
+    slots: Vec<Slot<B>>,
+    free: usize,
+    received: usize,
+    /// The peer that opened it and goes on with it first.
+    pub owner: Option<PeerKey>,
+    /// Set on a piece that failed before: its blocks come from one peer at a time, so that the liar is found.
+    pub on_parole: bool,
+}
+
+impl<B> OpenPiece<B> {
+    /// A piece of `blocks` blocks of which nothing is here.
+    pub fn new(blocks: u32, owner: PeerKey, on_parole: bool) -> Self {
+        let slots = (0..blocks).map(|_| Slot::Free).collect();
+        Self { slots, free: blocks as usize, received: 0, owner: Some(owner), on_parole }
+    }
+
+    /// Whether a block is neither here nor asked for.
+    pub fn has_free(&self) -> bool {
+        self.free > 0
+    }
+
+    /// Blocks that are here.
+    pub fn received(&self) -> usize {
+        self.received
+    }
+
+    /// Whether blocks are asked for and not here.
+    pub fn is_awaited(&self) -> bool {
+        self.free + self.received < self.slots.len()
+    }
+
+    /// Whether every block is here.
+    pub fn is_complete(&self) -> bool {
+        self.received == self.slots.len()
+    }
+
+    /// Whether `peer` is asked for this block.
+    pub fn is_leased(&self, number: u32, peer: PeerKey) -> bool {
+        matches!(self.slots.get(number as usize), Some(Slot::Requested(by)) if by.contains(&peer))
+    }
+
+    /// Gives the first free block to `peer`.
+    pub fn lease(&mut self, peer: PeerKey) -> Option<u32> {
+        if self.free == 0 {
+            return None;
+        }
+        let number = self.slots.iter().position(|slot| matches!(slot, Slot::Free))?;
+        self.slots[number] = Slot::Requested(alloc::vec![peer]);
+        self.free -= 1;
+        Some(number as u32)
+    }
+
+    /// Gives a block that others were asked for to `peer` as well, the least doubled first.
+    pub fn lease_twin(&mut self, peer: PeerKey) -> Option<u32> {
+        let (_, number) = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(number, slot)| match slot {
+                Slot::Requested(by) if by.len() < MAX_REQUESTERS && !by.contains(&peer) => {
+                    Some((by.len(), number))
+                }
+                Slot::Requested(_) | Slot::Free | Slot::Received { .. } => None,
+            })
+            .min()?;
+        if let Slot::Requested(by) = &mut self.slots[number] {
+            by.push(peer);
+        }
+        Some(number as u32)
+    }
+
+    /// `peer` is no longer asked for this block. Whether the block became free by it.
+    pub fn release(&mut self, number: u32, peer: PeerKey) -> bool {
+        let Some(slot) = self.slots.get_mut(number as usize) else { return false };
+        let Slot::Requested(by) = slot else { return false };
+        by.retain(|&other| other != peer);
+        if by.is_empty() {
+            *slot = Slot::Free;
+            self.free += 1;
+            return true;
+        }
+        false
+    }
+
+    /// A block came. The peers that were asked for it as well, or the block back when it is here already.
+    pub fn receive(&mut self, number: u32, source: Source, block: B) -> Result<Vec<PeerKey>, B> {
+        let Some(slot) = self.slots.get_mut(number as usize) else { return Err(block) };
+        if matches!(slot, Slot::Received { .. }) {
+            return Err(block);
+        }
+        let before = core::mem::replace(slot, Slot::Received { block, source });
+        self.received += 1;
+        match before {
+            Slot::Requested(mut by) => {
+                by.retain(|&other| other != source.peer);
+                Ok(by)
+            }
+            Slot::Free | Slot::Received { .. } => {
+                self.free -= 1;
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// The blocks in order and who sent each, once the piece is complete.
+    pub fn into_blocks(self) -> (Vec<B>, Vec<Source>) {
+        self.slots
+            .into_iter()
+            .filter_map(|slot| match slot {
+                Slot::Received { block, source } => Some((block, source)),
+                Slot::Free | Slot::Requested(_) => None,
+            })
+            .unzip()
+    }
+}

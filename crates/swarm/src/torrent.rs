@@ -1,0 +1,251 @@
+//! One torrent as a machine.
+//!
+//! Owns: the connected peers, what each has and is asked for, the picker, the choker, the addresses to connect
+//! to, who is banned. Does not own: sockets, bytes, the clock, files, trackers.
+//!
+//! # Contract
+//! The driver calls a `handle_…` with the moment and an input, then drains [`Torrent::poll_output`] until `None`.
+//! It may call several before it drains; requests are then made once for all of them. [`Torrent::timeout`] tells
+//! when [`Torrent::handle_timeout`] is due. `now` never goes back. The machine is as random as its seed: the same
+//! calls give the same outputs.
+//!
+//! A peer is known to the machine from [`Torrent::handle_connected`] until the driver tells
+//! [`Torrent::handle_disconnected`] or the machine gives [`Output::Disconnect`]; calls for unknown keys do nothing.
+
+mod connections;
+mod download;
+mod peer;
+mod stats;
+mod upload;
+mod verify;
+
+pub use stats::{PeerStats, Stats};
+
+use crate::choker;
+use crate::event::{Event, Farewell, Output};
+use crate::peers::{PeerKey, Peers};
+use crate::picker::Picker;
+use crate::rate::Rate;
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+use fastrand::Rng;
+use peer::Peer;
+use quelea_discovery::peers::PeerList;
+use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
+use quelea_time::Time;
+use quelea_wire::{Bitfield, PeerId};
+
+/// How often the machine looks after its peers while it has any.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What a torrent's machine is made from.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Pieces and blocks.
+    pub geometry: Geometry,
+    /// The hash that handshakes carry (BEP 3).
+    pub info_hash: [u8; 20],
+    /// Our own peer id.
+    pub peer_id: PeerId,
+    /// The client's name and version, as the extension handshake tells it (BEP 10, `v`).
+    pub client: String,
+    /// The port we listen on, told in the extension handshake (BEP 10, `p`).
+    pub port: Option<u16>,
+    /// The pieces that are wanted.
+    pub wanted: Bitfield,
+    /// The pieces that are verified on disk.
+    pub have: Bitfield,
+    /// Connected peers at most.
+    pub max_peers: usize,
+    /// Connections under way at most.
+    pub max_half_open: usize,
+    /// Peers that are uploaded to at a time.
+    pub upload_slots: usize,
+    /// Pieces open or being verified at most; each holds memory for its length.
+    pub open_pieces: usize,
+    /// The seed of every random choice.
+    pub seed: u64,
+}
+
+/// One torrent as a machine; `B` is a block of payload, which it hands on and never looks into.
+#[derive(Debug)]
+pub struct Torrent<B> {
+    geometry: Geometry,
+    info_hash: [u8; 20],
+    peer_id: PeerId,
+    client: String,
+    port: Option<u16>,
+    max_peers: usize,
+    max_half_open: usize,
+    upload_slots: usize,
+
+    picker: Picker<B>,
+    peers: Peers<Peer>,
+    list: PeerList,
+    connecting: Vec<SocketAddr>,
+    suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
+    rng: Rng,
+
+    outputs: VecDeque<Output<B>>,
+    refill: Vec<PeerKey>,
+    picked: Vec<Span>,
+
+    next_tick: Time,
+    next_round: Time,
+    round: u32,
+    completed: bool,
+    stopped: bool,
+
+    downloaded: u64,
+    uploaded: u64,
+    wasted: u64,
+    download_rate: Rate,
+    upload_rate: Rate,
+}
+
+impl<B> Torrent<B> {
+    /// A torrent without peers.
+    pub fn new(now: Time, config: Config) -> Self {
+        let mut rng = Rng::with_seed(config.seed);
+        let mut picker = Picker::new(config.geometry, &config.wanted, config.have, rng.u64(..));
+        picker.set_open_limit(config.open_pieces);
+        Self {
+            geometry: config.geometry,
+            info_hash: config.info_hash,
+            peer_id: config.peer_id,
+            client: config.client,
+            port: config.port,
+            max_peers: config.max_peers,
+            max_half_open: config.max_half_open.max(1),
+            upload_slots: config.upload_slots,
+            completed: picker.missing_wanted() == 0,
+            picker,
+            peers: Peers::default(),
+            list: PeerList::new(rng.u64(..)),
+            connecting: Vec::new(),
+            suspects: BTreeMap::new(),
+            rng,
+            outputs: VecDeque::new(),
+            refill: Vec::new(),
+            picked: Vec::new(),
+            next_tick: now,
+            next_round: now + choker::ROUND,
+            round: 0,
+            stopped: false,
+            downloaded: 0,
+            uploaded: 0,
+            wasted: 0,
+            download_rate: Rate::default(),
+            upload_rate: Rate::default(),
+        }
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_output(&mut self, now: Time) -> Option<Output<B>> {
+        if self.outputs.is_empty() {
+            self.refill_requests(now);
+        }
+        self.outputs.pop_front()
+    }
+
+    /// When [`Torrent::handle_timeout`] is due.
+    pub fn timeout(&self) -> Option<Time> {
+        if self.stopped {
+            return None;
+        }
+        if !self.peers.is_empty() || !self.connecting.is_empty() {
+            return Some(self.next_tick);
+        }
+        self.list.next_due().map(|due| due.max(self.next_tick))
+    }
+
+    /// The time has come that [`Torrent::timeout`] told.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.stopped || now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        self.look_after_peers(now);
+        self.wasted += self.picker.unblock();
+        if now >= self.next_round {
+            self.next_round = now + choker::ROUND;
+            self.round += 1;
+            self.choose_unchoked(now, self.round.is_multiple_of(choker::OPTIMISTIC_ROUNDS));
+        }
+        self.connect_more(now);
+    }
+
+    /// Bounds the pieces that are open or being verified.
+    pub fn set_open_pieces(&mut self, pieces: usize) {
+        self.picker.set_open_limit(pieces);
+    }
+
+    /// Ends every connection; nothing is done from here on.
+    pub fn stop(&mut self, now: Time) {
+        self.stopped = true;
+        for key in self.peers.keys() {
+            self.disconnect(now, key, Farewell::Stopped);
+        }
+    }
+
+    /// What is verified and written.
+    pub fn have(&self) -> &Bitfield {
+        self.picker.have()
+    }
+
+    /// Whether all wanted pieces are verified and written.
+    pub fn is_complete(&self) -> bool {
+        self.completed
+    }
+
+    /// Checks that the parts agree with each other; what does not, in words. For tests and the simulator.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn check_invariants(&self) -> Result<(), String> {
+        let mut outstanding: BTreeMap<Span, usize> = BTreeMap::new();
+        for (key, peer) in self.peers.iter() {
+            for span in peer.pipeline.iter() {
+                *outstanding.entry(span).or_default() += 1;
+                if !self.picker.is_leased(span, key) {
+                    return Err(alloc::format!("{key} is asked for {span:?}, which the picker does not know"));
+                }
+            }
+            let useful = (0..self.geometry.pieces())
+                .filter(|&piece| peer.has.contains(piece) && self.picker.is_missing(piece))
+                .count();
+            if useful as u32 != peer.useful {
+                return Err(alloc::format!("{key} has {useful} useful pieces, not {}", peer.useful));
+            }
+        }
+        if let Some((span, times)) = outstanding.iter().find(|(_, times)| **times > 1)
+            && !self.picker.is_endgame()
+        {
+            return Err(alloc::format!("{span:?} is asked for {times} times outside the endgame"));
+        }
+        for piece in self.geometry.iter() {
+            let holders = self.peers.iter().filter(|(_, peer)| peer.has.contains(piece.get())).count();
+            if holders as u32 != self.picker.availability(piece) {
+                return Err(alloc::format!(
+                    "piece {piece} is at {holders} peers, not {}",
+                    self.picker.availability(piece)
+                ));
+            }
+        }
+        self.picker.check_invariants()
+    }
+
+    fn send(&mut self, now: Time, key: PeerKey, message: quelea_wire::Message) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.spoke = now;
+            self.outputs.push_back(Output::Send(key, message));
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}

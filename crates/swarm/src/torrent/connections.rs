@@ -1,0 +1,270 @@
+//! Who is connected: dialling, letting in, greeting, seeing off.
+
+use super::Torrent;
+use super::peer::Peer;
+use crate::event::{Event, Farewell, Hello, Output, Refusal};
+use crate::peers::PeerKey;
+use crate::pipeline::MAX_DEPTH;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use quelea_discovery::peers::{Leave, Source};
+use quelea_time::Time;
+use quelea_wire::extension::handshake::ExtensionHandshake;
+use quelea_wire::fast::allowed_fast_set;
+use quelea_wire::{Message, PeerId};
+
+/// A peer that says nothing for this long is gone (BEP 3: keep-alives come every two minutes).
+const SILENCE: Duration = Duration::from_secs(150);
+/// We say something at least this often.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
+/// Connections from one address at most: people behind one router, not a crowd of one.
+const PER_ADDRESS: usize = 16;
+/// Dials started in one tick at most.
+const DIALS_A_TICK: usize = 30;
+/// Pieces given to a newcomer though it is choked (BEP 6, "allowed fast").
+const ALLOWED_FAST: usize = 10;
+/// How often a peer may break the protocol in small ways.
+const MAX_FAULTS: u32 = 20;
+
+impl<B> Torrent<B> {
+    /// Addresses were learnt. Those that cannot be peers are left out, and the list is bounded.
+    pub fn handle_addresses(&mut self, now: Time, addresses: impl IntoIterator<Item = SocketAddr>, source: Source) {
+        for address in addresses {
+            self.list.add(now, address, source);
+        }
+        self.connect_more(now);
+    }
+
+    /// The handshake with a peer is done. Its key, or why it is not let in.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; the driver then closes the connection.
+    pub fn handle_connected(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Refusal> {
+        self.connecting.retain(|&address| address != hello.address);
+        if let Err(refusal) = self.admit(&hello) {
+            if refusal == Refusal::Ourselves && !hello.incoming {
+                self.list.exclude(hello.address);
+            } else if !hello.incoming {
+                self.list.failed(now, hello.address);
+            }
+            return Err(refusal);
+        }
+        if !hello.incoming {
+            self.list.connected(hello.address);
+        }
+        let key = self.peers.insert(Peer::new(now, hello, self.geometry.pieces()));
+        self.greet(now, key);
+        self.next_tick = self.next_tick.min(now + super::TICK);
+        Ok(key)
+    }
+
+    fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
+        if self.stopped {
+            return Err(Refusal::Stopped);
+        }
+        if hello.peer_id == self.peer_id {
+            return Err(Refusal::Ourselves);
+        }
+        if self.list.is_banned(hello.address.ip()) {
+            return Err(Refusal::Banned);
+        }
+        if self.peers.len() >= self.max_peers {
+            return Err(Refusal::Full);
+        }
+        let same_id = |peer: &Peer| peer.peer_id == hello.peer_id && peer.address.ip() == hello.address.ip();
+        if self.peers.iter().any(|(_, peer)| peer.address == hello.address || same_id(peer)) {
+            return Err(Refusal::Duplicate);
+        }
+        let neighbours = self.peers.iter().filter(|(_, peer)| peer.address.ip() == hello.address.ip());
+        if hello.incoming && neighbours.count() >= PER_ADDRESS {
+            return Err(Refusal::Crowd);
+        }
+        Ok(())
+    }
+
+    /// A connection could not be made, or its handshake failed.
+    pub fn handle_connect_failed(&mut self, now: Time, address: SocketAddr) {
+        self.connecting.retain(|&other| other != address);
+        self.list.failed(now, address);
+        self.connect_more(now);
+    }
+
+    /// A connection ended by the peer's doing or the network's.
+    pub fn handle_disconnected(&mut self, now: Time, key: PeerKey) {
+        if let Some(peer) = self.peers.get(key) {
+            let leave = if peer.downloaded + peer.uploaded > 0 { Leave::Useful } else { Leave::Useless };
+            self.forget(now, key, leave);
+            self.connect_more(now);
+        }
+    }
+
+    /// The peer broke the protocol on the way to a message.
+    pub fn handle_fault(&mut self, now: Time, key: PeerKey, what: &'static str) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let ip = peer.address.ip();
+        self.disconnect(now, key, Farewell::Fault(what));
+        self.list.fault(now, ip);
+    }
+
+    /// Something small was wrong; many such end the connection.
+    pub(super) fn misdeed(&mut self, now: Time, key: PeerKey, what: &'static str) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.faults += 1;
+        if peer.faults >= MAX_FAULTS {
+            self.handle_fault(now, key, what);
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, now: Time, key: PeerKey, why: Farewell) {
+        let leave = match why {
+            Farewell::BothSeeds => Leave::Seed,
+            Farewell::Silent | Farewell::Fault(_) => Leave::Useless,
+            Farewell::Banned | Farewell::Stopped => Leave::Useful,
+        };
+        if self.forget(now, key, leave) {
+            self.outputs.push_back(Output::Disconnect(key, why));
+        }
+    }
+
+    pub(super) fn ban(&mut self, now: Time, ip: IpAddr, why: &'static str) {
+        if !self.list.ban(ip) {
+            return;
+        }
+        self.tell(Event::Banned(ip, why));
+        for key in self.peers.keys() {
+            if self.peers.get(key).is_some_and(|peer| peer.address.ip() == ip) {
+                self.disconnect(now, key, Farewell::Banned);
+            }
+        }
+    }
+
+    /// Takes a peer out of everything. Whether it was there.
+    fn forget(&mut self, now: Time, key: PeerKey, leave: Leave) -> bool {
+        self.release_all(key);
+        let Some(peer) = self.peers.remove(key) else { return false };
+        self.picker.disown(key);
+        if peer.is_seed {
+            self.picker.seed_left();
+        } else {
+            for piece in self.geometry.iter().filter(|piece| peer.has.contains(piece.get())) {
+                self.picker.peer_lost(piece);
+            }
+        }
+        if !peer.incoming {
+            self.list.disconnected(now, peer.address, leave);
+        }
+        if !peer.we_choke_it {
+            self.choose_unchoked(now, false);
+        }
+        self.wake_idle_peers();
+        true
+    }
+
+    /// Dials as many addresses as may be dialled at this moment.
+    pub(super) fn connect_more(&mut self, now: Time) {
+        if self.stopped {
+            return;
+        }
+        for _ in 0..DIALS_A_TICK {
+            let room = self.max_peers.saturating_sub(self.peers.len() + self.connecting.len());
+            if room == 0 || self.connecting.len() >= self.max_half_open {
+                break;
+            }
+            let Some(address) = self.list.candidate(now, self.completed) else { break };
+            self.list.dialled(now, address);
+            self.connecting.push(address);
+            self.outputs.push_back(Output::Connect(address));
+        }
+    }
+
+    fn greet(&mut self, now: Time, key: PeerKey) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let (fast, extended, address) = (peer.is_fast(), peer.reserved.extensions(), peer.address);
+        let have = self.picker.have();
+        let (none, all) = (have.is_empty(), have.is_full());
+        if fast && all {
+            self.send(now, key, Message::HaveAll);
+        } else if fast && none {
+            self.send(now, key, Message::HaveNone);
+        } else if !none {
+            let bits = have.as_wire().to_vec();
+            self.send(now, key, Message::Bitfield(bits));
+        }
+        if extended {
+            let handshake = ExtensionHandshake {
+                client: Some(self.client.clone()),
+                port: self.port,
+                reqq: Some(MAX_DEPTH as u32),
+                your_ip: Some(address.ip()),
+                upload_only: Some(self.completed),
+                ..ExtensionHandshake::default()
+            };
+            self.send(now, key, Message::Extended { id: 0, payload: handshake.encode() });
+        }
+        if fast && !none {
+            let set = allowed_fast_set(address.ip(), &self.info_hash, self.geometry.pieces(), ALLOWED_FAST);
+            for piece in set.into_iter().filter(|&piece| self.picker.have().contains(piece)) {
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.fast_given.insert(piece);
+                }
+                self.send(now, key, Message::AllowedFast(piece));
+            }
+        }
+    }
+
+    /// What the extension handshake of a peer tells (BEP 10).
+    pub(super) fn handle_extended(&mut self, now: Time, key: PeerKey, id: u8, payload: &[u8]) {
+        if id != 0 {
+            // We gave no extension a number, so nothing can be meant for us.
+            return;
+        }
+        let Ok(handshake) = ExtensionHandshake::parse(payload) else {
+            self.misdeed(now, key, "an extension handshake that cannot be read");
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if let Some(reqq) = handshake.reqq {
+            peer.pipeline.set_reqq(reqq as usize);
+        }
+        if handshake.client.is_some() {
+            peer.client = handshake.client;
+        }
+        if let Some(port) = handshake.port
+            && peer.incoming
+            && port != 0
+        {
+            let address = SocketAddr::new(peer.address.ip(), port);
+            self.list.add(now, address, Source::Incoming);
+            // It is connected already; dialling it would only be refused.
+            self.list.connected(address);
+        }
+    }
+
+    /// Keep-alives, silence, snubbing, connections that are of no use.
+    pub(super) fn look_after_peers(&mut self, now: Time) {
+        for key in self.peers.keys() {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            if now.since(peer.heard) >= SILENCE {
+                self.disconnect(now, key, Farewell::Silent);
+                continue;
+            }
+            let (quiet, snubbed) = (now.since(peer.spoke) >= KEEP_ALIVE, peer.pipeline.check_snub(now));
+            if self.completed && peer.is_seed {
+                self.disconnect(now, key, Farewell::BothSeeds);
+                continue;
+            }
+            if snubbed {
+                self.give_up_requests(key);
+            }
+            if quiet {
+                self.send(now, key, Message::KeepAlive);
+            }
+            self.wants_refill(key);
+        }
+    }
+
+    /// The ids of connected peers, for the one who must not connect to itself twice.
+    pub fn is_connected_to(&self, peer_id: &PeerId) -> bool {
+        self.peers.iter().any(|(_, peer)| peer.peer_id == *peer_id)
+    }
+}

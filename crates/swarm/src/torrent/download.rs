@@ -1,0 +1,330 @@
+//! Getting: what peers have, interest, requests, blocks.
+
+use super::Torrent;
+use crate::event::Output;
+use crate::peers::PeerKey;
+use crate::picker::{Receipt, Source, Wish};
+use alloc::vec::Vec;
+use quelea_metainfo::geometry::Span;
+use quelea_time::Time;
+use quelea_wire::message::BlockSpan;
+use quelea_wire::{Bitfield, Message};
+
+/// Blocks given up that are remembered, so that they are welcome if they come late.
+const GIVEN_UP: usize = 512;
+/// Rejected and unasked-for blocks that end a connection.
+const MAX_MISFITS: u32 = 300;
+/// Suggested pieces that are remembered (BEP 6).
+const MAX_SUGGESTED: usize = 16;
+/// Allowed-fast pieces that are remembered (BEP 6).
+const MAX_ALLOWED_FAST: usize = 64;
+
+impl<B> Torrent<B> {
+    /// A message came.
+    pub fn handle_message(&mut self, now: Time, key: PeerKey, message: &Message) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.heard = now;
+        let opening = core::mem::replace(&mut peer.may_send_bitfield, false);
+        match message {
+            Message::KeepAlive => peer.may_send_bitfield = opening,
+            Message::Choke => self.choked(key),
+            Message::Unchoke => self.unchoked(key),
+            Message::Interested => self.interested(now, key, true),
+            Message::NotInterested => self.interested(now, key, false),
+            Message::Have(piece) => self.has(now, key, *piece),
+            Message::Bitfield(_) | Message::HaveAll | Message::HaveNone if !opening => {
+                self.handle_fault(now, key, "a bitfield that is not the first message");
+            }
+            Message::Bitfield(bits) => match Bitfield::from_wire(bits, self.geometry.pieces()) {
+                Ok(has) => self.has_these(now, key, has),
+                Err(_) => self.handle_fault(now, key, "a bitfield of the wrong size"),
+            },
+            Message::HaveAll => self.has_these(now, key, Bitfield::all(self.geometry.pieces())),
+            Message::HaveNone => {}
+            Message::Request(span) => self.requested(now, key, *span),
+            Message::Cancel(span) => self.cancelled(now, key, *span),
+            Message::Suggest(piece) => self.suggested(key, *piece),
+            Message::AllowedFast(piece) => self.allowed(key, *piece),
+            Message::Reject(span) => self.rejected(now, key, *span),
+            Message::Extended { id, payload } => {
+                // Some clients send their extension handshake before their bitfield.
+                peer.may_send_bitfield = opening;
+                self.handle_extended(now, key, *id, payload);
+            }
+            Message::Port(_)
+            | Message::HashRequest(_)
+            | Message::Hashes { .. }
+            | Message::HashReject(_)
+            | Message::Unknown(_) => peer.may_send_bitfield = opening,
+        }
+    }
+
+    /// Bytes came, though no message is whole yet.
+    pub fn handle_alive(&mut self, now: Time, key: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.heard = now;
+        }
+    }
+
+    /// A block came. One that is of no use is dropped.
+    pub fn handle_block(&mut self, now: Time, key: PeerKey, span: BlockSpan, block: B) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.heard = now;
+        peer.may_send_bitfield = false;
+        let length = u64::from(span.length);
+        self.downloaded += length;
+        self.download_rate.add(now, length);
+        peer.downloaded += length;
+        let Some(span) = self.geometry.span(span.piece, span.begin, span.length) else {
+            self.handle_fault(now, key, "a block outside the torrent");
+            return;
+        };
+        let asked_for = peer.pipeline.received(now, span) || {
+            let known = peer.given_up.iter().position(|&other| other == span);
+            known.and_then(|position| peer.given_up.remove(position)).is_some()
+        };
+        let source = Source { peer: key, ip: peer.address.ip() };
+        if !asked_for {
+            self.wasted += length;
+            self.misfit(now, key, "blocks that were not asked for");
+            return;
+        }
+        self.wants_refill(key);
+        match self.picker.receive(span, source, block) {
+            Receipt::Taken { twins } => self.cancel_twins(now, span, &twins),
+            Receipt::Complete { twins, blocks } => {
+                self.cancel_twins(now, span, &twins);
+                let digest_blocks = self.suspects.contains_key(&span.piece);
+                self.outputs.push_back(Output::Verify { piece: span.piece, blocks, digest_blocks });
+                if self.picker.is_endgame() {
+                    self.wake_idle_peers();
+                }
+            }
+            Receipt::Useless(_) => self.wasted += length,
+        }
+    }
+
+    fn cancel_twins(&mut self, now: Time, span: Span, twins: &[PeerKey]) {
+        for &twin in twins {
+            let Some(peer) = self.peers.get_mut(twin) else { continue };
+            if peer.pipeline.forget(span) {
+                remember(&mut peer.given_up, span);
+                self.send(now, twin, Message::Cancel(wire_span(span)));
+                self.wants_refill(twin);
+            }
+        }
+    }
+
+    fn misfit(&mut self, now: Time, key: PeerKey, what: &'static str) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.misfits += 1;
+        if peer.misfits > MAX_MISFITS {
+            self.handle_fault(now, key, what);
+        }
+    }
+
+    fn has(&mut self, now: Time, key: PeerKey, number: u32) {
+        let Some(piece) = self.geometry.piece(number) else {
+            self.handle_fault(now, key, "a piece that does not exist");
+            return;
+        };
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.has.contains(number) {
+            return;
+        }
+        peer.has.set(number);
+        if peer.has.is_full() {
+            peer.is_seed = true;
+            for other in self.geometry.iter().filter(|&other| other != piece) {
+                self.picker.peer_lost(other);
+            }
+            self.picker.seed_joined();
+        } else {
+            self.picker.peer_has(piece);
+        }
+        if self.picker.is_missing(number) {
+            peer.useful += 1;
+            self.update_interest(now, key);
+            self.wants_refill(key);
+        }
+        self.note_seed(key);
+    }
+
+    fn has_these(&mut self, now: Time, key: PeerKey, has: Bitfield) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if has.is_full() && has.len() > 0 {
+            peer.is_seed = true;
+            self.picker.seed_joined();
+            peer.useful = self.picker.missing_wanted();
+        } else {
+            for piece in self.geometry.iter().filter(|piece| has.contains(piece.get())) {
+                self.picker.peer_has(piece);
+                peer.useful += u32::from(self.picker.is_missing(piece.get()));
+            }
+        }
+        peer.has = has;
+        self.update_interest(now, key);
+        self.note_seed(key);
+    }
+
+    fn note_seed(&mut self, key: PeerKey) {
+        if let Some(peer) = self.peers.get(key)
+            && peer.is_seed
+            && !peer.incoming
+        {
+            self.list.seed(peer.address);
+        }
+    }
+
+    /// Tells the peer when our interest in it begins or ends.
+    pub(super) fn update_interest(&mut self, now: Time, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let interested = peer.useful > 0;
+        if interested != peer.we_are_interested {
+            peer.we_are_interested = interested;
+            self.send(now, key, if interested { Message::Interested } else { Message::NotInterested });
+        }
+    }
+
+    fn choked(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.it_chokes_us = true;
+        // With the fast extension, each request is answered or rejected (BEP 6); without, all are void.
+        if !peer.is_fast() {
+            self.release_all(key);
+        }
+        self.picker.disown(key);
+        self.wake_idle_peers();
+    }
+
+    fn unchoked(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.it_chokes_us = false;
+        self.wants_refill(key);
+    }
+
+    fn suggested(&mut self, key: PeerKey, piece: u32) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.suggested.len() >= MAX_SUGGESTED {
+            peer.suggested.remove(0);
+        }
+        peer.suggested.push(piece);
+    }
+
+    fn allowed(&mut self, key: PeerKey, piece: u32) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if self.geometry.piece(piece).is_some() && peer.allowed_fast.len() < MAX_ALLOWED_FAST {
+            peer.allowed_fast.insert(piece);
+            self.wants_refill(key);
+        }
+    }
+
+    fn rejected(&mut self, now: Time, key: PeerKey, span: BlockSpan) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(span) = self.geometry.span(span.piece, span.begin, span.length) else {
+            self.handle_fault(now, key, "a reject outside the torrent");
+            return;
+        };
+        if peer.pipeline.forget(span) {
+            let choked = peer.it_chokes_us;
+            peer.allowed_fast.remove(&span.piece.get());
+            self.picker.release(span, key);
+            if !choked {
+                self.misfit(now, key, "rejects of requests while it does not choke");
+            }
+            self.wake_idle_peers();
+        }
+    }
+
+    /// Every request at this peer is void: its blocks are free for others.
+    pub(super) fn release_all(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let spans: Vec<Span> = peer.pipeline.drain().collect();
+        for span in spans {
+            self.picker.release(span, key);
+        }
+    }
+
+    /// The peer is snubbed: others may have its blocks, but if they come from it after all they are welcome.
+    pub(super) fn give_up_requests(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let spans: Vec<Span> = peer.pipeline.drain().collect();
+        for &span in &spans {
+            remember(&mut peer.given_up, span);
+        }
+        for span in spans {
+            self.picker.release(span, key);
+        }
+        self.picker.disown(key);
+        self.wake_idle_peers();
+    }
+
+    /// Marks a peer as one that requests may be sent to.
+    pub(super) fn wants_refill(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let open = !peer.it_chokes_us || !peer.allowed_fast.is_empty();
+        if open && peer.useful > 0 && !peer.wants_refill {
+            peer.wants_refill = true;
+            self.refill.push(key);
+        }
+    }
+
+    /// Blocks became free: peers with room may take them.
+    pub(super) fn wake_idle_peers(&mut self) {
+        if self.picker.missing_wanted() == 0 {
+            return;
+        }
+        for key in self.peers.keys() {
+            self.wants_refill(key);
+        }
+    }
+
+    pub(super) fn refill_requests(&mut self, now: Time) {
+        if self.stopped {
+            self.refill.clear();
+            return;
+        }
+        let mut waiting = core::mem::take(&mut self.refill);
+        for key in waiting.drain(..) {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            peer.wants_refill = false;
+            let room = peer.pipeline.room();
+            if room == 0 || peer.useful == 0 {
+                continue;
+            }
+            let wish = Wish {
+                peer: key,
+                has: &peer.has,
+                count: room,
+                suggested: &peer.suggested,
+                only: peer.it_chokes_us.then_some(&peer.allowed_fast),
+                snubbed: peer.pipeline.is_snubbed(),
+                idle: peer.pipeline.is_empty(),
+            };
+            let mut picked = core::mem::take(&mut self.picked);
+            self.picker.pick(wish, &mut picked);
+            for &span in &picked {
+                peer.pipeline.sent(now, span);
+                self.outputs.push_back(Output::Send(key, Message::Request(wire_span(span))));
+            }
+            if !picked.is_empty() {
+                peer.spoke = now;
+            }
+            picked.clear();
+            self.picked = picked;
+        }
+        self.refill = waiting;
+    }
+}
+
+fn remember(given_up: &mut alloc::collections::VecDeque<Span>, span: Span) {
+    if given_up.len() >= GIVEN_UP {
+        given_up.pop_front();
+    }
+    given_up.push_back(span);
+}
+
+/// A span as requests name it.
+pub(super) fn wire_span(span: Span) -> BlockSpan {
+    BlockSpan { piece: span.piece.get(), begin: span.begin, length: span.length }
+}

@@ -1,0 +1,102 @@
+//! What a torrent knows of one connected peer.
+
+use crate::event::Hello;
+use crate::pipeline::Pipeline;
+use crate::rate::Rate;
+use alloc::collections::{BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use quelea_metainfo::geometry::Span;
+use quelea_time::Time;
+use quelea_wire::{Bitfield, PeerId, Reserved};
+
+/// What a torrent knows of one connected peer.
+#[derive(Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    pub incoming: bool,
+    pub peer_id: PeerId,
+    pub reserved: Reserved,
+    pub client: Option<String>,
+    pub has: Bitfield,
+    /// It has every piece.
+    pub is_seed: bool,
+    /// It may still send a bitfield.
+    pub may_send_bitfield: bool,
+    /// Wanted missing pieces that it has.
+    pub useful: u32,
+
+    pub we_are_interested: bool,
+    pub it_chokes_us: bool,
+    pub it_is_interested: bool,
+    pub we_choke_it: bool,
+    pub optimistic: bool,
+
+    pub pipeline: Pipeline,
+    pub allowed_fast: BTreeSet<u32>,
+    pub suggested: Vec<u32>,
+    /// Blocks that were asked for and given up, which may yet come.
+    pub given_up: VecDeque<Span>,
+    /// Rejected or unasked-for blocks, which an honest peer has few of.
+    pub misfits: u32,
+
+    /// Requests of the peer that are not granted yet.
+    pub asked: VecDeque<Span>,
+    /// Granted blocks that are not sent yet.
+    pub granted: usize,
+    /// Pieces it may ask for though we choke it.
+    pub fast_given: BTreeSet<u32>,
+    pub faults: u32,
+
+    pub connected: Time,
+    pub heard: Time,
+    pub spoke: Time,
+    pub downloaded: u64,
+    pub uploaded: u64,
+    pub upload_rate: Rate,
+    /// Set when requests may be sent; cleared when they were.
+    pub wants_refill: bool,
+}
+
+impl Peer {
+    pub fn new(now: Time, hello: Hello, pieces: u32) -> Self {
+        Self {
+            address: hello.address,
+            incoming: hello.incoming,
+            peer_id: hello.peer_id,
+            reserved: hello.reserved,
+            client: None,
+            has: Bitfield::none(pieces),
+            is_seed: false,
+            may_send_bitfield: true,
+            useful: 0,
+            we_are_interested: false,
+            it_chokes_us: true,
+            it_is_interested: false,
+            we_choke_it: true,
+            optimistic: false,
+            pipeline: Pipeline::new(now),
+            allowed_fast: BTreeSet::new(),
+            suggested: Vec::new(),
+            given_up: VecDeque::new(),
+            misfits: 0,
+            asked: VecDeque::new(),
+            granted: 0,
+            fast_given: BTreeSet::new(),
+            faults: 0,
+            connected: now,
+            heard: now,
+            spoke: now,
+            downloaded: 0,
+            uploaded: 0,
+            upload_rate: Rate::default(),
+            wants_refill: false,
+        }
+    }
+
+    /// Whether both sides support the fast extension (BEP 6).
+    pub fn is_fast(&self) -> bool {
+        self.reserved.fast()
+    }
+}

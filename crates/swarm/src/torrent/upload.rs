@@ -1,0 +1,140 @@
+//! Giving: who is unchoked, which requests are granted.
+
+use super::Torrent;
+use super::download::wire_span;
+use crate::choker::{Candidate, grant};
+use crate::event::Output;
+use crate::peers::PeerKey;
+use crate::pipeline::MAX_DEPTH;
+use alloc::vec::Vec;
+use quelea_metainfo::geometry::{BLOCK_LENGTH, Span};
+use quelea_time::Time;
+use quelea_wire::Message;
+use quelea_wire::message::BlockSpan;
+
+/// Blocks a connection may hold granted and unsent: enough to fill its socket in one call.
+const GRANTED: usize = 32;
+
+impl<B> Torrent<B> {
+    pub(super) fn interested(&mut self, now: Time, key: PeerKey, interested: bool) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.it_is_interested == interested {
+            return;
+        }
+        peer.it_is_interested = interested;
+        if interested || !peer.we_choke_it {
+            self.choose_unchoked(now, false);
+        }
+    }
+
+    /// Ranks the interested peers and tells those whose turn begins or ends.
+    pub(super) fn choose_unchoked(&mut self, now: Time, rotate: bool) {
+        let seeding = self.completed;
+        let candidates: Vec<Candidate> = self
+            .peers
+            .iter_mut()
+            .filter(|(_, peer)| peer.it_is_interested)
+            .map(|(key, peer)| Candidate {
+                peer: key,
+                rate: if seeding { peer.upload_rate.per_second(now) } else { peer.pipeline.rate(now) },
+                unchoked: !peer.we_choke_it,
+                optimistic: peer.optimistic,
+            })
+            .collect();
+        let granted = grant(&candidates, self.upload_slots, rotate, &mut self.rng);
+        for key in self.peers.keys() {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            peer.optimistic = granted.optimistic == Some(key);
+            match (peer.we_choke_it, granted.unchoked.contains(&key)) {
+                (true, true) => {
+                    peer.we_choke_it = false;
+                    self.send(now, key, Message::Unchoke);
+                }
+                (false, false) => self.choke(now, key),
+                (true, false) | (false, true) => {}
+            }
+        }
+    }
+
+    fn choke(&mut self, now: Time, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.we_choke_it = true;
+        let fast = peer.is_fast();
+        let given = &peer.fast_given;
+        let (kept, dropped): (Vec<Span>, Vec<Span>) =
+            peer.asked.drain(..).partition(|span| given.contains(&span.piece.get()));
+        peer.asked.extend(kept);
+        self.send(now, key, Message::Choke);
+        if fast {
+            for span in dropped {
+                self.send(now, key, Message::Reject(wire_span(span)));
+            }
+        }
+    }
+
+    pub(super) fn requested(&mut self, now: Time, key: PeerKey, asked: BlockSpan) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let span = self.geometry.span(asked.piece, asked.begin, asked.length);
+        let Some(span) = span.filter(|span| span.length <= BLOCK_LENGTH) else {
+            self.reject(now, key, asked);
+            self.misdeed(now, key, "requests outside pieces or longer than 16 KiB");
+            return;
+        };
+        let choked = peer.we_choke_it && !peer.fast_given.contains(&asked.piece);
+        let refused = choked
+            || !self.picker.have().contains(asked.piece)
+            || peer.asked.len() + peer.granted >= MAX_DEPTH;
+        if refused {
+            self.reject(now, key, asked);
+            return;
+        }
+        peer.asked.push_back(span);
+        self.grant_uploads(now, key);
+    }
+
+    fn reject(&mut self, now: Time, key: PeerKey, asked: BlockSpan) {
+        if self.peers.get(key).is_some_and(|peer| peer.is_fast()) {
+            self.send(now, key, Message::Reject(asked));
+        }
+    }
+
+    pub(super) fn cancelled(&mut self, now: Time, key: PeerKey, asked: BlockSpan) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let position = peer.asked.iter().position(|span| wire_span(*span) == asked);
+        if let Some(position) = position {
+            peer.asked.remove(position);
+            // Each request has exactly one answer (BEP 6); one that is granted already is answered by its block.
+            self.reject(now, key, asked);
+        }
+    }
+
+    fn grant_uploads(&mut self, now: Time, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        while peer.granted < GRANTED {
+            let Some(span) = peer.asked.pop_front() else { break };
+            peer.granted += 1;
+            peer.spoke = now;
+            self.outputs.push_back(Output::Upload(key, span));
+        }
+    }
+
+    /// A granted block went out.
+    pub fn handle_uploaded(&mut self, now: Time, key: PeerKey, span: Span) {
+        let length = u64::from(span.length);
+        self.uploaded += length;
+        self.upload_rate.add(now, length);
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.uploaded += length;
+        peer.upload_rate.add(now, length);
+        peer.granted = peer.granted.saturating_sub(1);
+        self.grant_uploads(now, key);
+    }
+
+    /// A granted block could not be read: the peer is told and may ask elsewhere.
+    pub fn handle_upload_failed(&mut self, now: Time, key: PeerKey, span: Span) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.granted = peer.granted.saturating_sub(1);
+        self.reject(now, key, wire_span(span));
+        self.grant_uploads(now, key);
+    }
+}
