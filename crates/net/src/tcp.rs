@@ -3,7 +3,7 @@
 use crate::Binding;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
@@ -40,20 +40,13 @@ pub async fn connect(binding: &Binding, remote: SocketAddr, patience: Duration) 
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     if !local.is_unspecified() {
-        bind_without_port(&socket, local)?;
+        socket.bind(SocketAddr::new(local, 0))?;
     }
     let connected = tokio::time::timeout(patience, socket.connect(remote)).await;
     let stream = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     // Requests are small and must not wait for each other; blocks are written whole.
     stream.set_nodelay(true)?;
     Ok(stream)
-}
-
-fn bind_without_port(socket: &TcpSocket, local: IpAddr) -> io::Result<()> {
-    // Leaves the choice of the port to connect(), which can then share one port among many destinations.
-    #[cfg(target_os = "linux")]
-    socket2::SockRef::from(socket).set_bind_address_no_port(true)?;
-    socket.bind(SocketAddr::new(local, 0))
 }
 
 #[cfg(test)]
