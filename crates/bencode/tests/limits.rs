@@ -15,7 +15,7 @@ fn depth_is_counted_in_open_lists_and_dictionaries() {
 fn items_are_counted_in_keys_and_values() {
     let exact = Limits { depth: 3, items: 5 };
     assert!(parse(b"ld1:ai1eei2ee", exact).is_ok());
-    assert_eq!(parse(b"ld1:ai1eei2ei3ee", exact), Err(Error::TooManyItems { at: 13, limit: 5 }));
+    assert_eq!(parse(b"ld1:ai1eei2ei3ee", exact), Err(Error::TooManyItems { at: 12, limit: 5 }));
 }
 
 #[test]
