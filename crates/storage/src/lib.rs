@@ -1,1 +1,21 @@
 //! Pieces to files: layout, hash lanes, disk threads, checking.
+//!
+//! Owns: where the bytes of a torrent lie ([`Layout`]), its files on the disk ([`Store`]), the bound on open
+//! files ([`FilePool`]), and the threads that hash, write, read and check ([`Pipeline`]).
+//! Does not own: which pieces are wanted first, whom to blame for a bad one, what a torrent file says, and how
+//! many blocks are in memory. Whoever submits work decides that.
+#![forbid(unsafe_code)]
+
+mod error;
+pub mod file_layer;
+mod file_pool;
+mod layout;
+mod part_file;
+mod store;
+mod tree;
+
+pub use error::{Action, StorageError};
+pub use file_pool::{DEFAULT_OPEN_FILES, FilePool};
+pub use layout::{FileIndex, FileSpan, Layout, Spans};
+pub use part_file::part_file_name;
+pub use store::{FileSpec, Options, Store};

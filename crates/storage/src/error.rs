@@ -1,0 +1,162 @@
+//! What can go wrong between pieces and files, and what a person can do about it.
+
+use quelea_metainfo::geometry::PieceIndex;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why pieces could not be written, read or checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The system refused.
+    #[error("can't {action} {path:?}: {}{}", reason(.source), remedy(.source))]
+    System {
+        /// What was tried.
+        action: Action,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// A symbolic link stands where a file or folder of the torrent belongs; what it points to is not ours.
+    #[error("{0:?} is a symbolic link; move it away, or choose another download directory")]
+    SymbolicLink(PathBuf),
+    /// Something that is no ordinary file stands where a file of the torrent belongs.
+    #[error("{0:?} is not an ordinary file; move it away, or choose another download directory")]
+    NotAFile(PathBuf),
+    /// A file that was there before is longer than the torrent's. It is not cut, for it may be another file.
+    #[error(
+        "{path:?} has {found} bytes but the torrent's file has {expected}; move it away, or choose another \
+         download directory"
+    )]
+    LongerFile {
+        /// Which file.
+        path: PathBuf,
+        /// Its length in bytes.
+        found: u64,
+        /// The torrent's length for it in bytes.
+        expected: u64,
+    },
+    /// The file is not there, or ends before these bytes.
+    #[error("{path:?} has no data at byte {offset}; check the torrent's data again")]
+    Missing {
+        /// Which file.
+        path: PathBuf,
+        /// Where the wanted bytes begin, in bytes.
+        offset: u64,
+    },
+    /// A file has the name of the torrent's part file but is none, or one of another torrent.
+    #[error("{0:?} is not the part file of this torrent; move it away")]
+    ForeignPartFile(PathBuf),
+    /// A file's path would leave the download directory, or two files share it.
+    #[error("{0:?} can't be the path of a torrent's file; choose another name for it")]
+    BadPath(PathBuf),
+    /// The lengths of the files, or what is said of each of them, do not fit the torrent.
+    #[error("the list of files does not fit the torrent: {0}")]
+    BadFileList(&'static str),
+    /// The blocks or the buffer do not have the length of the piece or span they are for.
+    #[error("{found} bytes were given for {expected} bytes of piece {piece}")]
+    WrongLength {
+        /// Which piece.
+        piece: PieceIndex,
+        /// How many bytes were given.
+        found: u64,
+        /// How many belong there.
+        expected: u64,
+    },
+    /// The store was opened for reading alone.
+    #[error("{0:?} was opened for reading alone")]
+    ReadOnly(PathBuf),
+}
+
+/// What the system was asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// To look whether it is there.
+    Inspect,
+    /// To open it.
+    Open,
+    /// To create it.
+    Create,
+    /// To create the folders above it.
+    CreateFolder,
+    /// To read from it.
+    Read,
+    /// To write to it.
+    Write,
+    /// To reserve its space.
+    Allocate,
+    /// To bring it to the disk.
+    Sync,
+    /// To remove it.
+    Remove,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Inspect => "look at",
+            Self::Open => "open",
+            Self::Create => "create",
+            Self::CreateFolder => "create the folder of",
+            Self::Read => "read",
+            Self::Write => "write to",
+            Self::Allocate => "reserve space for",
+            Self::Sync => "bring to the disk",
+            Self::Remove => "remove",
+        })
+    }
+}
+
+impl StorageError {
+    pub(crate) fn system(action: Action, path: &Path, source: io::Error) -> Self {
+        Self::System { action, path: path.to_owned(), source }
+    }
+
+    /// Whether the error says that the data are not there, rather than that they could not be had.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing { .. })
+    }
+
+    /// Whether the file system has no room left, or a quota is used up.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::System { source, .. } if matches!(
+            source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}
+
+/// The system's words for an error, without its number.
+fn reason(error: &io::Error) -> String {
+    let words = error.to_string();
+    match words.find(" (os error") {
+        Some(end) => words[..end].to_lowercase(),
+        None => words,
+    }
+}
+
+/// What a person can do, as the end of a sentence; empty where there is nothing to say.
+fn remedy(error: &io::Error) -> &'static str {
+    use rustix::io::Errno;
+    match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC) => "; free some space and try again, or choose another download directory",
+        Some(Errno::DQUOT) => {
+            "; your quota is used up: free some space, or choose another download directory"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => "; check its permissions, or choose another download directory",
+        Some(Errno::ROFS) => "; choose a download directory that can be written to",
+        Some(Errno::NAMETOOLONG) => {
+            "; the file system takes no such long names: choose another download directory"
+        }
+        Some(Errno::ISDIR) => "; a folder stands in its place: move it away",
+        Some(Errno::NOTDIR) => "; a file stands where a folder belongs: move it away",
+        Some(Errno::FBIG) => "; the file system takes no such long files: choose another download directory",
+        Some(Errno::MFILE | Errno::NFILE) => "; raise the limit of open files (ulimit -n)",
+        Some(Errno::IO) => "; the disk may be failing: look into the system's log",
+        Some(Errno::INVAL | Errno::ILSEQ) => {
+            "; the file system may not take this name: choose another directory"
+        }
+        _ => "",
+    }
+}

@@ -1,0 +1,287 @@
+//! The few system calls that storage makes, behind one trait, so that tests can let each of them fail.
+//!
+//! A path is always relative to the download directory, and no call follows a symbolic link below it: what a
+//! link points to is not the torrent's to write or to give away.
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path};
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// To read what is there.
+    Read,
+    /// To read and write what is there, or an empty file in its place.
+    Write,
+    /// To read and write a file that must not have been there.
+    CreateNew,
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// An ordinary file of this many bytes.
+    File(u64),
+    /// A folder.
+    Folder,
+    /// A symbolic link, wherever it points.
+    SymbolicLink,
+    /// A socket, a device, a pipe.
+    Other,
+}
+
+/// System calls on files. Each method may fail with any error of the system, may be interrupted
+/// ([`io::ErrorKind::Interrupted`]), and may move fewer bytes than it was given; storage copes with all of it.
+pub trait FileLayer: Send + Sync {
+    /// Opens the download directory itself, which may be reached through links: the user named it.
+    fn open_root(&self, root: &Path) -> io::Result<OwnedFd>;
+    /// Creates the download directory and what is missing above it.
+    fn create_root(&self, root: &Path) -> io::Result<()>;
+    /// Opens a file below `root`. A link on the way is `ELOOP`.
+    fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd>;
+    /// Creates the folders above the file `path`.
+    fn create_folders(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()>;
+    /// What stands at `path`; `None` where nothing does. Links above it are followed.
+    fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>>;
+    /// What was opened.
+    fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found>;
+    /// Removes the file `path`, directly below `root`.
+    fn remove(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()>;
+    /// Reads at `offset`; 0 means the end of the file.
+    fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// As [`FileLayer::read_at`], but fails with `EAGAIN` (or `EOPNOTSUPP`) where a disk would be waited for.
+    fn read_cached_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Writes at `offset`; at most 1,024 slices.
+    fn write_at(&self, file: BorrowedFd<'_>, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// Where the next data begin at or after `offset`; `None` when there is a hole up to the end of the file.
+    fn next_data(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>>;
+    /// Sets the length of a file.
+    fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()>;
+    /// Reserves space from the beginning up to `length` and makes the file at least that long.
+    fn allocate(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()>;
+    /// Brings data and length to the disk.
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()>;
+    /// Says that these bytes will be read soon. Has no result: it is advice.
+    fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64);
+}
+
+/// The system itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct System;
+
+const FOLDER: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+
+impl FileLayer for System {
+    fn open_root(&self, root: &Path) -> io::Result<OwnedFd> {
+        // An empty path is the current directory to everyone but the system.
+        let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+        Ok(rustix::fs::open(root, FOLDER, Mode::empty())?)
+    }
+
+    fn create_root(&self, root: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(root)
+    }
+
+    fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd> {
+        // Without NONBLOCK, opening a pipe that somebody put in a file's place would wait for its other end.
+        let flags = OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags = flags
+            | match how {
+                Opening::Read => OFlags::RDONLY,
+                Opening::Write => OFlags::RDWR | OFlags::CREATE,
+                Opening::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+            };
+        match open_in_one_call(root, path, flags) {
+            // Systems and sandboxes that do not know the call answer with these.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(open_step_by_step(root, path, flags)?),
+            answer => Ok(answer?),
+        }
+    }
+
+    fn create_folders(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        let mut opened: Option<OwnedFd> = None;
+        for name in path.parent().into_iter().flat_map(names) {
+            let above = opened.as_ref().map_or(root, AsFd::as_fd);
+            match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(0o777)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            opened = Some(rustix::fs::openat(above, name, FOLDER | OFlags::NOFOLLOW, Mode::empty())?);
+        }
+        Ok(())
+    }
+
+    fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>> {
+        match rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(found(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found> {
+        Ok(found(&rustix::fs::fstat(file)?))
+    }
+
+    fn remove(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(root, path, AtFlags::empty())?)
+    }
+
+    fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pread(file, into, offset)?)
+    }
+
+    fn read_cached_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        let slices = &mut [IoSliceMut::new(into)];
+        Ok(rustix::io::preadv2(file, slices, offset, rustix::io::ReadWriteFlags::NOWAIT)?)
+    }
+
+    fn write_at(&self, file: BorrowedFd<'_>, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        match from {
+            [one] => Ok(rustix::io::pwrite(file, one, offset)?),
+            many => Ok(rustix::io::pwritev(file, many, offset)?),
+        }
+    }
+
+    fn next_data(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>> {
+        match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(offset)) {
+            Ok(at) => Ok(Some(at)),
+            Err(Errno::NXIO) => Ok(None),
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(offset)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
+        Ok(rustix::fs::ftruncate(file, length)?)
+    }
+
+    fn allocate(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
+        Ok(rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length)?)
+    }
+
+    fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(rustix::fs::fdatasync(file)?)
+    }
+
+    fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64) {
+        if let Some(length) = std::num::NonZeroU64::new(length) {
+            // Advice that is not taken costs nothing but time.
+            let _ = rustix::fs::fadvise(file, offset, Some(length), rustix::fs::Advice::WillNeed);
+        }
+    }
+}
+
+fn open_in_one_call(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(root, path, flags, mode(flags), resolve)
+}
+
+/// One folder after the other, none of them through a link.
+fn open_step_by_step(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let name = path.file_name().ok_or(Errno::INVAL)?;
+    let mut opened: Option<OwnedFd> = None;
+    for folder in path.parent().into_iter().flat_map(names) {
+        let above = opened.as_ref().map_or(root, AsFd::as_fd);
+        let next = rustix::fs::openat(above, folder, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+        opened = Some(next.map_err(|error| link_or(error, above, folder))?);
+    }
+    let above = opened.as_ref().map_or(root, AsFd::as_fd);
+    rustix::fs::openat(above, name, flags, mode(flags))
+}
+
+/// A link that is opened as a folder answers "not a folder"; it shall say that it is a link.
+fn link_or(error: Errno, above: BorrowedFd<'_>, name: &OsStr) -> Errno {
+    if error != Errno::NOTDIR {
+        return error;
+    }
+    match rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if found(&stat) == Found::SymbolicLink => Errno::LOOP,
+        Ok(_) | Err(_) => error,
+    }
+}
+
+/// The user's mask takes away what the user does not want to give.
+fn mode(flags: OFlags) -> Mode {
+    if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() }
+}
+
+/// The plain names in a path; it has no others, which `Store::open` makes sure of.
+fn names(path: &Path) -> impl Iterator<Item = &OsStr> {
+    path.components().filter_map(|component| match component {
+        Component::Normal(name) => Some(name),
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => None,
+    })
+}
+
+fn found(stat: &rustix::fs::Stat) -> Found {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Found::File(u64::try_from(stat.st_size).unwrap_or(0)),
+        FileType::Directory => Found::Folder,
+        FileType::Symlink => Found::SymbolicLink,
+        FileType::Fifo
+        | FileType::Socket
+        | FileType::CharacterDevice
+        | FileType::BlockDevice
+        | FileType::Unknown => Found::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    type Open = fn(BorrowedFd<'_>, &Path, OFlags) -> Result<OwnedFd, Errno>;
+    const WAYS: [Open; 2] = [open_in_one_call, open_step_by_step];
+
+    #[test]
+    fn both_ways_of_opening_refuse_links_and_take_files() {
+        for (number, open) in WAYS.into_iter().enumerate() {
+            let root = tempfile::tempdir().unwrap();
+            let outside = tempfile::tempdir().unwrap();
+            std::fs::write(outside.path().join("file"), "theirs").unwrap();
+            std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+            std::fs::write(root.path().join("a/b/file"), "ours").unwrap();
+            symlink(outside.path(), root.path().join("a/link")).unwrap();
+            symlink(outside.path().join("file"), root.path().join("a/b/link")).unwrap();
+
+            let root = System.open_root(root.path()).unwrap();
+            let flags = OFlags::RDWR | OFlags::NOFOLLOW;
+            let open = |path: &str| open(root.as_fd(), Path::new(path), flags);
+            assert!(open("a/b/file").is_ok(), "way {number}");
+            assert_eq!(open("a/link/file").unwrap_err(), Errno::LOOP, "way {number}");
+            assert_eq!(open("a/b/link").unwrap_err(), Errno::LOOP, "way {number}");
+            assert_eq!(open("a/c/file").unwrap_err(), Errno::NOENT, "way {number}");
+            assert_eq!(open("a/b/file/file").unwrap_err(), Errno::NOTDIR, "way {number}");
+        }
+    }
+
+    #[test]
+    fn folders_are_not_created_through_links() {
+        let root = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), root.path().join("link")).unwrap();
+        let opened = System.open_root(root.path()).unwrap();
+        assert!(System.create_folders(opened.as_fd(), Path::new("link/a/file")).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+        System.create_folders(opened.as_fd(), Path::new("a/b/c/file")).unwrap();
+        assert!(root.path().join("a/b/c").is_dir());
+        assert!(!root.path().join("a/b/c/file").exists());
+    }
+
+    #[test]
+    fn a_pipe_in_a_files_place_does_not_block() {
+        let root = tempfile::tempdir().unwrap();
+        let opened = System.open_root(root.path()).unwrap();
+        rustix::fs::mknodat(opened.as_fd(), "pipe", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let pipe = System.open(opened.as_fd(), Path::new("pipe"), Opening::Read).unwrap();
+        assert_eq!(System.describe(pipe.as_fd()).unwrap(), Found::Other);
+    }
+}

@@ -1,0 +1,343 @@
+//! Files below one download directory: opening them through the pool, reading and writing them whole.
+//!
+//! What the system does by halves (short writes, interruptions) is completed here, and what it refuses becomes
+//! an error that names the file.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Action, StorageError};
+use crate::file_layer::{FileLayer, Found, Opening};
+use crate::file_pool::{FilePool, Key, What};
+
+/// The most slices that one vectored write takes (IOV_MAX of POSIX on Linux, the BSDs and macOS).
+const SLICES_A_WRITE: usize = 1_024;
+
+pub(crate) struct Tree {
+    root: PathBuf,
+    layer: Arc<dyn FileLayer>,
+    pool: FilePool,
+    store: u64,
+    read_only: bool,
+}
+
+/// What is known of a file before it is opened to be written.
+#[derive(Clone, Copy)]
+pub(crate) enum Before {
+    /// It was not there when somebody looked.
+    Absent,
+    Unknown,
+}
+
+impl Tree {
+    pub(crate) fn new(root: PathBuf, layer: Arc<dyn FileLayer>, pool: FilePool, read_only: bool) -> Self {
+        let store = pool.register_store();
+        Self { root, layer, pool, store, read_only }
+    }
+
+    pub(crate) fn root_path(&self) -> &Path {
+        &self.root
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(crate) fn path_of(&self, path: &Path) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// The download directory; `None` where there is none.
+    fn root(&self) -> Result<Option<Arc<OwnedFd>>, StorageError> {
+        let key = self.key(What::Root);
+        if let Some(root) = self.pool.find(key, false) {
+            return Ok(Some(root));
+        }
+        match uninterrupted(|| self.layer.open_root(&self.root)) {
+            Ok(root) => {
+                let root = Arc::new(root);
+                self.pool.keep(key, false, Arc::clone(&root));
+                Ok(Some(root))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::system(Action::Open, &self.root, error)),
+        }
+    }
+
+    fn root_created(&self) -> Result<Arc<OwnedFd>, StorageError> {
+        if let Some(root) = self.root()? {
+            return Ok(root);
+        }
+        uninterrupted(|| self.layer.create_root(&self.root))
+            .map_err(|error| StorageError::system(Action::Create, &self.root, error))?;
+        self.root()?.ok_or_else(|| {
+            StorageError::system(Action::Open, &self.root, io::Error::from(io::ErrorKind::NotFound))
+        })
+    }
+
+    /// What stands at `path`; `None` where nothing does.
+    pub(crate) fn look(&self, path: &Path) -> Result<Option<Found>, StorageError> {
+        let Some(root) = self.root()? else { return Ok(None) };
+        match uninterrupted(|| self.layer.look(root.as_fd(), path)) {
+            Ok(found) => Ok(found),
+            Err(error) => Err(self.refused(Action::Inspect, path, error)),
+        }
+    }
+
+    /// An open file if it is in the pool; does not open it.
+    pub(crate) fn opened(&self, what: What) -> Option<Arc<OwnedFd>> {
+        self.pool.find(self.key(what), false)
+    }
+
+    /// The file, open to be read; `None` where there is none.
+    pub(crate) fn open_to_read(&self, what: What, path: &Path) -> Result<Option<Arc<OwnedFd>>, StorageError> {
+        if let Some(file) = self.opened(what) {
+            return Ok(Some(file));
+        }
+        let Some(root) = self.root()? else { return Ok(None) };
+        let file = match uninterrupted(|| self.layer.open(root.as_fd(), path, Opening::Read)) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(self.refused(Action::Open, path, error)),
+        };
+        self.length_of(&file, path)?;
+        self.pool.keep(self.key(what), false, Arc::clone(&file));
+        Ok(Some(file))
+    }
+
+    /// The file, open to be written, created with the folders above it where it is not there. A file that was
+    /// there and is longer than `longest` is refused. It stays open in the pool if `keep`.
+    pub(crate) fn open_to_write(
+        &self,
+        what: What,
+        path: &Path,
+        before: Before,
+        longest: u64,
+        keep: bool,
+    ) -> Result<Arc<OwnedFd>, StorageError> {
+        if let Some(file) = self.pool.find(self.key(what), true) {
+            return Ok(file);
+        }
+        if self.read_only {
+            return Err(StorageError::ReadOnly(self.path_of(path)));
+        }
+        let file = match before {
+            Before::Absent => match self.create(path, Opening::CreateNew) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    self.open_existing(path, longest)?
+                }
+                Err(error) => return Err(self.refused(Action::Create, path, error)),
+            },
+            Before::Unknown => self.open_existing(path, longest)?,
+        };
+        let file = Arc::new(file);
+        if keep {
+            self.pool.keep(self.key(what), true, Arc::clone(&file));
+        }
+        Ok(file)
+    }
+
+    fn open_existing(&self, path: &Path, longest: u64) -> Result<OwnedFd, StorageError> {
+        let file =
+            self.create(path, Opening::Write).map_err(|error| self.refused(Action::Open, path, error))?;
+        let found = self.length_of(&file, path)?;
+        if found > longest {
+            return Err(StorageError::LongerFile { path: self.path_of(path), found, expected: longest });
+        }
+        Ok(file)
+    }
+
+    fn create(&self, path: &Path, how: Opening) -> io::Result<OwnedFd> {
+        let root = self.root_created().map_err(into_io)?;
+        match uninterrupted(|| self.layer.open(root.as_fd(), path, how)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            answer => return answer,
+        }
+        // A folder is missing, or the download directory itself was taken away under our hands.
+        drop(root);
+        self.pool.close(self.key(What::Root));
+        let root = self.root_created().map_err(into_io)?;
+        uninterrupted(|| self.layer.create_folders(root.as_fd(), path))?;
+        uninterrupted(|| self.layer.open(root.as_fd(), path, how))
+    }
+
+    /// The length of an open file in bytes, if it is an ordinary one.
+    pub(crate) fn length_of(&self, file: &OwnedFd, path: &Path) -> Result<u64, StorageError> {
+        match uninterrupted(|| self.layer.describe(file.as_fd())) {
+            Ok(Found::File(length)) => Ok(length),
+            Ok(Found::Folder | Found::SymbolicLink | Found::Other) => {
+                Err(StorageError::NotAFile(self.path_of(path)))
+            }
+            Err(error) => Err(self.refused(Action::Inspect, path, error)),
+        }
+    }
+
+    /// Writes all slices, end to end from `offset` on.
+    pub(crate) fn write_all(
+        &self,
+        file: &OwnedFd,
+        path: &Path,
+        mut slices: &mut [IoSlice<'_>],
+        mut offset: u64,
+    ) -> Result<(), StorageError> {
+        while !slices.is_empty() {
+            let some = &slices[..slices.len().min(SLICES_A_WRITE)];
+            match uninterrupted(|| self.layer.write_at(file.as_fd(), some, offset)) {
+                Ok(0) => {
+                    let error = io::Error::from(io::ErrorKind::WriteZero);
+                    return Err(self.refused(Action::Write, path, error));
+                }
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut slices, written);
+                }
+                Err(error) => return Err(self.refused(Action::Write, path, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `into` from `offset` on. A file that ends before that is an error for which
+    /// [`StorageError::is_missing`] holds.
+    pub(crate) fn read_exact(
+        &self,
+        file: &OwnedFd,
+        path: &Path,
+        into: &mut [u8],
+        offset: u64,
+    ) -> Result<(), StorageError> {
+        let mut filled = 0;
+        while filled < into.len() {
+            let at = offset + filled as u64;
+            match uninterrupted(|| self.layer.read_at(file.as_fd(), &mut into[filled..], at)) {
+                Ok(0) => return Err(self.missing(path, at)),
+                Ok(read) => filled += read,
+                Err(error) => return Err(self.refused(Action::Read, path, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `into` if all of it lies in the page cache.
+    pub(crate) fn read_cached(&self, file: &OwnedFd, into: &mut [u8], offset: u64) -> bool {
+        let mut filled = 0;
+        while filled < into.len() {
+            let at = offset + filled as u64;
+            match self.layer.read_cached_at(file.as_fd(), &mut into[filled..], at) {
+                Ok(0) | Err(_) => return false,
+                Ok(read) => filled += read,
+            }
+        }
+        true
+    }
+
+    /// Whether there are no data in `offset .. offset + length` of a file, so that it reads as zeros or ends.
+    pub(crate) fn is_hole(
+        &self,
+        file: &OwnedFd,
+        path: &Path,
+        offset: u64,
+        length: u64,
+    ) -> Result<bool, StorageError> {
+        match uninterrupted(|| self.layer.next_data(file.as_fd(), offset)) {
+            Ok(next) => Ok(next.is_none_or(|at| at >= offset + length)),
+            Err(error) => Err(self.refused(Action::Inspect, path, error)),
+        }
+    }
+
+    pub(crate) fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64) {
+        self.layer.will_need(file, offset, length);
+    }
+
+    /// Makes a file at least `length` bytes long, with a hole.
+    pub(crate) fn extend(&self, file: &OwnedFd, path: &Path, length: u64) -> Result<(), StorageError> {
+        if self.length_of(file, path)? >= length {
+            return Ok(());
+        }
+        uninterrupted(|| self.layer.set_length(file.as_fd(), length))
+            .map_err(|error| self.refused(Action::Write, path, error))
+    }
+
+    /// Reserves the space of `length` bytes; where the file system can't, only the length is set.
+    pub(crate) fn allocate(&self, file: &OwnedFd, path: &Path, length: u64) -> Result<(), StorageError> {
+        match uninterrupted(|| self.layer.allocate(file.as_fd(), length)) {
+            Ok(()) => Ok(()),
+            Err(error) if is_unsupported(&error) => self.extend(file, path, length),
+            Err(error) => Err(self.refused(Action::Allocate, path, error)),
+        }
+    }
+
+    pub(crate) fn sync(&self, file: &OwnedFd, path: &Path) -> Result<(), StorageError> {
+        uninterrupted(|| self.layer.sync(file.as_fd()))
+            .map_err(|error| self.refused(Action::Sync, path, error))
+    }
+
+    /// Closes and removes a file directly below the root, if it is there.
+    pub(crate) fn remove(&self, what: What, path: &Path) -> Result<(), StorageError> {
+        self.pool.close(self.key(what));
+        let Some(root) = self.root()? else { return Ok(()) };
+        match uninterrupted(|| self.layer.remove(root.as_fd(), path)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(self.refused(Action::Remove, path, error)),
+        }
+    }
+
+    pub(crate) fn missing(&self, path: &Path, offset: u64) -> StorageError {
+        StorageError::Missing { path: self.path_of(path), offset }
+    }
+
+    /// The error for a refusal, which names the link where a link was the reason.
+    fn refused(&self, action: Action, path: &Path, error: io::Error) -> StorageError {
+        let error = match error.downcast::<StorageError>() {
+            Ok(ours) => return ours,
+            Err(error) => error,
+        };
+        if is_link(&error) {
+            let is_link = |at: &&Path| matches!(self.look(at), Ok(Some(Found::SymbolicLink)));
+            let mut above: Vec<&Path> = path.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
+            above.reverse();
+            let link = above.into_iter().find(is_link).unwrap_or(path);
+            return StorageError::SymbolicLink(self.path_of(link));
+        }
+        StorageError::system(action, &self.path_of(path), error)
+    }
+
+    fn key(&self, what: What) -> Key {
+        Key { store: self.store, what }
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.pool.close_store(self.store);
+    }
+}
+
+/// Repeats a call that a signal interrupted.
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// Carries our own error through a function that speaks the system's; `refused` takes it out again.
+fn into_io(error: StorageError) -> io::Error {
+    io::Error::other(error)
+}
+
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
+    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
