@@ -151,7 +151,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Decoder<B> {
     /// There is at least one after [`prepare`](Self::prepare), unless events or bytes wait for
     /// [`poll`](Self::poll) or a fault was found.
     pub fn regions(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let current = if self.unparsed == 0 { self.assembler.block_room() } else { &mut [] };
+        let current = self.assembler.block_room();
         let scratch = self.scratch.get_mut(self.scratch_filled..self.scratch_room).unwrap_or_default();
         core::iter::once(current)
             .chain(self.slots.iter_mut().flat_map(Slot::room))
@@ -161,10 +161,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Decoder<B> {
 
     /// Says that `n` bytes were read into the regions. No call may stand between them and this one.
     pub fn commit(&mut self, n: usize) {
-        let mut left = n;
-        if self.unparsed == 0 {
-            left -= self.assembler.fill_block(left);
-        }
+        // A block is amid its bytes only when everything before was looked at, so it always comes first.
+        let mut left = n - self.assembler.fill_block(n);
         self.unparsed += left;
         for slot in &mut self.slots {
             left -= slot.fill(left);

@@ -17,6 +17,7 @@ extern crate std;
 pub mod bitfield;
 pub mod decoder;
 pub mod encoder;
+pub mod extension;
 pub mod fast;
 mod fault;
 pub mod handshake;

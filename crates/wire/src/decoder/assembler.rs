@@ -216,10 +216,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Assembler<B> {
         const WHOLE_BLOCK: [u8; 13] = crate::encoder::piece_header(0, 0, limits::BLOCK as u32);
         match &self.state {
             State::Head { bytes, have } => {
-                *have < WHOLE_BLOCK.len() && {
-                    let told = (*have).min(5);
-                    bytes[..told] == WHOLE_BLOCK[..told]
-                }
+                let told = (*have).min(5);
+                bytes[..told] == WHOLE_BLOCK[..told]
             }
             State::Block { .. } => true,
             State::Payload { .. } | State::Skip { .. } | State::Failed => false,
