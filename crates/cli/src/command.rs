@@ -1,0 +1,31 @@
+//! What the program does, a file each.
+
+mod bencode;
+mod completions;
+mod get;
+mod show;
+
+use crate::args::{Command, CommandLine};
+use crate::exit::Status;
+use std::io::{ErrorKind, Write};
+
+pub(crate) fn run(line: &CommandLine) -> anyhow::Result<Status> {
+    match &line.command {
+        None => get::run(&line.get),
+        Some(Command::Get(args)) => get::run(args),
+        Some(Command::Show(args)) => show::run(args),
+        Some(Command::Bencode(args)) => bencode::run(args),
+        Some(Command::Completions(args)) => completions::run(args),
+    }
+}
+
+/// Writes a whole answer to standard output. A reader that has seen enough and closed it is no error.
+fn print(text: &[u8]) -> anyhow::Result<Status> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Status::Disk.because(format!("cannot write to standard output: {error}")))
+        }
+        Ok(()) | Err(_) => Ok(Status::Done),
+    }
+}

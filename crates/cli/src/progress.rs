@@ -1,0 +1,441 @@
+//! A torrent's figures as one line: a bar for a terminal of any width, words for a log.
+//!
+//! Pure: the same figures and width give the same line. Drawing it is the job of `report`.
+
+use crate::display;
+use console::measure_text_width;
+use quelea::{Snapshot, State, Waiting};
+use std::time::Duration;
+
+/// What a line is made from: the narrow view of a [`Snapshot`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Figures {
+    /// Cleaned: safe to print.
+    pub(crate) name: String,
+    pub(crate) phase: Phase,
+    pub(crate) waiting: Option<Waiting>,
+    /// Bytes of what is wanted.
+    pub(crate) wanted: u64,
+    /// Bytes of it that are verified and written.
+    pub(crate) have: u64,
+    /// Bytes of it that were received, verified or not.
+    pub(crate) received: u64,
+    /// Payload of this session, in bytes.
+    pub(crate) downloaded: u64,
+    pub(crate) uploaded: u64,
+    /// Bytes a second.
+    pub(crate) download_rate: u64,
+    pub(crate) upload_rate: u64,
+    pub(crate) eta: Option<Duration>,
+    pub(crate) connected: usize,
+    pub(crate) known: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// `done` of `all` pieces have been looked at.
+    Checking {
+        done: u32,
+        all: u32,
+    },
+    Downloading,
+    Seeding,
+    Failed,
+}
+
+impl From<&Snapshot> for Figures {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            name: display::clean(&snapshot.name),
+            phase: match snapshot.state {
+                State::Checking => Phase::Checking { done: snapshot.pieces_checked, all: snapshot.pieces },
+                State::Downloading => Phase::Downloading,
+                State::Seeding => Phase::Seeding,
+                State::Failed => Phase::Failed,
+                _ => Phase::Downloading,
+            },
+            waiting: snapshot.waiting,
+            wanted: snapshot.wanted_length,
+            have: snapshot.wanted_have,
+            received: snapshot.wanted_received,
+            downloaded: snapshot.downloaded,
+            uploaded: snapshot.uploaded,
+            download_rate: snapshot.download_rate,
+            upload_rate: snapshot.upload_rate,
+            eta: snapshot.eta,
+            connected: snapshot.peers_connected,
+            known: snapshot.peers_known,
+        }
+    }
+}
+
+impl Figures {
+    /// Bytes uploaded for each that is there, to two digits.
+    pub(crate) fn ratio(&self) -> String {
+        format!("{:.2}", if self.have == 0 { 0.0 } else { self.uploaded as f64 / self.have as f64 })
+    }
+
+    /// The filled part of the bar: of how much.
+    fn progress(&self) -> (u64, u64) {
+        match self.phase {
+            Phase::Checking { done, all } => (u64::from(done), u64::from(all)),
+            Phase::Downloading | Phase::Failed => {
+                (self.received.clamp(self.have, self.wanted.max(self.have)), self.wanted)
+            }
+            Phase::Seeding => (self.have, self.wanted),
+        }
+    }
+}
+
+/// Whether a line may carry colours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Paint {
+    Plain,
+    Coloured,
+}
+
+/// Columns of the shortest bar that still tells something, and of the longest that is pleasant.
+const BAR: (usize, usize) = (8, 40);
+/// Columns that a name gets before anything else is left out, and at most.
+const NAME: (usize, usize) = (12, 48);
+/// ` [` and `] 43.2%` around a bar.
+const FRAME: usize = 9;
+
+/// One line of at most `width` columns for a terminal: name, bar, percent, and what fits of the rest.
+pub(crate) fn line(figures: &Figures, width: usize, paint: Paint) -> String {
+    let seeding = figures.phase == Phase::Seeding;
+    let name_wish = measure_text_width(&figures.name).min(NAME.1);
+    let least = name_wish.min(NAME.0) + if seeding { 0 } else { FRAME + BAR.0 };
+    let mut fields = fields(figures);
+    while least + taken(&fields) > width && !fields.is_empty() {
+        let least_weight = fields.iter().map(|field| field.weight).min();
+        fields.retain(|field| Some(field.weight) != least_weight);
+    }
+    let rest = width.saturating_sub(taken(&fields));
+    let mut out = if seeding {
+        display::cut(&figures.name, rest.min(name_wish))
+    } else {
+        name_and_bar(figures, rest, name_wish, paint)
+    };
+    for field in &fields {
+        out.push_str("  ");
+        out.push_str(&field.text);
+    }
+    out.truncate(out.trim_end().len());
+    out
+}
+
+fn taken(fields: &[Field]) -> usize {
+    fields.iter().map(|field| 2 + measure_text_width(&field.text)).sum()
+}
+
+/// `name [━━━━───] 43.2%` in at most `width` columns; without the bar where there is no room for one.
+fn name_and_bar(figures: &Figures, width: usize, name_wish: usize, paint: Paint) -> String {
+    let (part, whole) = figures.progress();
+    // What is received but not verified may be wrong: it never counts as the last bit.
+    let whole_is_there = figures.phase != Phase::Downloading || figures.have >= figures.wanted;
+    let part = if whole_is_there { part } else { part.min(whole.saturating_sub(1)) };
+    let percent = format!("{:>5}", display::percent(part, whole));
+    let spare = width.saturating_sub(FRAME);
+    if spare < name_wish.min(NAME.0) + BAR.0 {
+        let Some(room) = width.checked_sub(1 + percent.len()) else {
+            return display::cut(&figures.name, width);
+        };
+        return format!("{} {percent}", display::fit(&figures.name, room.min(name_wish)));
+    }
+    // The name gets half, or what the longest bar leaves.
+    let share = (spare / 2).max(NAME.0).max(spare.saturating_sub(BAR.1));
+    let name = display::fit(&figures.name, name_wish.min(share));
+    let columns = (spare - name_wish.min(share)).min(BAR.1);
+    format!("{name} {} {percent}", bar(part, whole, columns, paint))
+}
+
+struct Field {
+    text: String,
+    /// What has the smallest weight is left out first when the line is too long.
+    weight: u8,
+}
+
+fn fields(figures: &Figures) -> Vec<Field> {
+    // Widths are steady, so that nothing dances while figures change.
+    let peers = format!("{:<13}", format!("{}/{} peers", figures.connected, figures.known));
+    let down = format!("↓ {:>10}", display::rate(figures.download_rate));
+    let up = format!("↑ {:>10}", display::rate(figures.upload_rate));
+    let field = |text: String, weight: u8| Field { text, weight };
+    match figures.phase {
+        Phase::Checking { .. } => vec![field("checking what is there".to_owned(), 5)],
+        Phase::Failed => vec![field("stopped".to_owned(), 5)],
+        Phase::Seeding => vec![
+            field("seeding".to_owned(), 5),
+            field(up, 4),
+            field(format!("{} sent", display::bytes(figures.uploaded)), 2),
+            field(format!("ratio {}", figures.ratio()), 1),
+            field(peers, 3),
+        ],
+        Phase::Downloading => {
+            let mut fields = Vec::new();
+            if let Some(waiting) = figures.waiting {
+                fields.push(field(waiting.to_string(), 5));
+            } else {
+                fields.push(field(down, 5));
+            }
+            if figures.uploaded > 0 {
+                fields.push(field(up, 1));
+            }
+            if figures.waiting.is_none() {
+                fields.push(field(format!("ETA {:<7}", eta(figures)), 3));
+            }
+            fields.push(field(peers, 2));
+            fields
+        }
+    }
+}
+
+fn eta(figures: &Figures) -> String {
+    figures.eta.map_or_else(|| "–".to_owned(), display::span)
+}
+
+/// `[━━━━╸───]`: filled by half columns.
+fn bar(part: u64, whole: u64, width: usize, paint: Paint) -> String {
+    let halves = width * 2;
+    let filled = if part >= whole {
+        halves
+    } else {
+        usize::try_from(u128::from(part) * halves as u128 / u128::from(whole.max(1)))
+            .unwrap_or(0)
+            .min(halves - 1)
+    };
+    let mut done = "━".repeat(filled / 2);
+    if filled % 2 == 1 {
+        done.push('╸');
+    }
+    let left = "─".repeat(width - filled.div_ceil(2));
+    match paint {
+        Paint::Plain => format!("[{done}{left}]"),
+        Paint::Coloured => {
+            let done = console::style(done).green().force_styling(true);
+            let left = console::style(left).dim().force_styling(true);
+            format!("[{done}{left}]")
+        }
+    }
+}
+
+/// One line of words for a log: what a bar would show.
+pub(crate) fn words(figures: &Figures) -> String {
+    let peers = format!("{} of {}", figures.connected, display::count(figures.known, "peer", "peers"));
+    let rates =
+        format!("{} down, {} up", display::rate(figures.download_rate), display::rate(figures.upload_rate));
+    match figures.phase {
+        Phase::Checking { done, all } => format!("checking what is there: {done} of {all} pieces"),
+        Phase::Failed => "stopped".to_owned(),
+        Phase::Seeding => format!(
+            "seeding: {} up, {} sent, ratio {}, {peers}",
+            display::rate(figures.upload_rate),
+            display::bytes(figures.uploaded),
+            figures.ratio()
+        ),
+        Phase::Downloading => {
+            let amount = format!(
+                "{} of {} ({})",
+                display::bytes(figures.have),
+                display::bytes(figures.wanted),
+                display::percent(figures.have, figures.wanted)
+            );
+            match (figures.waiting, figures.eta) {
+                (Some(waiting), _) => format!("{amount}, {waiting}, {peers}"),
+                (None, Some(eta)) => format!("{amount}, {rates}, {} left, {peers}", display::span(eta)),
+                (None, None) => format!("{amount}, {rates}, {peers}"),
+            }
+        }
+    }
+}
+
+/// What is said at the end of a download that took `time` and began with `before` bytes there.
+pub(crate) fn summary(figures: &Figures, time: Duration) -> String {
+    let size = display::bytes(figures.wanted);
+    if figures.downloaded == 0 {
+        return format!("{size} complete: everything was there already");
+    }
+    let mean = figures.downloaded as f64 / time.as_secs_f64().max(0.001);
+    let mut text = format!(
+        "{size} complete: {} in {} at {}",
+        display::bytes(figures.downloaded),
+        display::span(time),
+        display::rate(mean as u64)
+    );
+    if figures.uploaded > 0 {
+        text.push_str(&format!(
+            ", {} uploaded (ratio {})",
+            display::bytes(figures.uploaded),
+            figures.ratio()
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn figures() -> Figures {
+        Figures {
+            name: "debian-12.5.0-amd64-netinst.iso".to_owned(),
+            phase: Phase::Downloading,
+            waiting: None,
+            wanted: 1000 << 20,
+            have: 400 << 20,
+            received: 432 << 20,
+            downloaded: 432 << 20,
+            uploaded: 5 << 20,
+            download_rate: 47_290_777,
+            upload_rate: 1_258_291,
+            eta: Some(Duration::from_secs(192)),
+            connected: 12,
+            known: 340,
+        }
+    }
+
+    fn plain(figures: &Figures, width: usize) -> String {
+        line(figures, width, Paint::Plain)
+    }
+
+    #[test]
+    fn a_wide_terminal_shows_everything() {
+        assert_eq!(
+            plain(&figures(), 120),
+            "debian-12.5.0-amd64-netins… [━━━━━━━━━━━━────────────────] 43.2%  ↓ 45.1 MiB/s  ↑  1.2 MiB/s  ETA 3m 12s   12/340 peers"
+        );
+    }
+
+    #[test]
+    fn a_line_of_eighty_columns_leaves_out_what_matters_least() {
+        assert_eq!(
+            plain(&figures(), 80),
+            "debian-12.5.0… [━━━━━━─────────] 43.2%  ↓ 45.1 MiB/s  ETA 3m 12s   12/340 peers"
+        );
+    }
+
+    #[test]
+    fn a_narrow_terminal_still_shows_name_and_percent() {
+        assert_eq!(plain(&figures(), 20), "debian-12.5.0… 43.2%");
+        assert_eq!(plain(&figures(), 3), "de…");
+        assert_eq!(plain(&figures(), 0), "");
+    }
+
+    #[test]
+    fn a_line_says_what_it_waits_for() {
+        let mut figures = figures();
+        figures.waiting = Some(Waiting::Trackers);
+        figures.uploaded = 0;
+        let line = plain(&figures, 80);
+        assert!(line.ends_with("43.2%  waiting for trackers  12/340 peers"), "{line}");
+    }
+
+    #[test]
+    fn hundred_percent_is_said_when_the_last_piece_is_verified() {
+        let mut figures = figures();
+        figures.received = figures.wanted;
+        assert!(plain(&figures, 80).contains("99.9%"));
+        figures.have = figures.wanted;
+        assert!(plain(&figures, 80).contains(" 100%"));
+    }
+
+    #[test]
+    fn words_say_the_same_without_a_bar() {
+        let mut figures = figures();
+        assert_eq!(
+            words(&figures),
+            "400 MiB of 1000 MiB (40.0%), 45.1 MiB/s down, 1.2 MiB/s up, 3m 12s left, 12 of 340 peers"
+        );
+        figures.waiting = Some(Waiting::Peers);
+        assert_eq!(words(&figures), "400 MiB of 1000 MiB (40.0%), waiting for peers, 12 of 340 peers");
+        figures.phase = Phase::Checking { done: 3, all: 8 };
+        assert_eq!(words(&figures), "checking what is there: 3 of 8 pieces");
+    }
+
+    #[test]
+    fn a_seed_shows_what_it_uploads() {
+        let mut figures = figures();
+        figures.phase = Phase::Seeding;
+        figures.have = figures.wanted;
+        assert_eq!(
+            plain(&figures, 100),
+            "debian-12.5.0-amd64-netinst.iso  seeding  ↑  1.2 MiB/s  5.0 MiB sent  ratio 0.01  12/340 peers"
+        );
+        assert_eq!(words(&figures), "seeding: 1.2 MiB/s up, 5.0 MiB sent, ratio 0.01, 12 of 340 peers");
+    }
+
+    #[test]
+    fn the_summary_tells_bytes_time_rate_and_ratio() {
+        let mut figures = figures();
+        figures.downloaded = 1000 << 20;
+        figures.have = figures.wanted;
+        assert_eq!(
+            summary(&figures, Duration::from_secs(20)),
+            "1000 MiB complete: 1000 MiB in 20s at 50.0 MiB/s, 5.0 MiB uploaded (ratio 0.01)"
+        );
+        figures.downloaded = 0;
+        assert_eq!(summary(&figures, Duration::ZERO), "1000 MiB complete: everything was there already");
+    }
+
+    fn any_figures() -> impl Strategy<Value = Figures> {
+        let phase = prop_oneof![
+            (0u32..9, 0u32..9).prop_map(|(done, all)| Phase::Checking { done, all }),
+            Just(Phase::Downloading),
+            Just(Phase::Seeding),
+            Just(Phase::Failed),
+        ];
+        let waiting = prop::option::of(prop_oneof![
+            Just(Waiting::Trackers),
+            Just(Waiting::Pieces),
+            Just(Waiting::Disk)
+        ]);
+        let eta = prop::option::of(any::<u64>().prop_map(Duration::from_secs));
+        let numbers = prop::collection::vec(prop_oneof![0u64..3000, any::<u64>()], 7);
+        ("\\PC{0,60}", phase, waiting, eta, numbers, 0usize..100_000, 0usize..100_000).prop_map(
+            |(name, phase, waiting, eta, n, connected, known)| Figures {
+                name: display::clean(&name),
+                phase,
+                waiting,
+                wanted: n[0],
+                have: n[1],
+                received: n[2],
+                downloaded: n[3],
+                uploaded: n[4],
+                download_rate: n[5],
+                upload_rate: n[6],
+                eta,
+                connected,
+                known,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_is_wider_than_its_terminal(figures in any_figures(), width in 0usize..220) {
+            let text = plain(&figures, width);
+            prop_assert!(measure_text_width(&text) <= width, "{:?}", text);
+            prop_assert!(!text.contains('\n'));
+        }
+
+        #[test]
+        fn colours_take_no_columns(figures in any_figures(), width in 40usize..200) {
+            let coloured = line(&figures, width, Paint::Coloured);
+            prop_assert_eq!(console::strip_ansi_codes(&coloured), plain(&figures, width));
+        }
+
+        #[test]
+        fn the_percentage_is_never_left_out_of_a_line_with_room(figures in any_figures(), width in 40usize..200) {
+            prop_assume!(figures.phase != Phase::Seeding);
+            prop_assert!(plain(&figures, width).contains('%'));
+        }
+
+        #[test]
+        fn words_never_panic(figures in any_figures()) {
+            prop_assert!(!words(&figures).is_empty());
+            prop_assert!(!summary(&figures, Duration::from_millis(1)).is_empty());
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Which files of a torrent are wanted: numbers, ranges and patterns.
+//!
+//! Files are numbered from 1 in the torrent's order, pad files not counted, as `quelea show` prints them.
+
+use crate::display;
+use crate::exit::Status;
+use globset::{GlobBuilder, GlobMatcher};
+use std::fmt::Write;
+
+/// Files that an error lists, at most.
+const LISTED: usize = 30;
+
+/// Which of the files at `paths` (from the torrent's folder, with `/` between) any of `choices` selects.
+///
+/// # Errors
+/// A choice that cannot be read, or selects nothing; the message lists what there is.
+pub(crate) fn select(choices: &[String], paths: &[&str]) -> anyhow::Result<Vec<bool>> {
+    let mut wanted = vec![false; paths.len()];
+    for choice in choices {
+        let choice = choice.trim();
+        let numeric = choice.contains(|c: char| c.is_ascii_digit())
+            && choice.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-' | ' '));
+        if numeric {
+            for part in choice.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+                let (first, last) = range(part, paths)?;
+                wanted.iter_mut().take(last).skip(first - 1).for_each(|file| *file = true);
+            }
+        } else {
+            let pattern = Pattern::new(choice)?;
+            let mut found = false;
+            for (file, path) in wanted.iter_mut().zip(paths) {
+                if pattern.selects(path) {
+                    *file = true;
+                    found = true;
+                }
+            }
+            if !found {
+                return Err(usage(&format!("no file matches '{}'", display::clean(choice)), paths));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// The first and last file number of `7`, `1-5` or `3-` (to the end): `1 <= first <= last <= paths.len()`.
+fn range(part: &str, paths: &[&str]) -> anyhow::Result<(usize, usize)> {
+    let unreadable = || Status::Usage.because(format!("'{part}' is not a file number or a range like 1-5"));
+    let number = |text: &str| -> anyhow::Result<usize> {
+        let text = text.trim();
+        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(unreadable());
+        }
+        match text.parse() {
+            Ok(number) if (1..=paths.len()).contains(&number) => Ok(number),
+            _ => Err(usage(&format!("there is no file {text}"), paths)),
+        }
+    };
+    let (first, last) = match part.split_once('-') {
+        None => (number(part)?, number(part)?),
+        Some((first, "")) => (number(first)?, paths.len()),
+        Some((first, last)) => (number(first)?, number(last)?),
+    };
+    if first > last { Err(unreadable()) } else { Ok((first, last)) }
+}
+
+struct Pattern {
+    matcher: GlobMatcher,
+    /// Whether it is compared with whole paths; otherwise with the name of each file and folder.
+    whole: bool,
+}
+
+impl Pattern {
+    fn new(text: &str) -> anyhow::Result<Self> {
+        let trimmed = text.strip_prefix("./").unwrap_or(text);
+        let trimmed = trimmed.strip_suffix('/').unwrap_or(trimmed);
+        let glob = GlobBuilder::new(trimmed).literal_separator(true).build().map_err(|error| {
+            Status::Usage.because(format!("'{}' is not a pattern: {}", display::clean(text), error.kind()))
+        })?;
+        Ok(Self {
+            matcher: glob.compile_matcher(),
+            whole: trimmed.contains('/') || trimmed.len() < text.trim_end_matches('/').len(),
+        })
+    }
+
+    /// Whether it matches the file or a folder that the file is in.
+    fn selects(&self, path: &str) -> bool {
+        if self.whole {
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            ends.into_iter().any(|end| path.get(..end).is_some_and(|part| self.matcher.is_match(part)))
+        } else {
+            path.split('/').any(|name| self.matcher.is_match(name))
+        }
+    }
+}
+
+fn usage(problem: &str, paths: &[&str]) -> anyhow::Error {
+    let mut message = format!("{problem}; the torrent has {}:", display::count(paths.len(), "file", "files"));
+    let width = paths.len().min(LISTED).to_string().len();
+    for (index, path) in paths.iter().enumerate().take(LISTED) {
+        let _ = write!(message, "\n  {:>width$}  {}", index + 1, display::cut(&display::clean(path), 100));
+    }
+    if paths.len() > LISTED {
+        let _ = write!(message, "\n  and {} more, which `quelea show --all` lists", paths.len() - LISTED);
+    }
+    Status::Usage.because(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PATHS: [&str; 6] = [
+        "readme.txt",
+        "cd1/01 one.flac",
+        "cd1/02 two.flac",
+        "cd1/cover.jpg",
+        "cd2/01 three.flac",
+        "cd2/x/y.txt",
+    ];
+
+    fn chosen(choices: &[&str]) -> Vec<usize> {
+        let choices: Vec<String> = choices.iter().map(|choice| (*choice).to_owned()).collect();
+        let wanted = select(&choices, &PATHS).unwrap();
+        wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(index, _)| index + 1).collect()
+    }
+
+    fn refusal(choice: &str) -> String {
+        select(&[choice.to_owned()], &PATHS).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn numbers_and_ranges_select_files() {
+        assert_eq!(chosen(&["2"]), [2]);
+        assert_eq!(chosen(&["1-3,5"]), [1, 2, 3, 5]);
+        assert_eq!(chosen(&["5-"]), [5, 6]);
+        assert_eq!(chosen(&["6", " 1 , 2 "]), [1, 2, 6]);
+    }
+
+    #[test]
+    fn a_pattern_without_a_slash_matches_any_name_on_the_way() {
+        assert_eq!(chosen(&["*.txt"]), [1, 6]);
+        assert_eq!(chosen(&["cd2"]), [5, 6]);
+        assert_eq!(chosen(&["cd2/"]), [5, 6]);
+        assert_eq!(chosen(&["0[12]*"]), [2, 3, 5]);
+        assert_eq!(chosen(&["*"]), [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_pattern_with_a_slash_matches_the_path_or_a_folder_on_it() {
+        assert_eq!(chosen(&["cd1/*.flac"]), [2, 3]);
+        assert_eq!(chosen(&["cd2/x"]), [6]);
+        assert_eq!(chosen(&["**/*.flac"]), [2, 3, 5]);
+        assert_eq!(chosen(&["./*.txt"]), [1]);
+        assert_eq!(chosen(&["cd?/*.{jpg,txt}"]), [4]);
+    }
+
+    #[test]
+    fn what_selects_nothing_is_refused_with_a_list() {
+        assert!(refusal("7").starts_with("there is no file 7; the torrent has 6 files:\n  1  readme.txt\n"));
+        assert!(refusal("0").starts_with("there is no file 0;"));
+        assert!(refusal("1-99999999999999999999").starts_with("there is no file 99999999999999999999;"));
+        assert!(refusal("*.mkv").starts_with("no file matches '*.mkv'; the torrent has 6 files:"));
+        assert_eq!(refusal("3-1"), "'3-1' is not a file number or a range like 1-5");
+        assert_eq!(refusal("-3"), "'-3' is not a file number or a range like 1-5");
+        assert_eq!(
+            refusal("1-2-3"),
+            "'2-3' is not a file number or a range like 1-5".replace("2-3", "1-2-3")
+        );
+        assert!(refusal("[a").starts_with("'[a' is not a pattern: "));
+    }
+
+    #[test]
+    fn a_long_list_is_cut() {
+        let names: Vec<String> = (0..1000).map(|number| format!("{number}\x1b")).collect();
+        let paths: Vec<&str> = names.iter().map(String::as_str).collect();
+        let message = select(&["1001".to_owned()], &paths).unwrap_err().to_string();
+        assert!(message.ends_with("\n  and 970 more, which `quelea show --all` lists"));
+        assert!(!message.contains('\x1b'));
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_agree_with_counting(files in 1usize..50, first in 0usize..60, last in 0usize..60) {
+            let paths = vec!["x"; files];
+            let result = select(&[format!("{first}-{last}")], &paths);
+            if first >= 1 && first <= last && last <= files {
+                let wanted = result.unwrap();
+                for number in 1..=files {
+                    prop_assert_eq!(wanted[number - 1], first <= number && number <= last);
+                }
+            } else {
+                prop_assert!(result.is_err());
+            }
+        }
+
+        #[test]
+        fn no_choice_and_no_path_can_break_it(choice in "\\PC*", path in "\\PC{1,20}") {
+            let _ = select(&[choice], &[&path]);
+        }
+
+        #[test]
+        fn a_choice_that_is_taken_selects_something(choice in "[0-9,*a-c/?-]{1,8}") {
+            if let Ok(wanted) = select(&[choice], &["a", "b/c", "ab"]) {
+                prop_assert!(wanted.contains(&true));
+            }
+        }
+    }
+}
