@@ -5,17 +5,20 @@
 //! Does not own: which bytes belong to which piece, and when to hash them (`storage`).
 //!
 //! One stream goes to the `sha1` and `sha2` crates, which use the processor's own instructions where it has
-//! them. Many streams go to [`sha1_batch`], which puts each stream into one lane of wide registers.
+//! them. Many streams go to [`sha1_batch`] or [`sha1_advance`], which put each stream into one lane of wide
+//! registers.
 #![no_std]
 #![deny(unsafe_code)]
 
 extern crate alloc;
 
+mod advance;
 mod batch;
 mod kernel;
 pub mod merkle;
 mod sha1_stream;
 
+pub use advance::{sha1_advance, sha1_advance_with};
 pub use batch::{sha1_batch, sha1_batch_with};
 pub use kernel::Kernel;
 pub use sha1_stream::Sha1State;

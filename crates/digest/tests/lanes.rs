@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use proptest::prelude::*;
-use quelea_digest::{Kernel, sha1_batch, sha1_batch_with};
+use quelea_digest::{Kernel, Sha1State, sha1_advance, sha1_advance_with, sha1_batch, sha1_batch_with};
 use sha1::{Digest, Sha1};
 
 fn expected(message: &[Vec<u8>]) -> [u8; 20] {
@@ -106,5 +106,38 @@ proptest! {
         parts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..150), 0..12), lanes in 1usize..=17
     ) {
         check(&vec![parts; lanes]);
+    }
+
+    #[test]
+    fn streams_fed_piecemeal_end_like_whole_ones(
+        lengths in prop::collection::vec(0usize..3_000, 1..=35),
+        inputs in prop::collection::vec(0usize..20, 1..20),
+        least in 1usize..=16,
+    ) {
+        let messages: Vec<Vec<u8>> =
+            lengths.iter().zip(1..).map(|(&length, seed)| message(seed, length, usize::MAX).concat()).collect();
+        for kernel in Kernel::available().map(Some).chain([None]) {
+            let mut streams = vec![Sha1State::new(); messages.len()];
+            let mut blocks: Vec<(&[[u8; 64]], &[u8])> = messages.iter().map(|m| m.as_chunks()).collect();
+            let mut rounds = inputs.iter().cycle();
+            while blocks.iter().any(|(blocks, _)| !blocks.is_empty()) {
+                let now: Vec<&[[u8; 64]]> = blocks
+                    .iter_mut()
+                    .map(|(left, _)| {
+                        // Every stream goes its own pace.
+                        let some = rounds.next().unwrap().max(&1).min(left.len());
+                        left.split_off(..some).unwrap()
+                    })
+                    .collect();
+                match kernel {
+                    Some(kernel) => sha1_advance_with(kernel, least, &mut streams, &now),
+                    None => sha1_advance(&mut streams, &now),
+                }
+            }
+            for ((stream, (_, tail)), message) in streams.into_iter().zip(blocks).zip(&messages) {
+                prop_assert_eq!(stream.length(), message.len() as u64 / 64 * 64);
+                prop_assert_eq!(stream.finish(tail), quelea_digest::sha1(message));
+            }
+        }
     }
 }
