@@ -23,17 +23,21 @@
 //! [`Session`] and [`Torrent`] are cheap handles; dropping them does not stop the work, [`Session::close`] does.
 //! Events are hints that something is worth looking at; a [`Snapshot`] is the truth at its moment.
 //!
-//! The session owns its threads (see [`worker`](#threads) in DESIGN.md), so its methods work from any async
+//! The session owns its threads (DESIGN.md lists them), so its methods work from any async
 //! runtime, and the host's runtime is not starved by payload.
 #![forbid(unsafe_code)]
 
 mod add;
+mod clock;
+mod driver;
 mod error;
 mod events;
+mod outbox;
 mod session;
 mod settings;
 mod snapshot;
 mod torrent;
+mod worker;
 
 pub use add::AddTorrent;
 pub use error::{Error, Result};

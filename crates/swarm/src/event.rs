@@ -4,7 +4,8 @@ use crate::peers::PeerKey;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use quelea_metainfo::geometry::{PieceIndex, Span};
-use quelea_wire::{Message, PeerId, Reserved};
+use quelea_wire::handshake::Reserved;
+use quelea_wire::{Message, PeerId};
 
 /// A peer whose handshake is done.
 #[derive(Debug, Clone)]

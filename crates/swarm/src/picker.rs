@@ -48,9 +48,9 @@ pub struct Wish<'a> {
     /// How many blocks to pick at most.
     pub count: usize,
     /// Pieces it suggests (BEP 6).
-    pub suggested: &'a [u32],
+    pub suggested: &'a [PieceIndex],
     /// If set, only these pieces: those it lets us have though it chokes us (BEP 6, allowed fast).
-    pub only: Option<&'a BTreeSet<u32>>,
+    pub only: Option<&'a BTreeSet<PieceIndex>>,
     /// It is slow or silent: it gets the commonest pieces, and nobody waits for a rare one from it.
     pub snubbed: bool,
     /// It has nothing outstanding, so in the endgame it may double others' requests.
@@ -58,8 +58,8 @@ pub struct Wish<'a> {
 }
 
 impl Wish<'_> {
-    fn can_give(&self, piece: u32) -> bool {
-        self.has.contains(piece) && self.only.is_none_or(|only| only.contains(&piece))
+    fn can_give(&self, piece: PieceIndex) -> bool {
+        self.has.has(piece) && self.only.is_none_or(|only| only.contains(&piece))
     }
 }
 
@@ -92,12 +92,12 @@ pub struct Picker<B> {
     rarity: Rarity,
     /// Connected peers that have everything.
     seeds: u32,
-    open: BTreeMap<u32, OpenPiece<B>>,
+    open: BTreeMap<PieceIndex, OpenPiece<B>>,
     /// The open pieces that have a free block.
-    with_free: BTreeSet<u32>,
-    verifying: BTreeMap<u32, Vec<Source>>,
+    with_free: BTreeSet<PieceIndex>,
+    verifying: BTreeMap<PieceIndex, Vec<Source>>,
     /// Pieces that failed their hash and are fetched from one peer at a time.
-    on_parole: BTreeSet<u32>,
+    on_parole: BTreeSet<PieceIndex>,
     open_limit: usize,
 }
 
@@ -108,9 +108,9 @@ impl<B> Picker<B> {
         let mut states = vec![PieceState::Unwanted; geometry.pieces() as usize];
         let mut missing_wanted = 0;
         for piece in geometry.iter() {
-            if have.contains(piece.get()) {
+            if have.has(piece) {
                 states[piece.at()] = PieceState::Have;
-            } else if wanted.contains(piece.get()) {
+            } else if wanted.has(piece) {
                 states[piece.at()] = PieceState::Missing;
                 rarity.insert(piece);
                 missing_wanted += 1;
@@ -142,11 +142,8 @@ impl<B> Picker<B> {
     }
 
     /// Whether a piece is wanted and not verified yet.
-    pub fn is_missing(&self, piece: u32) -> bool {
-        matches!(
-            self.states.get(piece as usize),
-            Some(PieceState::Missing | PieceState::Open | PieceState::Verifying)
-        )
+    pub fn is_missing(&self, piece: PieceIndex) -> bool {
+        matches!(self.state(piece), PieceState::Missing | PieceState::Open | PieceState::Verifying)
     }
 
     /// How a piece stands.
@@ -173,8 +170,8 @@ impl<B> Picker<B> {
     pub fn bytes_received(&self) -> u64 {
         let block = u64::from(quelea_metainfo::geometry::BLOCK_LENGTH);
         let open: u64 = self.open.values().map(|piece| piece.received() as u64 * block).sum();
-        let verifying = self.verifying.keys().filter_map(|&number| self.geometry.piece(number));
-        open + verifying.map(|piece| u64::from(self.geometry.length_of(piece))).sum::<u64>()
+        let verifying = self.verifying.keys().map(|&piece| u64::from(self.geometry.length_of(piece)));
+        open + verifying.sum::<u64>()
     }
 
     /// How many connected peers have this piece.
@@ -216,10 +213,8 @@ impl<B> Picker<B> {
         }
     }
 
-    fn lease_from(&mut self, number: u32, peer: PeerKey, target: usize, picked: &mut Vec<Span>) -> bool {
-        let (Some(open), Some(piece)) = (self.open.get_mut(&number), self.geometry.piece(number)) else {
-            return false;
-        };
+    fn lease_from(&mut self, piece: PieceIndex, peer: PeerKey, target: usize, picked: &mut Vec<Span>) -> bool {
+        let Some(open) = self.open.get_mut(&piece) else { return false };
         let before = picked.len();
         while picked.len() < target {
             let Some(block) = open.lease(peer) else { break };
@@ -229,54 +224,54 @@ impl<B> Picker<B> {
             open.owner = Some(peer);
         }
         if !open.has_free() {
-            self.with_free.remove(&number);
+            self.with_free.remove(&piece);
         }
         picked.len() > before
     }
 
     /// The open piece that this peer should go on with, if a new one should not be opened first.
-    fn piece_with_free_block(&self, wish: &Wish<'_>) -> Option<u32> {
+    fn piece_with_free_block(&self, wish: &Wish<'_>) -> Option<PieceIndex> {
         let mut abandoned = None;
-        for &number in &self.with_free {
-            let Some(open) = self.open.get(&number) else { continue };
-            if !wish.can_give(number) {
+        for &piece in &self.with_free {
+            let Some(open) = self.open.get(&piece) else { continue };
+            if !wish.can_give(piece) {
                 continue;
             }
             if open.owner == Some(wish.peer) {
-                return Some(number);
+                return Some(piece);
             }
             if open.owner.is_none() && abandoned.is_none() {
-                abandoned = Some(number);
+                abandoned = Some(piece);
             }
         }
         abandoned
     }
 
-    fn open_new(&mut self, wish: &Wish<'_>) -> Option<u32> {
-        if self.open() < self.open_limit {
-            let missing = |number: &u32| self.states.get(*number as usize) == Some(&PieceState::Missing);
-            let suggested = wish.suggested.iter().copied().filter(missing).find(|&number| wish.can_give(number));
-            let chosen = suggested.or_else(|| {
-                if wish.snubbed {
-                    self.rarity.commonest(|number| wish.can_give(number))
-                } else {
-                    self.rarity.rarest(|number| wish.can_give(number))
-                }
-            });
-            if let Some(piece) = chosen.and_then(|number| self.geometry.piece(number)) {
-                self.rarity.remove(piece);
-                self.states[piece.at()] = PieceState::Open;
-                let on_parole = self.on_parole.contains(&piece.get());
-                let blocks = self.geometry.blocks_of(piece);
-                self.open.insert(piece.get(), OpenPiece::new(blocks, wish.peer, on_parole));
-                self.with_free.insert(piece.get());
-                return Some(piece.get());
-            }
+    fn open_new(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {
+        if self.open() < self.open_limit
+            && let Some(piece) = self.choose_missing(wish)
+        {
+            self.rarity.remove(piece);
+            self.states[piece.at()] = PieceState::Open;
+            let on_parole = self.on_parole.contains(&piece);
+            self.open.insert(piece, OpenPiece::new(self.geometry.blocks_of(piece), wish.peer, on_parole));
+            self.with_free.insert(piece);
+            return Some(piece);
         }
-        self.with_free
-            .iter()
-            .copied()
-            .find(|number| wish.can_give(*number) && self.open.get(number).is_some_and(|open| !open.on_parole))
+        let shareable = |piece: &PieceIndex| self.open.get(piece).is_some_and(|open| !open.on_parole);
+        self.with_free.iter().copied().find(|piece| wish.can_give(*piece) && shareable(piece))
+    }
+
+    fn choose_missing(&self, wish: &Wish<'_>) -> Option<PieceIndex> {
+        let missing = |piece: &PieceIndex| self.state(*piece) == PieceState::Missing;
+        let suggested = wish.suggested.iter().copied().filter(missing).find(|piece| wish.can_give(*piece));
+        suggested.or_else(|| {
+            if wish.snubbed {
+                self.rarity.commonest(|piece| wish.can_give(piece))
+            } else {
+                self.rarity.rarest(|piece| wish.can_give(piece))
+            }
+        })
     }
 
     /// Whether every missing piece is open, so that blocks may be asked for twice.
@@ -286,7 +281,7 @@ impl<B> Picker<B> {
 
     /// Whether `peer` is asked for this block as far as the picker knows.
     pub fn is_leased(&self, span: Span, peer: PeerKey) -> bool {
-        let open = self.open.get(&span.piece.get());
+        let open = self.open.get(&span.piece);
         self.geometry.block_number(span).is_some_and(|block| open.is_some_and(|open| open.is_leased(block, peer)))
     }
 
@@ -310,9 +305,9 @@ impl<B> Picker<B> {
         if self.open() > self.open_limit {
             return Err(alloc::format!("{} pieces are open, more than {}", self.open(), self.open_limit));
         }
-        for (number, open) in &self.open {
-            if open.has_free() != self.with_free.contains(number) {
-                return Err(alloc::format!("piece {number} is wrongly listed among those with free blocks"));
+        for (piece, open) in &self.open {
+            if open.has_free() != self.with_free.contains(piece) {
+                return Err(alloc::format!("piece {piece} is wrongly listed among those with free blocks"));
             }
         }
         Ok(())
@@ -322,9 +317,8 @@ impl<B> Picker<B> {
         /// Enough to keep a peer busy for a moment; each may be wasted.
         const TWINS: usize = 4;
         let mut left = TWINS.min(wish.count);
-        for (&number, open) in &mut self.open {
-            let Some(piece) = self.geometry.piece(number) else { continue };
-            if open.on_parole || !wish.can_give(number) {
+        for (&piece, open) in &mut self.open {
+            if open.on_parole || !wish.can_give(piece) {
                 continue;
             }
             while left > 0 {
@@ -338,12 +332,12 @@ impl<B> Picker<B> {
     /// `peer` will not send this block: it choked, rejected, was slow or left.
     pub fn release(&mut self, span: Span, peer: PeerKey) {
         let (Some(open), Some(block)) =
-            (self.open.get_mut(&span.piece.get()), self.geometry.block_number(span))
+            (self.open.get_mut(&span.piece), self.geometry.block_number(span))
         else {
             return;
         };
         if open.release(block, peer) {
-            self.with_free.insert(span.piece.get());
+            self.with_free.insert(span.piece);
         }
     }
 
@@ -356,8 +350,7 @@ impl<B> Picker<B> {
 
     /// A block arrived that its sender was asked for, now or not long ago.
     pub fn receive(&mut self, span: Span, source: Source, block: B) -> Receipt<B> {
-        let number = span.piece.get();
-        let (Some(open), Some(position)) = (self.open.get_mut(&number), self.geometry.block_number(span)) else {
+        let (Some(open), Some(position)) = (self.open.get_mut(&span.piece), self.geometry.block_number(span)) else {
             return Receipt::Useless(block);
         };
         let twins = match open.receive(position, source, block) {
@@ -365,15 +358,15 @@ impl<B> Picker<B> {
             Err(block) => return Receipt::Useless(block),
         };
         if !open.has_free() {
-            self.with_free.remove(&number);
+            self.with_free.remove(&span.piece);
         }
         if !open.is_complete() {
             return Receipt::Taken { twins };
         }
-        let blocks = match self.open.remove(&number) {
+        let blocks = match self.open.remove(&span.piece) {
             Some(open) => {
                 let (blocks, sources) = open.into_blocks();
-                self.verifying.insert(number, sources);
+                self.verifying.insert(span.piece, sources);
                 blocks
             }
             None => Vec::new(),
@@ -384,26 +377,26 @@ impl<B> Picker<B> {
 
     /// A verifying piece is good and written. Who sent its blocks.
     pub fn verified(&mut self, piece: PieceIndex) -> Vec<Source> {
-        let Some(sources) = self.verifying.remove(&piece.get()) else { return Vec::new() };
+        let Some(sources) = self.verifying.remove(&piece) else { return Vec::new() };
         self.states[piece.at()] = PieceState::Have;
-        self.have.set(piece.get());
+        self.have.set(piece);
         self.missing_wanted -= 1;
-        self.on_parole.remove(&piece.get());
+        self.on_parole.remove(&piece);
         sources
     }
 
     /// A verifying piece did not match its hash: it is missing again. Who sent its blocks.
     pub fn failed(&mut self, piece: PieceIndex) -> Vec<Source> {
-        let Some(sources) = self.verifying.remove(&piece.get()) else { return Vec::new() };
+        let Some(sources) = self.verifying.remove(&piece) else { return Vec::new() };
         self.states[piece.at()] = PieceState::Missing;
         self.rarity.insert(piece);
-        self.on_parole.insert(piece.get());
+        self.on_parole.insert(piece);
         sources
     }
 
     /// Whether this piece failed its hash before.
     pub fn is_on_parole(&self, piece: PieceIndex) -> bool {
-        self.on_parole.contains(&piece.get())
+        self.on_parole.contains(&piece)
     }
 
     /// When every open piece waits for peers that are gone, drops the one with the least in it, so that another
@@ -416,13 +409,12 @@ impl<B> Picker<B> {
         let least = self
             .open
             .iter()
-            .filter_map(|(&number, open)| Some((self.geometry.piece(number)?, open)))
-            .filter(|&(piece, open)| stuck(piece, open))
-            .min_by_key(|(piece, open)| (open.received(), *piece))
-            .map(|(piece, _)| piece);
+            .filter(|(piece, open)| stuck(**piece, open))
+            .min_by_key(|(piece, open)| (open.received(), **piece))
+            .map(|(piece, _)| *piece);
         let Some(piece) = least else { return 0 };
-        let Some(open) = self.open.remove(&piece.get()) else { return 0 };
-        self.with_free.remove(&piece.get());
+        let Some(open) = self.open.remove(&piece) else { return 0 };
+        self.with_free.remove(&piece);
         self.states[piece.at()] = PieceState::Missing;
         self.rarity.insert(piece);
         open.received() as u64 * u64::from(quelea_metainfo::geometry::BLOCK_LENGTH)

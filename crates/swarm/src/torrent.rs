@@ -214,9 +214,8 @@ impl<B> Torrent<B> {
                     return Err(alloc::format!("{key} is asked for {span:?}, which the picker does not know"));
                 }
             }
-            let useful = (0..self.geometry.pieces())
-                .filter(|&piece| peer.has.contains(piece) && self.picker.is_missing(piece))
-                .count();
+            let pieces = self.geometry.iter();
+            let useful = pieces.filter(|&piece| peer.has.has(piece) && self.picker.is_missing(piece)).count();
             if useful as u32 != peer.useful {
                 return Err(alloc::format!("{key} has {useful} useful pieces, not {}", peer.useful));
             }
@@ -227,7 +226,7 @@ impl<B> Torrent<B> {
             return Err(alloc::format!("{span:?} is asked for {times} times outside the endgame"));
         }
         for piece in self.geometry.iter() {
-            let holders = self.peers.iter().filter(|(_, peer)| peer.has.contains(piece.get())).count();
+            let holders = self.peers.iter().filter(|(_, peer)| peer.has.has(piece)).count();
             if holders as u32 != self.picker.availability(piece) {
                 return Err(alloc::format!(
                     "piece {piece} is at {holders} peers, not {}",

@@ -15,7 +15,7 @@ const ABSENT: u32 = u32::MAX;
 /// Missing pieces by how many peers have them.
 #[derive(Debug)]
 pub struct Rarity {
-    levels: Vec<Vec<u32>>,
+    levels: Vec<Vec<PieceIndex>>,
     count: Vec<u32>,
     place: Vec<u32>,
     listed: usize,
@@ -47,7 +47,7 @@ impl Rarity {
     /// Lists a piece as missing.
     pub fn insert(&mut self, piece: PieceIndex) {
         if self.place[piece.at()] == ABSENT {
-            self.push(piece.get());
+            self.push(piece);
             self.listed += 1;
         }
     }
@@ -55,45 +55,45 @@ impl Rarity {
     /// Takes a piece off the list.
     pub fn remove(&mut self, piece: PieceIndex) {
         if self.place[piece.at()] != ABSENT {
-            self.take(piece.get());
+            self.take(piece);
             self.listed -= 1;
         }
     }
 
     /// One more peer has this piece.
     pub fn increment(&mut self, piece: PieceIndex) {
-        self.change(piece.get(), |count| count.saturating_add(1));
+        self.change(piece, |count| count.saturating_add(1));
     }
 
     /// One peer fewer has this piece.
     pub fn decrement(&mut self, piece: PieceIndex) {
-        self.change(piece.get(), |count| count.saturating_sub(1));
+        self.change(piece, |count| count.saturating_sub(1));
     }
 
     /// The rarest listed piece that `suits`, ties broken at random.
-    pub fn rarest(&self, mut suits: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn rarest(&self, mut suits: impl FnMut(PieceIndex) -> bool) -> Option<PieceIndex> {
         self.levels.iter().flatten().copied().find(|&piece| suits(piece))
     }
 
     /// The commonest listed piece that `suits`.
-    pub fn commonest(&self, mut suits: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub fn commonest(&self, mut suits: impl FnMut(PieceIndex) -> bool) -> Option<PieceIndex> {
         self.levels.iter().rev().flatten().copied().find(|&piece| suits(piece))
     }
 
-    fn change(&mut self, piece: u32, to: impl Fn(u32) -> u32) {
-        let listed = self.place[piece as usize] != ABSENT;
+    fn change(&mut self, piece: PieceIndex, to: impl Fn(u32) -> u32) {
+        let listed = self.place[piece.at()] != ABSENT;
         if listed {
             self.take(piece);
         }
-        let count = &mut self.count[piece as usize];
+        let count = &mut self.count[piece.at()];
         *count = to(*count);
         if listed {
             self.push(piece);
         }
     }
 
-    fn push(&mut self, piece: u32) {
-        let level = self.count[piece as usize] as usize;
+    fn push(&mut self, piece: PieceIndex) {
+        let level = self.count[piece.at()] as usize;
         if self.levels.len() <= level {
             self.levels.resize_with(level + 1, Vec::new);
         }
@@ -103,18 +103,18 @@ impl Rarity {
             list.push(piece);
         } else {
             let moved = core::mem::replace(&mut list[chosen], piece);
-            self.place[moved as usize] = list.len() as u32;
+            self.place[moved.at()] = list.len() as u32;
             list.push(moved);
         }
-        self.place[piece as usize] = chosen as u32;
+        self.place[piece.at()] = chosen as u32;
     }
 
-    fn take(&mut self, piece: u32) {
-        let place = core::mem::replace(&mut self.place[piece as usize], ABSENT) as usize;
-        let list = &mut self.levels[self.count[piece as usize] as usize];
+    fn take(&mut self, piece: PieceIndex) {
+        let place = core::mem::replace(&mut self.place[piece.at()], ABSENT) as usize;
+        let list = &mut self.levels[self.count[piece.at()] as usize];
         list.swap_remove(place);
         if let Some(&moved) = list.get(place) {
-            self.place[moved as usize] = place as u32;
+            self.place[moved.at()] = place as u32;
         }
     }
 }
@@ -160,11 +160,11 @@ mod tests {
                 prop_assert_eq!(rarity.len(), listed.len());
                 prop_assert_eq!(rarity.count(piece), counts[&number]);
                 let fewest = listed.iter().map(|number| counts[number]).min();
-                prop_assert_eq!(rarity.rarest(|_| true).map(|found| counts[&found]), fewest);
+                prop_assert_eq!(rarity.rarest(|_| true).map(|found| counts[&found.get()]), fewest);
                 let most = listed.iter().map(|number| counts[number]).max();
-                prop_assert_eq!(rarity.commonest(|_| true).map(|found| counts[&found]), most);
+                prop_assert_eq!(rarity.commonest(|_| true).map(|found| counts[&found.get()]), most);
                 let odd = listed.iter().filter(|&&number| number % 2 == 1).map(|number| counts[number]).min();
-                prop_assert_eq!(rarity.rarest(|number| number % 2 == 1).map(|found| counts[&found]), odd);
+                prop_assert_eq!(rarity.rarest(|piece| piece.get() % 2 == 1).map(|found| counts[&found.get()]), odd);
             }
         }
     }

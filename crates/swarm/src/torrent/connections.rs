@@ -10,7 +10,8 @@ use core::time::Duration;
 use quelea_discovery::peers::{Leave, Source};
 use quelea_time::Time;
 use quelea_wire::extension::handshake::ExtensionHandshake;
-use quelea_wire::fast::allowed_fast_set;
+use quelea_wire::fast::allowed_fast;
+use quelea_wire::handshake::Feature;
 use quelea_wire::{Message, PeerId};
 
 /// A peer that says nothing for this long is gone (BEP 3: keep-alives come every two minutes).
@@ -146,7 +147,7 @@ impl<B> Torrent<B> {
         if peer.is_seed {
             self.picker.seed_left();
         } else {
-            for piece in self.geometry.iter().filter(|piece| peer.has.contains(piece.get())) {
+            for piece in self.geometry.iter().filter(|&piece| peer.has.has(piece)) {
                 self.picker.peer_lost(piece);
             }
         }
@@ -179,9 +180,9 @@ impl<B> Torrent<B> {
 
     fn greet(&mut self, now: Time, key: PeerKey) {
         let Some(peer) = self.peers.get(key) else { return };
-        let (fast, extended, address) = (peer.is_fast(), peer.reserved.extensions(), peer.address);
+        let (fast, extended, address) = (peer.is_fast(), peer.reserved.has(Feature::ExtensionProtocol), peer.address);
         let have = self.picker.have();
-        let (none, all) = (have.is_empty(), have.is_full());
+        let (none, all) = (have.is_none(), have.is_all());
         if fast && all {
             self.send(now, key, Message::HaveAll);
         } else if fast && none {
@@ -194,7 +195,7 @@ impl<B> Torrent<B> {
             let handshake = ExtensionHandshake {
                 client: Some(self.client.clone()),
                 port: self.port,
-                reqq: Some(MAX_DEPTH as u32),
+                requests: Some(MAX_DEPTH as u32),
                 your_ip: Some(address.ip()),
                 upload_only: Some(self.completed),
                 ..ExtensionHandshake::default()
@@ -202,12 +203,15 @@ impl<B> Torrent<B> {
             self.send(now, key, Message::Extended { id: 0, payload: handshake.encode() });
         }
         if fast && !none {
-            let set = allowed_fast_set(address.ip(), &self.info_hash, self.geometry.pieces(), ALLOWED_FAST);
-            for piece in set.into_iter().filter(|&piece| self.picker.have().contains(piece)) {
+            let set = allowed_fast(address.ip(), &self.info_hash, self.geometry.pieces(), ALLOWED_FAST);
+            for number in set {
+                let Some(piece) = self.geometry.piece(number).filter(|&piece| self.picker.have().has(piece)) else {
+                    continue;
+                };
                 if let Some(peer) = self.peers.get_mut(key) {
                     peer.fast_given.insert(piece);
                 }
-                self.send(now, key, Message::AllowedFast(piece));
+                self.send(now, key, Message::AllowedFast(piece.get()));
             }
         }
     }
@@ -223,7 +227,7 @@ impl<B> Torrent<B> {
             return;
         };
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if let Some(reqq) = handshake.reqq {
+        if let Some(reqq) = handshake.requests {
             peer.pipeline.set_reqq(reqq as usize);
         }
         if handshake.client.is_some() {

@@ -129,11 +129,10 @@ impl<B> Torrent<B> {
             return;
         };
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.has.contains(number) {
+        if !peer.has.set(piece) {
             return;
         }
-        peer.has.set(number);
-        if peer.has.is_full() {
+        if peer.has.is_all() {
             peer.is_seed = true;
             for other in self.geometry.iter().filter(|&other| other != piece) {
                 self.picker.peer_lost(other);
@@ -142,7 +141,7 @@ impl<B> Torrent<B> {
         } else {
             self.picker.peer_has(piece);
         }
-        if self.picker.is_missing(number) {
+        if self.picker.is_missing(piece) {
             peer.useful += 1;
             self.update_interest(now, key);
             self.wants_refill(key);
@@ -152,14 +151,14 @@ impl<B> Torrent<B> {
 
     fn has_these(&mut self, now: Time, key: PeerKey, has: Bitfield) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if has.is_full() && has.len() > 0 {
+        if has.is_all() && has.pieces() > 0 {
             peer.is_seed = true;
             self.picker.seed_joined();
             peer.useful = self.picker.missing_wanted();
         } else {
-            for piece in self.geometry.iter().filter(|piece| has.contains(piece.get())) {
+            for piece in self.geometry.iter().filter(|&piece| has.has(piece)) {
                 self.picker.peer_has(piece);
-                peer.useful += u32::from(self.picker.is_missing(piece.get()));
+                peer.useful += u32::from(self.picker.is_missing(piece));
             }
         }
         peer.has = has;
@@ -204,7 +203,7 @@ impl<B> Torrent<B> {
     }
 
     fn suggested(&mut self, key: PeerKey, piece: u32) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (Some(peer), Some(piece)) = (self.peers.get_mut(key), self.geometry.piece(piece)) else { return };
         if peer.suggested.len() >= MAX_SUGGESTED {
             peer.suggested.remove(0);
         }
@@ -212,8 +211,8 @@ impl<B> Torrent<B> {
     }
 
     fn allowed(&mut self, key: PeerKey, piece: u32) {
-        let Some(peer) = self.peers.get_mut(key) else { return };
-        if self.geometry.piece(piece).is_some() && peer.allowed_fast.len() < MAX_ALLOWED_FAST {
+        let (Some(peer), Some(piece)) = (self.peers.get_mut(key), self.geometry.piece(piece)) else { return };
+        if peer.allowed_fast.len() < MAX_ALLOWED_FAST {
             peer.allowed_fast.insert(piece);
             self.wants_refill(key);
         }
@@ -227,7 +226,7 @@ impl<B> Torrent<B> {
         };
         if peer.pipeline.forget(span) {
             let choked = peer.it_chokes_us;
-            peer.allowed_fast.remove(&span.piece.get());
+            peer.allowed_fast.remove(&span.piece);
             self.picker.release(span, key);
             if !choked {
                 self.misfit(now, key, "rejects of requests while it does not choke");

@@ -7,9 +7,10 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-use quelea_metainfo::geometry::Span;
+use quelea_metainfo::geometry::{PieceIndex, Span};
 use quelea_time::Time;
-use quelea_wire::{Bitfield, PeerId, Reserved};
+use quelea_wire::handshake::{Feature, Reserved};
+use quelea_wire::{Bitfield, PeerId};
 
 /// What a torrent knows of one connected peer.
 #[derive(Debug)]
@@ -34,8 +35,8 @@ pub struct Peer {
     pub optimistic: bool,
 
     pub pipeline: Pipeline,
-    pub allowed_fast: BTreeSet<u32>,
-    pub suggested: Vec<u32>,
+    pub allowed_fast: BTreeSet<PieceIndex>,
+    pub suggested: Vec<PieceIndex>,
     /// Blocks that were asked for and given up, which may yet come.
     pub given_up: VecDeque<Span>,
     /// Rejected or unasked-for blocks, which an honest peer has few of.
@@ -46,7 +47,7 @@ pub struct Peer {
     /// Granted blocks that are not sent yet.
     pub granted: usize,
     /// Pieces it may ask for though we choke it.
-    pub fast_given: BTreeSet<u32>,
+    pub fast_given: BTreeSet<PieceIndex>,
     pub faults: u32,
 
     pub connected: Time,
@@ -97,6 +98,6 @@ impl Peer {
 
     /// Whether both sides support the fast extension (BEP 6).
     pub fn is_fast(&self) -> bool {
-        self.reserved.fast()
+        self.reserved.has(Feature::Fast)
     }
 }

@@ -62,7 +62,7 @@ impl<B> Torrent<B> {
         let fast = peer.is_fast();
         let given = &peer.fast_given;
         let (kept, dropped): (Vec<Span>, Vec<Span>) =
-            peer.asked.drain(..).partition(|span| given.contains(&span.piece.get()));
+            peer.asked.drain(..).partition(|span| given.contains(&span.piece));
         peer.asked.extend(kept);
         self.send(now, key, Message::Choke);
         if fast {
@@ -80,9 +80,9 @@ impl<B> Torrent<B> {
             self.misdeed(now, key, "requests outside pieces or longer than 16 KiB");
             return;
         };
-        let choked = peer.we_choke_it && !peer.fast_given.contains(&asked.piece);
+        let choked = peer.we_choke_it && !peer.fast_given.contains(&span.piece);
         let refused = choked
-            || !self.picker.have().contains(asked.piece)
+            || !self.picker.have().has(span.piece)
             || peer.asked.len() + peer.granted >= MAX_DEPTH;
         if refused {
             self.reject(now, key, asked);

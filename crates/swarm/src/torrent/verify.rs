@@ -41,7 +41,7 @@ impl<B> Torrent<B> {
         self.tell(Event::PieceDone(piece));
         for key in self.peers.keys() {
             let Some(peer) = self.peers.get_mut(key) else { continue };
-            if peer.has.contains(piece.get()) {
+            if peer.has.has(piece) {
                 peer.useful = peer.useful.saturating_sub(1);
             }
             // A seed has no use for it, but a peer that lacks other pieces learns what we can give.

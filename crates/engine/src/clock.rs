@@ -1,0 +1,27 @@
+//! The one clock of a session. Everything below gets its moments from here, as arguments.
+
+use quelea_time::Time;
+use std::time::Instant;
+
+/// A clock that began with the session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    began: Instant,
+}
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "this is the one clock")]
+    pub(crate) fn start() -> Self {
+        Self { began: Instant::now() }
+    }
+
+    /// The moment it is.
+    pub(crate) fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The moment `time` as the runtime's timers want it.
+    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
+        tokio::time::Instant::from_std(self.began + time.since(Time::ZERO))
+    }
+}

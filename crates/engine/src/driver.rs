@@ -1,0 +1,85 @@
+//! Thin tasks that move bytes between sockets, disk and machines, and hold no policy.
+//!
+//! # Channels
+//! | from | to | bound | when full |
+//! |---|---|---|---|
+//! | connection | torrent | one report a connection under way | it stops reading its socket |
+//! | torrent | connection | [`Outbox`](crate::outbox::Outbox): granted uploads, 4 MiB of messages | the peer is cut off |
+//! | lanes and disk | torrent | pieces open, which the memory budget bounds | the lane waits |
+//! | torrent | trackers | 16 notes | the torrent skips it and repeats it later |
+//! | session | subscribers | 4,096 events | the slowest misses events and is told how many |
+
+pub(crate) mod accept;
+mod connection;
+mod dial;
+pub(crate) mod http;
+pub(crate) mod torrent;
+mod tracker;
+pub(crate) mod udp;
+
+use crate::outbox::Outbox;
+use crate::snapshot::TrackerStatus;
+use quelea_block::{BlockBuf, Pool};
+use quelea_discovery::peers::Source;
+use quelea_metainfo::geometry::{PieceIndex, Span};
+use quelea_net::Binding;
+use quelea_storage::{PieceOutcome, Pipeline, Store};
+use quelea_swarm::event::{Hello, Refusal};
+use quelea_swarm::peers::PeerKey;
+use quelea_wire::message::BlockSpan;
+use quelea_wire::{Message, PeerId};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// What the connections of a torrent share.
+pub(crate) struct TorrentIo {
+    pub(crate) pool: Pool,
+    pub(crate) store: Arc<Store>,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) binding: Arc<Binding>,
+    pub(crate) info_hash: [u8; 20],
+    /// How many pieces there are.
+    pub(crate) pieces: u32,
+    pub(crate) peer_id: PeerId,
+}
+
+/// A message to a torrent's task.
+pub(crate) enum ToTorrent {
+    /// A handshake is done: may the peer come in?
+    Connected { hello: Hello, reply: oneshot::Sender<Result<(PeerKey, Arc<Outbox>), Refusal>> },
+    /// A connection could not be made.
+    ConnectFailed(SocketAddr),
+    /// What a connection saw.
+    Report(Report),
+    /// A piece was hashed, and written if it was good.
+    Verified { piece: PieceIndex, outcome: PieceOutcome },
+    /// Addresses were learnt.
+    Addresses { found: Vec<SocketAddr>, source: Source },
+    /// How the trackers stand.
+    Trackers { statuses: Vec<TrackerStatus>, answered: bool },
+    /// Pieces that may be open, as the session divides its memory.
+    OpenPieces(usize),
+    /// Say goodbye and end.
+    Stop(oneshot::Sender<()>),
+}
+
+/// What a connection saw.
+pub(crate) struct Report {
+    pub(crate) peer: PeerKey,
+    pub(crate) events: Vec<Reported>,
+}
+
+/// One thing that a connection saw.
+pub(crate) enum Reported {
+    Message(Message),
+    Block(BlockSpan, BlockBuf),
+    Uploaded(Span),
+    UploadFailed(Span),
+    /// Bytes came, though perhaps no message is whole.
+    Alive,
+    /// The connection has ended.
+    Closed,
+    /// The connection has ended because the peer broke the protocol.
+    Fault(&'static str),
+}

@@ -1,0 +1,359 @@
+//! One connection: bytes between its socket and its torrent.
+//!
+//! Owns: the socket, the decoder, what is being written. Decides nothing: what to send comes from the torrent's
+//! outbox, what arrives goes to the torrent in reports. One report may be under way; until the torrent has taken
+//! it the socket is not read, so that a slow torrent closes the TCP window.
+
+use super::{Report, Reported, ToTorrent, TorrentIo};
+use crate::outbox::{Outbox, Work};
+use quelea_block::BlockBuf;
+use quelea_metainfo::geometry::Span;
+use quelea_storage::StorageError;
+use quelea_swarm::peers::PeerKey;
+use quelea_wire::decoder::{Decoder, Event, Limits};
+use quelea_wire::encoder::{PIECE_HEADER, piece_header};
+use quelea_wire::message::BlockSpan;
+use quelea_wire::{Bitfield, Fault, limits};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+
+/// Bytes read before the torrent hears of them and others have their turn.
+const READ_BUDGET: usize = 1 << 20;
+/// Blocks read from disk ahead of the socket.
+const BLOCKS_AHEAD: usize = 16;
+/// While more than this waits to be written, nothing is read: a peer that does not read is not served either.
+const MAX_UNWRITTEN: usize = 256 << 10;
+/// A connection on which bytes trickle tells the torrent that it lives this often.
+const ALIVE: Duration = Duration::from_secs(30);
+/// Slices in one vectored write.
+const SLICES: usize = 1 + 2 * BLOCKS_AHEAD;
+
+/// A block on its way out, with its header.
+struct Outgoing {
+    span: Span,
+    header: [u8; PIECE_HEADER],
+    block: BlockBuf,
+}
+
+pub(super) struct Connection {
+    key: PeerKey,
+    stream: TcpStream,
+    outbox: Arc<Outbox>,
+    torrent: mpsc::Sender<ToTorrent>,
+    io: Arc<TorrentIo>,
+    decoder: Decoder<BlockBuf>,
+    work: Work,
+    /// How much of `work.bytes` is written.
+    bytes_written: usize,
+    outgoing: VecDeque<Outgoing>,
+    /// How much of the first outgoing block, header included, is written.
+    block_written: usize,
+    reading: Option<(Span, oneshot::Receiver<Option<BlockBuf>>)>,
+    report: Vec<Reported>,
+    report_under_way: bool,
+    /// Whole blocks that the next read makes room for.
+    depth: usize,
+    heard: bool,
+}
+
+/// Why a connection ended.
+enum End {
+    Closed,
+    Fault(Fault),
+    /// The torrent wanted it, or is gone.
+    Told,
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> Self {
+        Self::Closed
+    }
+}
+
+impl Connection {
+    pub(super) fn new(
+        key: PeerKey,
+        stream: TcpStream,
+        outbox: Arc<Outbox>,
+        torrent: mpsc::Sender<ToTorrent>,
+        io: Arc<TorrentIo>,
+    ) -> Self {
+        let limits = Limits { bitfield: Bitfield::wire_length(io.pieces), ..Limits::default() };
+        Self {
+            key,
+            stream,
+            outbox,
+            torrent,
+            io,
+            decoder: Decoder::new(limits),
+            work: Work::default(),
+            bytes_written: 0,
+            outgoing: VecDeque::new(),
+            block_written: 0,
+            reading: None,
+            report: Vec::new(),
+            report_under_way: false,
+            depth: 0,
+            heard: false,
+        }
+    }
+
+    /// Runs until either side ends it, and tells the torrent.
+    pub(super) async fn run(mut self) {
+        let end = match self.drive().await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        };
+        let last = match end {
+            End::Told => return,
+            End::Closed => Reported::Closed,
+            End::Fault(fault) => {
+                tracing::debug!(peer = %self.key, %fault, "the peer broke the protocol");
+                Reported::Fault("it broke the protocol")
+            }
+        };
+        self.report.push(last);
+        let report = Report { peer: self.key, events: std::mem::take(&mut self.report) };
+        let _ = self.torrent.send(ToTorrent::Report(report)).await;
+    }
+
+    async fn drive(&mut self) -> Result<std::convert::Infallible, End> {
+        let mut alive = tokio::time::interval(ALIVE);
+        alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.take_work()?;
+            self.read_blocks();
+            let blocked = self.write()?;
+            if !blocked && self.may_read_blocks() {
+                continue;
+            }
+            self.read()?;
+            self.send_report().await?;
+            let outbox = Arc::clone(&self.outbox);
+            let interest = match (self.may_read_socket(), blocked) {
+                (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+                (true, false) => Some(Interest::READABLE),
+                (false, true) => Some(Interest::WRITABLE),
+                (false, false) => None,
+            };
+            tokio::select! {
+                biased;
+                () = outbox.ready() => {}
+                block = read_done(&mut self.reading) => self.block_read(block),
+                ready = ready(&self.stream, interest) => { ready?; }
+                _ = alive.tick() => {
+                    if std::mem::take(&mut self.heard) {
+                        self.report.push(Reported::Alive);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_work(&mut self) -> Result<(), End> {
+        self.outbox.take(&mut self.work);
+        if std::mem::take(&mut self.work.report_taken) {
+            self.report_under_way = false;
+        }
+        if self.work.close { Err(End::Told) } else { Ok(()) }
+    }
+
+    fn may_read_blocks(&self) -> bool {
+        self.reading.is_none() && self.outgoing.len() < BLOCKS_AHEAD && !self.work.uploads.is_empty()
+    }
+
+    /// Fetches granted blocks: from the page cache at once, else by a disk thread, one at a time.
+    fn read_blocks(&mut self) {
+        while self.may_read_blocks() {
+            let Some(span) = self.work.uploads.pop_front() else { break };
+            let mut block = self.io.pool.take(span.length as usize);
+            if self.io.store.try_read_cached(span, &mut block) {
+                self.push_outgoing(span, block);
+                continue;
+            }
+            let (done, reading) = oneshot::channel();
+            let store = Arc::clone(&self.io.store);
+            let tell = move |read: Result<BlockBuf, StorageError>| {
+                let _ = done.send(read.ok());
+            };
+            self.io.pipeline.read(store, span, block, Box::new(tell));
+            self.reading = Some((span, reading));
+        }
+    }
+
+    fn push_outgoing(&mut self, span: Span, block: BlockBuf) {
+        let header = piece_header(span.piece.get(), span.begin, span.length);
+        self.outgoing.push_back(Outgoing { span, header, block });
+    }
+
+    fn block_read(&mut self, block: Option<BlockBuf>) {
+        if let Some((span, _)) = self.reading.take() {
+            match block {
+                Some(block) => self.push_outgoing(span, block),
+                None => self.report.push(Reported::UploadFailed(span)),
+            }
+        }
+    }
+
+    /// Writes what there is. Whether the socket took less than that.
+    fn write(&mut self) -> Result<bool, End> {
+        loop {
+            let (slices, count) = self.slices();
+            if count == 0 {
+                return Ok(false);
+            }
+            match self.stream.try_write_vectored(&slices[..count]) {
+                Ok(0) => return Err(End::Closed),
+                Ok(written) => self.written(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn slices(&self) -> ([IoSlice<'_>; SLICES], usize) {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        let mut count = 0;
+        let mut push = |bytes| {
+            if let Some(slot) = slices.get_mut(count) {
+                *slot = IoSlice::new(bytes);
+                count += 1;
+            }
+        };
+        // A block that is begun must be finished before any message.
+        let mut skip = self.block_written;
+        let messages = &self.work.bytes[self.bytes_written..];
+        if skip == 0 && !messages.is_empty() {
+            push(messages);
+        }
+        for (number, outgoing) in self.outgoing.iter().enumerate() {
+            let header = outgoing.header.get(skip..).unwrap_or_default();
+            if !header.is_empty() {
+                push(header);
+            }
+            push(outgoing.block.get(skip.saturating_sub(outgoing.header.len())..).unwrap_or_default());
+            if number == 0 && skip > 0 && !messages.is_empty() {
+                push(messages);
+            }
+            skip = 0;
+        }
+        (slices, count)
+    }
+
+    fn written(&mut self, mut written: usize) {
+        if self.block_written > 0 {
+            written = self.block_bytes_written(written);
+        }
+        let messages = written.min(self.work.bytes.len() - self.bytes_written);
+        if self.block_written == 0 {
+            self.bytes_written += messages;
+            written -= messages;
+            if self.bytes_written == self.work.bytes.len() {
+                self.work.bytes.clear();
+                self.bytes_written = 0;
+            }
+        }
+        while written > 0 && !self.outgoing.is_empty() {
+            written = self.block_bytes_written(written);
+        }
+    }
+
+    /// Counts bytes of the first outgoing block as written; what is left over.
+    fn block_bytes_written(&mut self, written: usize) -> usize {
+        let Some(first) = self.outgoing.front() else { return written };
+        let whole = first.header.len() + first.block.len();
+        let left = whole - self.block_written;
+        if written < left {
+            self.block_written += written;
+            return 0;
+        }
+        self.block_written = 0;
+        if let Some(sent) = self.outgoing.pop_front() {
+            self.report.push(Reported::Uploaded(sent.span));
+        }
+        written - left
+    }
+
+    fn may_read_socket(&self) -> bool {
+        !self.report_under_way && self.work.bytes.len() - self.bytes_written < MAX_UNWRITTEN
+    }
+
+    /// Reads what has arrived, up to the budget, into the report.
+    fn read(&mut self) -> Result<(), End> {
+        let mut budget = READ_BUDGET;
+        while budget > 0 && self.may_read_socket() {
+            let pool = &self.io.pool;
+            self.decoder.prepare(self.depth, &mut |length| pool.take(length));
+            let mut wanted = 0;
+            let read = {
+                let mut slices: [IoSliceMut<'_>; limits::REGIONS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+                let mut count = 0;
+                for (slot, region) in slices.iter_mut().zip(self.decoder.regions()) {
+                    wanted += region.len();
+                    *slot = IoSliceMut::new(region);
+                    count += 1;
+                }
+                self.stream.try_read_vectored(&mut slices[..count])
+            };
+            let read = match read {
+                Ok(0) => return Err(End::Closed),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.decoder.release();
+                    self.depth = 0;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.heard = true;
+            budget = budget.saturating_sub(read);
+            self.decoder.commit(read);
+            let mut blocks = 0;
+            while let Some(event) = self.decoder.poll(&mut |length| pool.take(length)) {
+                match event {
+                    Ok(Event::Block { piece, begin, block }) => {
+                        blocks += 1;
+                        let span = BlockSpan { piece, begin, length: block.len() as u32 };
+                        self.report.push(Reported::Block(span, block));
+                    }
+                    Ok(Event::Message(message)) => self.report.push(Reported::Message(message)),
+                    Err(fault) => return Err(End::Fault(fault)),
+                }
+            }
+            // Room is made for what the last read brought and more, so that a fast peer's blocks come in bunches
+            // and a slow one's hold no memory.
+            self.depth = if read == wanted { (self.depth * 2 + 1).min(limits::SPECULATED_BLOCKS) } else { blocks };
+        }
+        Ok(())
+    }
+
+    async fn send_report(&mut self) -> Result<(), End> {
+        if self.report.is_empty() || self.report_under_way {
+            return Ok(());
+        }
+        let report = Report { peer: self.key, events: std::mem::take(&mut self.report) };
+        self.report_under_way = true;
+        self.torrent.send(ToTorrent::Report(report)).await.map_err(|_| End::Told)
+    }
+}
+
+async fn ready(stream: &TcpStream, interest: Option<Interest>) -> io::Result<()> {
+    match interest {
+        Some(interest) => stream.ready(interest).await.map(|_| ()),
+        None => std::future::pending().await,
+    }
+}
+
+async fn read_done(reading: &mut Option<(Span, oneshot::Receiver<Option<BlockBuf>>)>) -> Option<BlockBuf> {
+    match reading {
+        Some((_, block)) => block.await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,417 @@
+//! A torrent's task: feeds its machine, and does what the machine says.
+
+use super::dial::dial;
+use super::tracker::{self, Note};
+use super::{Report, Reported, ToTorrent, TorrentIo};
+use crate::clock::Clock;
+use crate::events::{Event, TorrentId};
+use crate::outbox::Outbox;
+use crate::snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
+use quelea_block::BlockBuf;
+use quelea_metainfo::Info;
+use quelea_metainfo::geometry::PieceIndex;
+use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict};
+use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
+use quelea_swarm::peers::PeerKey;
+use quelea_swarm::torrent::Torrent as Machine;
+use quelea_time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// How often figures are published.
+const PUBLISH: Duration = Duration::from_millis(250);
+/// Messages handled before the outputs are drained.
+const BATCH: usize = 64;
+/// Trackers have this long to hear that we leave.
+const GOODBYE: Duration = Duration::from_secs(3);
+
+/// A torrent's latest figures, for whoever looks.
+pub(crate) type Published = Arc<Mutex<Arc<Snapshot>>>;
+
+/// Everything a torrent's task is made from.
+pub(crate) struct TorrentTask {
+    pub(crate) id: TorrentId,
+    pub(crate) info: Arc<Info>,
+    pub(crate) machine: Machine<BlockBuf>,
+    pub(crate) io: Arc<TorrentIo>,
+    pub(crate) clock: Clock,
+    pub(crate) mailbox: mpsc::Receiver<ToTorrent>,
+    pub(crate) myself: mpsc::Sender<ToTorrent>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) published: Published,
+    pub(crate) wanted_length: u64,
+    pub(crate) wanted: Vec<bool>,
+}
+
+struct Running {
+    task: TorrentTask,
+    outboxes: BTreeMap<PeerKey, Arc<Outbox>>,
+    /// Outboxes with work whose connections are not woken yet.
+    touched: BTreeSet<PeerKey>,
+    notes: mpsc::Sender<Note>,
+    tracker_statuses: Vec<TrackerStatus>,
+    trackers_answered: bool,
+    error: Option<String>,
+    wanted_have: u64,
+}
+
+impl TorrentTask {
+    /// Runs until it is told to stop.
+    pub(crate) async fn run(self, trackers: tracker::Setup) {
+        let (notes, from_torrent) = mpsc::channel(16);
+        let complete = self.machine.is_complete();
+        let left = self.wanted_length - self.have_length();
+        let trackers =
+            tokio::spawn(tracker::run(trackers, self.clock, from_torrent, self.myself.clone(), complete, left));
+        let wanted_have = self.have_length();
+        let mut running = Running {
+            task: self,
+            outboxes: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            notes,
+            tracker_statuses: Vec::new(),
+            trackers_answered: false,
+            error: None,
+            wanted_have,
+        };
+        let goodbye = running.run().await;
+        drop(running);
+        // The tracker task ends when its notes end and the trackers have been told, or when they take too long.
+        let abort = trackers.abort_handle();
+        if tokio::time::timeout(GOODBYE, trackers).await.is_err() {
+            abort.abort();
+        }
+        if let Some(goodbye) = goodbye {
+            let _ = goodbye.send(());
+        }
+    }
+
+    fn have_length(&self) -> u64 {
+        let geometry = &self.info.geometry;
+        let wanted = |piece: &PieceIndex| self.wanted[piece.at()] && self.machine.have().contains(piece.get());
+        geometry.iter().filter(wanted).map(|piece| u64::from(geometry.length_of(piece))).sum()
+    }
+}
+
+impl Running {
+    async fn run(&mut self) -> Option<oneshot::Sender<()>> {
+        let mut publish = tokio::time::interval(PUBLISH);
+        publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        self.drain();
+        loop {
+            let due = self.task.machine.timeout().map(|due| self.task.clock.instant(due));
+            tokio::select! {
+                biased;
+                count = self.task.mailbox.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return None;
+                    }
+                    let mut taken = Vec::new();
+                    for message in batch.drain(..) {
+                        if let ToTorrent::Stop(done) = message {
+                            self.stop().await;
+                            return Some(done);
+                        }
+                        taken.extend(self.handle(message));
+                    }
+                    self.drain();
+                    for peer in taken {
+                        if let Some(outbox) = self.outboxes.get(&peer) {
+                            outbox.report_taken();
+                        }
+                    }
+                }
+                () = sleep_until(due) => {
+                    let now = self.now();
+                    self.task.machine.handle_timeout(now);
+                    self.drain();
+                }
+                _ = publish.tick() => self.publish(),
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        self.task.clock.now()
+    }
+
+    /// Handles a message. The peer whose report it was, to be acknowledged.
+    fn handle(&mut self, message: ToTorrent) -> Option<PeerKey> {
+        let now = self.now();
+        let machine = &mut self.task.machine;
+        match message {
+            ToTorrent::Connected { hello, reply } => {
+                let admitted = machine.handle_connected(now, hello).map(|key| {
+                    let outbox = Arc::new(Outbox::default());
+                    self.outboxes.insert(key, Arc::clone(&outbox));
+                    (key, outbox)
+                });
+                if let Err(Ok((key, _))) = reply.send(admitted) {
+                    self.outboxes.remove(&key);
+                    self.task.machine.handle_disconnected(now, key);
+                }
+            }
+            ToTorrent::ConnectFailed(address) => machine.handle_connect_failed(now, address),
+            ToTorrent::Report(report) => return self.handle_report(now, report),
+            ToTorrent::Verified { piece, outcome } => self.handle_verified(now, piece, outcome),
+            ToTorrent::Addresses { found, source } => machine.handle_addresses(now, found, source),
+            ToTorrent::Trackers { statuses, answered } => {
+                self.tell_tracker_changes(&statuses);
+                self.tracker_statuses = statuses;
+                self.trackers_answered |= answered;
+            }
+            ToTorrent::OpenPieces(pieces) => machine.set_open_pieces(pieces),
+            ToTorrent::Stop(_) => {}
+        }
+        None
+    }
+
+    fn handle_report(&mut self, now: Time, report: Report) -> Option<PeerKey> {
+        let peer = report.peer;
+        let machine = &mut self.task.machine;
+        for event in report.events {
+            match event {
+                Reported::Message(message) => machine.handle_message(now, peer, &message),
+                Reported::Block(span, block) => machine.handle_block(now, peer, span, block),
+                Reported::Uploaded(span) => machine.handle_uploaded(now, peer, span),
+                Reported::UploadFailed(span) => machine.handle_upload_failed(now, peer, span),
+                Reported::Alive => machine.handle_alive(now, peer),
+                Reported::Closed => {
+                    machine.handle_disconnected(now, peer);
+                    self.outboxes.remove(&peer);
+                }
+                Reported::Fault(what) => {
+                    machine.handle_fault(now, peer, what);
+                    self.outboxes.remove(&peer);
+                }
+            }
+        }
+        Some(peer)
+    }
+
+    fn handle_verified(&mut self, now: Time, piece: PieceIndex, outcome: PieceOutcome) {
+        match outcome.verdict {
+            PieceVerdict::Written => {
+                self.wanted_have += u64::from(self.task.info.geometry.length_of(piece));
+                self.task.machine.handle_verdict(now, piece, Verdict::Written, &outcome.block_digests);
+            }
+            PieceVerdict::HashMismatch => {
+                self.task.machine.handle_verdict(now, piece, Verdict::Mismatch, &outcome.block_digests);
+            }
+            PieceVerdict::Failed(error) => self.fail(now, error.to_string()),
+        }
+    }
+
+    /// The disk refuses: stop, keep what is verified, and say why.
+    fn fail(&mut self, now: Time, message: String) {
+        if self.error.is_none() {
+            self.error = Some(message.clone());
+            self.task.machine.stop(now);
+            self.tell(Event::Failed { id: self.task.id, message });
+        }
+    }
+
+    /// Does what the machine wants.
+    fn drain(&mut self) {
+        let now = self.now();
+        while let Some(output) = self.task.machine.poll_output(now) {
+            match output {
+                Output::Connect(address) => {
+                    tokio::spawn(dial(address, self.task.myself.clone(), Arc::clone(&self.task.io)));
+                }
+                Output::Send(key, message) => {
+                    if let Some(outbox) = self.outboxes.get(&key) {
+                        outbox.send(&message);
+                        self.touched.insert(key);
+                    }
+                }
+                Output::Upload(key, span) => {
+                    if let Some(outbox) = self.outboxes.get(&key) {
+                        outbox.upload(span);
+                        self.touched.insert(key);
+                    }
+                }
+                Output::Disconnect(key, why) => {
+                    tracing::debug!(peer = %key, ?why, "disconnecting");
+                    if let Some(outbox) = self.outboxes.remove(&key) {
+                        outbox.close();
+                    }
+                }
+                Output::Verify { piece, blocks, digest_blocks } => self.verify(piece, blocks, digest_blocks),
+                Output::Event(event) => self.tell_swarm_event(event),
+            }
+        }
+        for key in std::mem::take(&mut self.touched) {
+            if let Some(outbox) = self.outboxes.get(&key) {
+                outbox.wake();
+            }
+        }
+    }
+
+    fn verify(&mut self, piece: PieceIndex, blocks: Vec<BlockBuf>, digest_blocks: bool) {
+        let Some(expected) = self.task.info.piece_hash(piece) else { return };
+        let torrent = self.task.myself.clone();
+        self.task.io.pipeline.submit(PieceJob {
+            store: Arc::clone(&self.task.io.store),
+            piece,
+            blocks,
+            expected: *expected,
+            digest_blocks,
+            // The mailbox has room for every piece that may be open, and the torrent never waits for a lane.
+            done: Box::new(move |outcome| {
+                let _ = torrent.blocking_send(ToTorrent::Verified { piece, outcome });
+            }),
+        });
+    }
+
+    fn tell_swarm_event(&mut self, event: SwarmEvent) {
+        let id = self.task.id;
+        match event {
+            SwarmEvent::PieceDone(_) => {}
+            SwarmEvent::PieceFailed(piece) => self.tell(Event::PieceFailed { id, piece: piece.get() }),
+            SwarmEvent::Banned(address, reason) => self.tell(Event::PeerBanned { id, address, reason }),
+            SwarmEvent::Completed => {
+                if let Err(error) = self.task.io.store.finish(false) {
+                    let now = self.now();
+                    self.fail(now, error.to_string());
+                    return;
+                }
+                self.note(true);
+                self.publish();
+                self.tell(Event::Completed(id));
+            }
+            other => tracing::debug!(?other, "an event without words"),
+        }
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listening is no fault.
+        let _ = self.task.events.send(event);
+    }
+
+    fn tell_tracker_changes(&self, statuses: &[TrackerStatus]) {
+        for status in statuses {
+            let before = self.tracker_statuses.iter().find(|before| before.url == status.url);
+            if before.is_some_and(|before| before.state == status.state) {
+                continue;
+            }
+            if let TrackerState::Failed(message) = &status.state {
+                self.tell(Event::TrackerFailed {
+                    id: self.task.id,
+                    url: status.url.clone(),
+                    message: message.clone(),
+                });
+            }
+        }
+    }
+
+    /// Tells the trackers' task how far we are.
+    fn note(&mut self, completed: bool) {
+        let now = self.now();
+        let stats = self.task.machine.stats(now);
+        let left = self.task.wanted_length - self.wanted_have;
+        let note = Note {
+            uploaded: stats.uploaded,
+            downloaded: stats.downloaded,
+            left,
+            completed,
+            hungry: stats.pieces_missing > 0 && stats.connected < 5,
+        };
+        let _ = self.notes.try_send(note);
+    }
+
+    fn publish(&mut self) {
+        self.note(false);
+        let snapshot = Arc::new(self.snapshot());
+        *self.task.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
+        self.tell(Event::Progress(self.task.id, snapshot));
+    }
+
+    fn snapshot(&mut self) -> Snapshot {
+        let now = self.now();
+        let stats = self.task.machine.stats(now);
+        let missing = self.task.wanted_length - self.wanted_have;
+        let received = (self.wanted_have + stats.bytes_unverified).min(self.task.wanted_length);
+        let state = match (&self.error, missing) {
+            (Some(_), _) => State::Failed,
+            (None, 0) => State::Seeding,
+            (None, _) => State::Downloading,
+        };
+        let rate = stats.download_rate;
+        let left = self.task.wanted_length - received;
+        let eta = (state == State::Downloading && rate > 0)
+            .then(|| Duration::from_millis(left.saturating_mul(1_000) / rate));
+        let waiting = (state == State::Downloading && rate == 0).then(|| {
+            if stats.pieces_verifying as u32 >= stats.pieces_missing {
+                Waiting::Disk
+            } else if stats.unchoked_by > 0 || stats.useful > 0 {
+                Waiting::Unchoke
+            } else if stats.connected > 0 {
+                Waiting::Pieces
+            } else if stats.known > 0 {
+                Waiting::Connections
+            } else if self.trackers_answered || self.tracker_statuses.is_empty() {
+                Waiting::Peers
+            } else {
+                Waiting::Trackers
+            }
+        });
+        Snapshot {
+            id: self.task.id,
+            name: self.task.info.name.clone(),
+            state,
+            waiting,
+            total_length: self.task.info.geometry.total_length(),
+            wanted_length: self.task.wanted_length,
+            wanted_have: self.wanted_have,
+            wanted_received: received,
+            pieces: self.task.info.geometry.pieces(),
+            pieces_have: stats.pieces_have,
+            pieces_checked: 0,
+            downloaded: stats.downloaded,
+            uploaded: stats.uploaded,
+            wasted: stats.wasted,
+            download_rate: rate,
+            upload_rate: stats.upload_rate,
+            eta,
+            peers_connected: stats.connected,
+            seeds_connected: stats.seeds,
+            peers_known: stats.known,
+            trackers: self.tracker_statuses.clone(),
+            error: self.error.clone(),
+        }
+    }
+
+    async fn stop(&mut self) {
+        let now = self.now();
+        self.note(false);
+        self.task.machine.stop(now);
+        self.drain();
+        // What is being hashed and written is finished, so that the next run finds it.
+        let patience = tokio::time::sleep(GOODBYE);
+        tokio::pin!(patience);
+        while self.task.machine.stats(now).pieces_verifying > 0 && self.error.is_none() {
+            tokio::select! {
+                message = self.task.mailbox.recv() => match message {
+                    Some(ToTorrent::Verified { piece, outcome }) => {
+                        self.handle_verified(now, piece, outcome);
+                        self.drain();
+                    }
+                    Some(_) => {}
+                    None => break,
+                },
+                () = &mut patience => break,
+            }
+        }
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,239 @@
+//! A torrent's talk with its trackers: carries what its announcer wants said, and brings back addresses.
+
+use super::http::{self, Http};
+use super::udp::UdpRequest;
+use super::ToTorrent;
+use crate::clock::Clock;
+use crate::snapshot::{TrackerState, TrackerStatus};
+use quelea_discovery::peers::Source;
+use quelea_net::Binding;
+use quelea_tracker::udp::{Answer, Ask};
+use quelea_tracker::{
+    AnnounceRequest, AnnounceResponse, Announcer, Failure, Identity, RequestId, Scheme, State, Stats, TrackerUrl,
+    Urgency,
+};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// What the trackers of a torrent are reached by.
+pub(crate) struct Setup {
+    pub(crate) announcer: Announcer,
+    pub(crate) identity: Identity,
+    pub(crate) http: Arc<Http>,
+    pub(crate) udp: mpsc::Sender<UdpRequest>,
+    pub(crate) binding: Arc<Binding>,
+}
+
+/// How far the torrent is, from its task.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Note {
+    pub(crate) uploaded: u64,
+    pub(crate) downloaded: u64,
+    pub(crate) left: u64,
+    /// It has just become complete.
+    pub(crate) completed: bool,
+    /// It has too few peers.
+    pub(crate) hungry: bool,
+}
+
+type Outcome = (RequestId, Result<AnnounceResponse, Failure>);
+
+/// Announces until `notes` ends, then says goodbye and returns when the trackers that know us have been told.
+pub(crate) async fn run(
+    setup: Setup,
+    clock: Clock,
+    mut notes: mpsc::Receiver<Note>,
+    torrent: mpsc::Sender<ToTorrent>,
+    complete: bool,
+    left: u64,
+) {
+    let Setup { mut announcer, identity, http, udp, binding } = setup;
+    for (url, reason) in announcer.skipped() {
+        tracing::warn!(url, %reason, "this tracker is not used");
+    }
+    let carrier = Arc::new(Carrier { http, udp, binding, torrent: torrent.downgrade() });
+    drop(torrent);
+    let mut stats = Stats { uploaded: 0, downloaded: 0, left };
+    let mut under_way: JoinSet<Outcome> = JoinSet::new();
+    let mut stopping = false;
+    let mut shown = Vec::new();
+    announcer.start(clock.now(), complete);
+    loop {
+        while let Some(request) = announcer.poll_request() {
+            let announce = request.announce(&identity, stats);
+            let carrier = Arc::clone(&carrier);
+            under_way.spawn(async move { (request.id, carrier.announce(&request.url, announce).await) });
+        }
+        while let Some(notice) = announcer.poll_notice() {
+            tracing::debug!(?notice, "tracker");
+        }
+        if stopping && announcer.is_stopped() {
+            return;
+        }
+        let statuses = statuses(&announcer);
+        if statuses != shown {
+            let answered = settled(&statuses);
+            shown.clone_from(&statuses);
+            carrier.tell(ToTorrent::Trackers { statuses, answered }).await;
+        }
+        let due = announcer.timeout().map(|due| clock.instant(due));
+        tokio::select! {
+            note = notes.recv(), if !stopping => match note {
+                Some(note) => {
+                    stats = Stats { uploaded: note.uploaded, downloaded: note.downloaded, left: note.left };
+                    if note.completed {
+                        announcer.completed(clock.now());
+                    } else if note.hungry {
+                        announcer.announce_now(clock.now(), Urgency::FewPeers);
+                    }
+                }
+                None => {
+                    stopping = true;
+                    announcer.stop(clock.now());
+                }
+            },
+            Some(outcome) = under_way.join_next(), if !under_way.is_empty() => {
+                let Ok((id, answer)) = outcome else { continue };
+                let wanted = announcer.handle_answer(clock.now(), id, answer.as_ref().map_err(Clone::clone));
+                if let (true, Ok(response)) = (wanted, answer) {
+                    carrier.tell_peers(response).await;
+                }
+            }
+            () = sleep_until(due) => announcer.handle_timeout(clock.now()),
+        }
+    }
+}
+
+/// Whether every tracker has answered or failed, so that there is nothing more to wait for.
+fn settled(statuses: &[TrackerStatus]) -> bool {
+    let open = |status: &TrackerStatus| matches!(status.state, TrackerState::Idle | TrackerState::Announcing);
+    statuses.iter().any(|status| status.state == TrackerState::Working) || !statuses.iter().any(open)
+}
+
+fn statuses(announcer: &Announcer) -> Vec<TrackerStatus> {
+    announcer
+        .status()
+        .map(|status| TrackerStatus {
+            url: status.url.to_string(),
+            tier: status.tier,
+            state: match status.state {
+                State::NotContacted => TrackerState::Idle,
+                State::Updating => TrackerState::Announcing,
+                State::Working => TrackerState::Working,
+                State::Failed(reason) => TrackerState::Failed(reason.to_owned()),
+            },
+            seeds: status.seeds,
+            leechers: status.leechers,
+        })
+        .collect()
+}
+
+/// Carries single announces.
+struct Carrier {
+    http: Arc<Http>,
+    udp: mpsc::Sender<UdpRequest>,
+    binding: Arc<Binding>,
+    /// Weak, so that a torrent's mailbox does not live because its trackers do.
+    torrent: mpsc::WeakSender<ToTorrent>,
+}
+
+impl Carrier {
+    /// Announces over every family that reaches the tracker; the first success counts, and the addresses of a
+    /// later one are handed on as well.
+    async fn announce(
+        self: Arc<Self>,
+        url: &TrackerUrl,
+        request: AnnounceRequest,
+    ) -> Result<AnnounceResponse, Failure> {
+        let mut families = match url.scheme() {
+            Scheme::Http | Scheme::Https => self.announce_http(url, &request)?,
+            Scheme::Udp => self.announce_udp(url, request).await?,
+        };
+        let mut failure = Failure::NotAllowed("it cannot be reached from the bound addresses".to_owned());
+        while let Some(answer) = families.join_next().await {
+            match answer {
+                Ok(Ok(response)) => {
+                    let carrier = Arc::clone(&self);
+                    tokio::spawn(async move {
+                        while let Some(answer) = families.join_next().await {
+                            if let Ok(Ok(response)) = answer {
+                                carrier.tell_peers(response).await;
+                            }
+                        }
+                    });
+                    return Ok(response);
+                }
+                // That it has no address of one family says less than why it failed over the other.
+                Ok(Err(reason)) if !matches!(reason, Failure::Connect(_) | Failure::Dns(_)) => failure = reason,
+                Ok(Err(reason)) if matches!(failure, Failure::NotAllowed(_)) => failure = reason,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+
+    fn announce_http(
+        &self,
+        url: &TrackerUrl,
+        request: &AnnounceRequest,
+    ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
+        let address = quelea_tracker::http::announce_url(url, request);
+        let mut families = JoinSet::new();
+        for client in self.http.clients()? {
+            let address = address.clone();
+            families.spawn(async move {
+                let (status, body) = http::get(&client, &address, quelea_tracker::http::MAX_BODY).await?;
+                quelea_tracker::http::read_announce(status, &body)
+            });
+        }
+        Ok(families)
+    }
+
+    async fn announce_udp(
+        &self,
+        url: &TrackerUrl,
+        request: AnnounceRequest,
+    ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
+        let host = url.host().to_string();
+        let found = quelea_net::resolve(&self.binding, &host, url.port()).await;
+        let found = found.map_err(|error| Failure::Dns(error.to_string()))?;
+        let four = found.iter().copied().find(std::net::SocketAddr::is_ipv4);
+        let six = found.iter().copied().find(std::net::SocketAddr::is_ipv6);
+        let mut families = JoinSet::new();
+        for to in [four, six].into_iter().flatten() {
+            let (answer, answered) = oneshot::channel();
+            let ask = Ask::Announce { request: request.clone(), url_data: url.path_and_query() };
+            let udp = self.udp.clone();
+            families.spawn(async move {
+                let gone = || Failure::NotAllowed("the session is closing".to_owned());
+                udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;
+                match answered.await.map_err(|_| gone())?? {
+                    Answer::Announce(response) => Ok(response),
+                    Answer::Scrape(_) => Err(Failure::Malformed("a scrape for an announce".to_owned())),
+                }
+            });
+        }
+        Ok(families)
+    }
+
+    async fn tell_peers(&self, response: AnnounceResponse) {
+        if let Some(warning) = response.warning {
+            tracing::warn!(warning, "a tracker says");
+        }
+        self.tell(ToTorrent::Addresses { found: response.peers, source: Source::Tracker }).await;
+    }
+
+    async fn tell(&self, message: ToTorrent) {
+        if let Some(torrent) = self.torrent.upgrade() {
+            let _ = torrent.send(message).await;
+        }
+    }
+}
+
+async fn sleep_until(due: Option<tokio::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
