@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 pub struct Limits {
     /// How many lists and dictionaries may be open at once. Never more than [`Limits::DEEPEST`] are taken.
     pub depth: usize,
-    /// How many keys and values there may be in all. Each takes up to 64 bytes of memory.
+    /// How many keys and values there may be in all. Each takes up to 56 bytes of memory.
     pub items: usize,
 }
 
@@ -110,13 +110,14 @@ impl<'a> Content<'a> {
 impl<'a> Open<'a> {
     fn close(self) -> Result<Kind<'a>, Error> {
         match self.content {
-            Content::List(values) => Ok(Kind::List(values)),
+            // Without spare room: most containers are small, and there may be a million.
+            Content::List(values) => Ok(Kind::List(values.into_boxed_slice())),
             Content::Dict { entries, .. } => {
                 let sorted = entries.is_sorted_by(|(before, _), (after, _)| before < after);
                 if !sorted && has_repeated_key(&entries) {
                     return Err(Error::DuplicateKey { at: self.at });
                 }
-                Ok(Kind::Dict(Dict { entries, sorted }))
+                Ok(Kind::Dict(Dict { entries: entries.into_boxed_slice(), sorted }))
             }
         }
     }

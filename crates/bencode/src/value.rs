@@ -1,6 +1,6 @@
 //! What was read: a tree that borrows its strings from the input.
 
-use alloc::vec::Vec;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// A value as it stands in the input.
@@ -16,7 +16,7 @@ pub struct Value<'a> {
 pub(crate) enum Kind<'a> {
     Int(i64),
     Bytes(&'a [u8]),
-    List(Vec<Value<'a>>),
+    List(Box<[Value<'a>]>),
     Dict(Dict<'a>),
 }
 
@@ -102,7 +102,7 @@ impl fmt::Debug for Value<'_> {
 /// A dictionary's keys and values, in the order in which they were found. No key is there twice.
 #[derive(Clone)]
 pub struct Dict<'a> {
-    pub(crate) entries: Vec<(&'a [u8], Value<'a>)>,
+    pub(crate) entries: Box<[(&'a [u8], Value<'a>)]>,
     pub(crate) sorted: bool,
 }
 
@@ -123,12 +123,12 @@ impl<'a> Dict<'a> {
     }
 
     /// How many keys there are.
-    pub const fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.entries.len()
     }
 
     /// Whether there is no key.
-    pub const fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 }

@@ -1,6 +1,6 @@
 //! The files of a v1 torrent: `length` or `files` (BEP 3), with attributes, links and pad files (BEP 47).
 
-use crate::Error;
+use crate::{Error, MAX_NAMES_LENGTH};
 use alloc::vec::Vec;
 use quelea_bencode::Value;
 
@@ -41,6 +41,7 @@ pub(crate) fn read<'a>(info: &Value<'a>) -> Result<FileList<'a>, Error> {
     let files = files.as_list().filter(|files| !files.is_empty());
     let files = files.ok_or(Error::field("files", "must be a list of one file or more"))?;
     let mut total_length = 0;
+    let mut names_length = 0;
     let mut entries = Vec::with_capacity(files.len());
     for file in files {
         let mut entry = attributes(file)?;
@@ -48,6 +49,10 @@ pub(crate) fn read<'a>(info: &Value<'a>) -> Result<FileList<'a>, Error> {
         entry.pad |= entry.elements.last().is_some_and(|name| name.starts_with(BITCOMET_PAD));
         if entry.elements.is_empty() && !entry.pad {
             return Err(Error::field("path", "must be a list of one string or more"));
+        }
+        names_length += entry.elements.iter().map(|name| name.len()).sum::<usize>();
+        if names_length > MAX_NAMES_LENGTH {
+            return Err(Error::NamesLength);
         }
         if entry.link.is_none() {
             entry.length = length(file)?;

@@ -134,13 +134,15 @@ impl Tree<'_> {
         for &loser in losers {
             let Some(Some(place)) = places.get_mut(loser) else { continue };
             let (stem, extension) = path::number_place(&place.name);
-            let number = numbers.entry((place.folder, fold(&[stem, extension].join("\0")))).or_insert(1);
+            let (stem, extension) = (fold(stem), fold(extension));
+            let number = numbers.entry((place.folder, [&stem, "\0", &extension].concat())).or_insert(1);
             loop {
                 *number += 1;
-                let name = path::numbered(&place.name, *number);
-                if let btree_map::Entry::Vacant(vacant) = self.nodes.entry((place.folder, fold(&name))) {
+                // The name folded: a space and a dot stand alone in every composition.
+                let folded = alloc::format!("{stem} ({number}){extension}");
+                if let btree_map::Entry::Vacant(vacant) = self.nodes.entry((place.folder, folded)) {
                     vacant.insert(Node::File(loser));
-                    place.name = name;
+                    place.name = path::numbered(&place.name, *number);
                     break;
                 }
             }
@@ -254,13 +256,9 @@ fn fold(name: &str) -> String {
         return name.to_ascii_lowercase();
     }
     let ignored = |c: &char| matches!(c, '\u{200c}' | '\u{200d}' | '\u{206a}'..='\u{206f}');
-    // Through upper case, so that ß meets ss and ς meets σ.
-    name.nfd()
-        .filter(|c| !ignored(c))
-        .flat_map(char::to_uppercase)
-        .flat_map(char::to_lowercase)
-        .nfd()
-        .collect()
+    // There and back through upper case, so that ẞ and ß meet ss, and ς meets σ.
+    let lower = name.nfd().filter(|c| !ignored(c)).flat_map(char::to_lowercase);
+    lower.flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -303,6 +301,19 @@ mod tests {
         assert_eq!(paths(&["caf\u{e9}", "cafe\u{301}"]), ["t/caf\u{e9}", "t/cafe\u{301} (2)"]);
         assert_eq!(paths(&["straße", "STRASSE"]), ["t/straße", "t/STRASSE (2)"]);
         assert_eq!(paths(&["a:b", "a_b", "a?b"]), ["t/a_b", "t/a_b (2)", "t/a_b (3)"]);
+    }
+
+    #[test]
+    fn case_does_not_matter_for_any_letter() {
+        for c in '\0'..=char::MAX {
+            let (lower, upper): (String, String) = (c.to_lowercase().collect(), c.to_uppercase().collect());
+            if lower == upper {
+                continue;
+            }
+            let folded = fold(&c.to_string());
+            assert_eq!(fold(&lower), folded, "{c:?}");
+            assert_eq!(fold(&upper), folded, "{c:?}");
+        }
     }
 
     #[test]
@@ -367,6 +378,20 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbering_and_folding_change_places(name in any::<String>(), number in 2u64..) {
+            let name = clean_element(name.as_bytes()).unwrap_or("_".into());
+            let (stem, extension) = path::number_place(&name);
+            let folded = std::format!("{} ({number}){}", fold(stem), fold(extension));
+            prop_assert_eq!(fold(&path::numbered(&name, number)), folded);
+        }
+
+        #[test]
+        fn composition_does_not_matter(name in any::<String>()) {
+            prop_assert_eq!(fold(&name), fold(&name.nfd().collect::<String>()));
+            prop_assert_eq!(fold(&name), fold(&name.nfc().collect::<String>()));
+        }
+
         #[test]
         fn no_two_files_meet(
             wanted in proptest::collection::vec(
