@@ -1,0 +1,74 @@
+"""libtorrent as one peer of one torrent, with nothing on but the tracker and TCP.
+
+    peer.py seed|leech --torrent FILE --dir DIR --listen ADDRESS:PORT [--peer ADDRESS:PORT]...
+
+A seed checks what is in DIR and serves it until it is killed. A leech ends with status 0 when it has every
+piece. Both print what libtorrent reports.
+"""
+
+import argparse
+import sys
+
+import libtorrent as lt
+
+
+def address_and_port(text):
+    address, port = text.rsplit(":", 1)
+    return address.strip("[]"), int(port)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("role", choices=["seed", "leech"])
+    parser.add_argument("--torrent", required=True)
+    parser.add_argument("--dir", required=True)
+    parser.add_argument("--listen", required=True)
+    parser.add_argument("--peer", action="append", default=[], type=address_and_port)
+    arguments = parser.parse_args()
+
+    session = lt.session({
+        "listen_interfaces": arguments.listen,
+        "outgoing_interfaces": address_and_port(arguments.listen)[0],
+        "enable_dht": False,
+        "enable_lsd": False,
+        "enable_upnp": False,
+        "enable_natpmp": False,
+        "enable_incoming_utp": False,
+        "enable_outgoing_utp": False,
+        "out_enc_policy": int(lt.enc_policy.pe_disabled),
+        "in_enc_policy": int(lt.enc_policy.pe_enabled),
+        "prefer_rc4": False,
+        "allow_multiple_connections_per_ip": True,
+        "min_reconnect_time": 5,
+        "user_agent": "libtorrent/" + lt.__version__,
+        "alert_mask": lt.alert.category_t.error_notification
+        | lt.alert.category_t.status_notification
+        | lt.alert.category_t.tracker_notification
+        | lt.alert.category_t.peer_notification
+        | lt.alert.category_t.connect_notification,
+    })
+    parameters = lt.add_torrent_params()
+    parameters.ti = lt.torrent_info(arguments.torrent)
+    parameters.save_path = arguments.dir
+    # Not the managed state of a queue: it starts at once.
+    parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    torrent = session.add_torrent(parameters)
+    for peer in arguments.peer:
+        torrent.connect_peer(peer)
+
+    while True:
+        session.wait_for_alert(500)
+        for alert in session.pop_alerts():
+            print(type(alert).__name__, alert.message(), flush=True)
+            if isinstance(alert, lt.torrent_error_alert):
+                sys.exit(1)
+        status = torrent.status()
+        if arguments.role == "leech" and status.is_seeding:
+            # What is still in its cache reaches the files before the process ends.
+            torrent.flush_cache()
+            while not any(isinstance(alert, lt.cache_flushed_alert) for alert in session.pop_alerts()):
+                session.wait_for_alert(500)
+            return
+
+
+main()

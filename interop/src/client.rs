@@ -1,0 +1,115 @@
+//! The clients under one roof: each can seed a folder, and each can download into one.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+
+use crate::network::Host;
+use crate::process::Process;
+use crate::scratch::Scratch;
+use crate::torrent::Torrent;
+use crate::{aria2, libtorrent, programs, quelea, transmission, wait};
+
+/// A client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// The one under test.
+    Quelea,
+    /// libtorrent-rasterbar.
+    Libtorrent,
+    /// transmission-daemon.
+    Transmission,
+    /// aria2c.
+    Aria2,
+}
+
+/// One client's part in a transfer.
+pub struct Job<'a> {
+    /// Where its logs and settings go.
+    pub scratch: &'a Scratch,
+    /// Where it runs.
+    pub host: &'a Host,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What it transfers.
+    pub torrent: &'a Torrent,
+    /// Where the payload lies or goes to.
+    pub folder: PathBuf,
+    /// Peers named by hand; Transmission and aria2 cannot be told.
+    pub peers: Vec<SocketAddr>,
+}
+
+impl Job<'_> {
+    /// What this part is called in file names.
+    pub fn name(&self, program: &str, role: &str) -> String {
+        format!("{program}-{role}-{}", self.host.address)
+    }
+}
+
+/// A client at work; it stops when this goes.
+pub enum Running<'a> {
+    /// A program that ends when its work is done.
+    Program(Process),
+    /// One that is asked.
+    Daemon(transmission::Daemon<'a>),
+}
+
+impl Client {
+    /// What is not installed, or not built, to run it.
+    pub fn missing(self) -> Option<&'static str> {
+        let (is_there, name) = match self {
+            Self::Quelea => (quelea::program().is_some(), "a build of quelea"),
+            Self::Libtorrent => (libtorrent::is_installed(), "python3-libtorrent"),
+            Self::Transmission => (programs::find(transmission::PROGRAM).is_some(), transmission::PROGRAM),
+            Self::Aria2 => (programs::find(aria2::PROGRAM).is_some(), aria2::PROGRAM),
+        };
+        (!is_there).then_some(name)
+    }
+
+    /// Whether it can be told of peers beside the tracker's.
+    pub fn takes_peers(self) -> bool {
+        match self {
+            Self::Quelea | Self::Libtorrent => true,
+            Self::Transmission | Self::Aria2 => false,
+        }
+    }
+
+    /// Serves the job's folder.
+    pub fn seed<'a>(self, job: &Job<'a>) -> Result<Running<'a>> {
+        match self {
+            Self::Quelea => quelea::seed(job).map(Running::Program),
+            Self::Libtorrent => libtorrent::seed(job).map(Running::Program),
+            Self::Transmission => transmission::seed(job).map(Running::Daemon),
+            Self::Aria2 => aria2::seed(job).map(Running::Program),
+        }
+    }
+
+    /// Begins to download into the job's folder.
+    pub fn leech<'a>(self, job: &Job<'a>) -> Result<Running<'a>> {
+        match self {
+            Self::Quelea => quelea::leech(job).map(Running::Program),
+            Self::Libtorrent => libtorrent::leech(job).map(Running::Program),
+            Self::Transmission => transmission::leech(job).map(Running::Daemon),
+            Self::Aria2 => aria2::leech(job).map(Running::Program),
+        }
+    }
+}
+
+impl Running<'_> {
+    /// Waits until a download is complete.
+    pub fn must_complete(&mut self) -> Result<()> {
+        match self {
+            Self::Program(process) => process.must_end_well(wait::LIMIT),
+            Self::Daemon(daemon) => daemon.must_complete(wait::LIMIT),
+        }
+    }
+
+    /// An error when a seed has ended.
+    pub fn must_run(&mut self) -> Result<()> {
+        match self {
+            Self::Program(process) => process.must_run(),
+            Self::Daemon(daemon) => daemon.must_run(),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! As much of HTTP/1.1 as asking a tracker or a daemon takes.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::network::Host;
+
+/// An answer.
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The status line and the headers, as they came.
+    pub head: String,
+    /// What follows them.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let pairs = self.head.lines().filter_map(|line| line.split_once(':'));
+        pairs.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).next()
+    }
+}
+
+/// Sends one request from `host`; no answer when nobody listens, or when it breaks off.
+pub fn ask(host: &Host, to: SocketAddr, head: &str, body: &str) -> Result<Option<Answer>> {
+    let Some(mut stream) = host.connect(to)? else { return Ok(None) };
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let request =
+        format!("{head}\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut answer = Vec::new();
+    if stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer)).is_err() {
+        return Ok(None);
+    }
+    parse(&answer).map(Some)
+}
+
+fn parse(answer: &[u8]) -> Result<Answer> {
+    let ends = answer
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .context("an HTTP answer without end of head")?;
+    let (head, body) = answer.split_at(ends);
+    let head = String::from_utf8_lossy(head).into_owned();
+    let status =
+        head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("an HTTP answer without status")?;
+    Ok(Answer { status, head, body: body.get(4..).unwrap_or_default().to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let answer = parse(b"HTTP/1.1 409 Conflict\r\nX-Name: a: b\r\nOther:c\r\n\r\nbody\r\n\r\n").unwrap();
+        assert_eq!(answer.status, 409);
+        assert_eq!(answer.header("x-name"), Some("a: b"));
+        assert_eq!(answer.header("absent"), None);
+        assert_eq!(answer.body, b"body\r\n\r\n");
+    }
+}

@@ -1,0 +1,42 @@
+//! Quelea itself, by its command line.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::client::Job;
+use crate::process::Process;
+
+/// The build under test: `QUELEA_BIN`, else one beside the tests in the target directory.
+pub fn program() -> Option<PathBuf> {
+    if let Some(path) = std::env::var_os("QUELEA_BIN") {
+        return Some(PathBuf::from(path));
+    }
+    // The test stands in TARGET/PROFILE/deps.
+    let test = std::env::current_exe().ok()?;
+    let profile = test.parent()?.parent()?;
+    let candidates = [profile.join("quelea"), profile.parent()?.join("release/quelea")];
+    candidates.into_iter().find(|path| path.is_file())
+}
+
+/// Checks the job's folder and serves it until the guard goes.
+pub fn seed(job: &Job<'_>) -> Result<Process> {
+    start(job, "seed", &["--seed"])
+}
+
+/// Downloads into the job's folder; the process ends well when all is there.
+pub fn leech(job: &Job<'_>) -> Result<Process> {
+    start(job, "leech", &[])
+}
+
+fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
+    let program = program().context("there is no build of quelea: set QUELEA_BIN")?;
+    let mut command = job.host.command(program.to_str().context("QUELEA_BIN is not UTF-8")?);
+    command.arg(&job.torrent.file).arg("--output-dir").arg(&job.folder);
+    command.args(["--port", &job.listen.port().to_string(), "--bind", &job.listen.ip().to_string(), "-v"]);
+    for peer in &job.peers {
+        command.args(["--peer", &peer.to_string()]);
+    }
+    command.args(options);
+    Process::start(job.scratch, &job.name("quelea", role), &mut command)
+}

@@ -1,0 +1,77 @@
+//! The clients of the field download from a Quelea that seeds what lies in its folder.
+//!
+//! aria2 1.36 and Transmission 3.00, which Debian has, take no hybrid torrents; they get the padded half of one.
+#![allow(missing_docs)]
+
+use anyhow::{Result, bail};
+use quelea_interop::Client::{Aria2, Libtorrent, Quelea, Transmission};
+use quelea_interop::Layout::{Hybrid, Many, Padded, Single};
+use quelea_interop::Protocol::{Http, Udp};
+use quelea_interop::client::Running;
+use quelea_interop::{Scenario, wait};
+
+#[test]
+fn single_file_to_libtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Libtorrent, Single, Udp)
+}
+
+#[test]
+fn single_file_to_transmission() -> Result<()> {
+    Scenario::transfer(&[Quelea], Transmission, Single, Http)
+}
+
+#[test]
+fn single_file_to_aria2() -> Result<()> {
+    Scenario::transfer(&[Quelea], Aria2, Single, Udp)
+}
+
+#[test]
+fn many_files_to_libtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Libtorrent, Many, Http)
+}
+
+#[test]
+fn many_files_to_transmission() -> Result<()> {
+    Scenario::transfer(&[Quelea], Transmission, Many, Udp)
+}
+
+#[test]
+fn many_files_to_aria2() -> Result<()> {
+    Scenario::transfer(&[Quelea], Aria2, Many, Http)
+}
+
+#[test]
+fn hybrid_to_libtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Libtorrent, Hybrid, Udp)
+}
+
+#[test]
+fn padded_files_to_transmission() -> Result<()> {
+    Scenario::transfer(&[Quelea], Transmission, Padded, Udp)
+}
+
+#[test]
+fn padded_files_to_aria2() -> Result<()> {
+    Scenario::transfer(&[Quelea], Aria2, Padded, Http)
+}
+
+#[test]
+fn over_ipv6_to_libtorrent() -> Result<()> {
+    Scenario::transfer_over_ipv6(Quelea, Libtorrent)
+}
+
+#[test]
+fn an_interrupted_seed_says_goodbye_to_its_tracker() -> Result<()> {
+    Scenario::run(&[Quelea], |scenario| {
+        let (payload, torrent, mut tracker) = scenario.publish(Hybrid, Http)?;
+        let (host, folder) = (scenario.network.host()?, scenario.scratch.folder("seed")?);
+        payload.copy_to(&folder)?;
+        let Running::Program(mut seed) = Quelea.seed(&scenario.job(&host, &torrent, folder.clone()))? else {
+            bail!("quelea is a program");
+        };
+        tracker.await_seeds(1)?;
+        seed.interrupt(wait::LIMIT)?;
+        tracker.await_nobody()?;
+        payload.check_alone(&folder)
+    })
+}
