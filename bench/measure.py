@@ -41,6 +41,8 @@ class Figures:
     """From the same start as `wall` until 1 MiB has crossed the loopback interface."""
     cpu: float = 0.0
     """User and system time of the process and its children, over its whole life."""
+    system: float = 0.0
+    """The part of `cpu` that the kernel spent on its behalf."""
     peak: int = 0
     """VmHWM: file pages that the client maps are in it."""
     anonymous: int = 0
@@ -126,6 +128,7 @@ class Process:
         _, status, usage = os.wait4(self.popen.pid, 0)
         self.figures.life = time.monotonic() - self.started
         self.figures.cpu = usage.ru_utime + usage.ru_stime
+        self.figures.system = usage.ru_stime
         self.exit_code = os.waitstatus_to_exitcode(status)
         self.popen.returncode = self.exit_code
         os.close(self._pidfd)
