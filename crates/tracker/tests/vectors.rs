@@ -96,11 +96,7 @@ fn udp_replies_are_read_as_specified() {
         }
         match reply {
             Reply::Connect(id) => {
-                assert_eq!(
-                    id,
-                    u64::from_str_radix(fields["connection_id"].as_str().unwrap(), 16).unwrap(),
-                    "{name}"
-                );
+                assert_eq!(id, fields["connection_id"].as_u64().unwrap(), "{name}");
             }
             Reply::Announce(response) => {
                 assert_eq!(
