@@ -250,19 +250,20 @@ pub(crate) fn words(figures: &Figures) -> String {
     }
 }
 
-/// What is said at the end of a download that took `time` and began with `before` bytes there.
+/// What is said at the end of a download that took `time`.
 pub(crate) fn summary(figures: &Figures, time: Duration) -> String {
-    let size = display::bytes(figures.wanted);
+    let mut text = format!("complete, {}", display::bytes(figures.wanted));
     if figures.downloaded == 0 {
-        return format!("{size} complete: everything was there already");
+        text.push_str(", all of which was there already");
+        return text;
     }
-    let mean = figures.downloaded as f64 / time.as_secs_f64().max(0.001);
-    let mut text = format!(
-        "{size} complete: {} in {} at {}",
-        display::bytes(figures.downloaded),
-        display::span(time),
-        display::rate(mean as u64)
-    );
+    if figures.downloaded < figures.wanted {
+        text.push_str(&format!(", of which {} came", display::bytes(figures.downloaded)));
+    }
+    let seconds = time.as_secs_f64();
+    let took = if seconds < 10.0 { format!("{seconds:.1}s") } else { display::span(time) };
+    let mean = figures.downloaded as f64 / seconds.max(0.001);
+    text.push_str(&format!(" in {took} at {}", display::rate(mean as u64)));
     if figures.uploaded > 0 {
         text.push_str(&format!(
             ", {} uploaded (ratio {})",
@@ -369,14 +370,20 @@ mod tests {
     #[test]
     fn the_summary_tells_bytes_time_rate_and_ratio() {
         let mut figures = figures();
-        figures.downloaded = 1000 << 20;
+        figures.downloaded = 1001 << 20;
         figures.have = figures.wanted;
         assert_eq!(
             summary(&figures, Duration::from_secs(20)),
-            "1000 MiB complete: 1000 MiB in 20s at 50.0 MiB/s, 5.0 MiB uploaded (ratio 0.01)"
+            "complete, 1000 MiB in 20s at 50.0 MiB/s, 5.0 MiB uploaded (ratio 0.01)"
+        );
+        figures.uploaded = 0;
+        figures.downloaded = 100 << 20;
+        assert_eq!(
+            summary(&figures, Duration::from_millis(2_500)),
+            "complete, 1000 MiB, of which 100 MiB came in 2.5s at 40.0 MiB/s"
         );
         figures.downloaded = 0;
-        assert_eq!(summary(&figures, Duration::ZERO), "1000 MiB complete: everything was there already");
+        assert_eq!(summary(&figures, Duration::ZERO), "complete, 1000 MiB, all of which was there already");
     }
 
     fn any_figures() -> impl Strategy<Value = Figures> {

@@ -4,17 +4,21 @@
 use crate::args::GetArgs;
 use crate::display;
 use crate::exit::Failure;
-use crate::progress::{self, Figures, Paint};
+use crate::progress::{self, Figures, Paint, Phase};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quelea::Event;
+use quelea::{Event, Waiting};
 use std::collections::HashMap;
 use std::io::Write;
+use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The shortest time between two lines about progress in a log.
+/// The shortest time between two lines in a log while nothing but figures change, and while seeding.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
+const SEEDING_INTERVAL: Duration = Duration::from_secs(60);
+/// The shortest time between two lines in a log when the torrent began to do or to wait for something else.
+const LOG_STAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Trackers whose last failure is remembered, so that it is told once.
 const REMEMBERED: usize = 256;
 
@@ -42,7 +46,14 @@ pub(crate) struct Report {
 enum Mode {
     Quiet,
     Terminal,
-    Log { last: Option<(Instant, String)> },
+    Log { last: Option<Told> },
+}
+
+/// The line about progress that stands in a log.
+struct Told {
+    at: Instant,
+    words: String,
+    stage: (Discriminant<Phase>, Option<Waiting>),
 }
 
 impl Report {
@@ -91,15 +102,24 @@ impl Report {
                 self.bar.set_message(progress::line(figures, columns, paint));
             }
             Mode::Log { last } => {
-                let moment = Instant::now();
-                let words = progress::words(figures);
-                let due = match last {
-                    None => true,
-                    Some((told, before)) => moment.duration_since(*told) >= LOG_INTERVAL && *before != words,
+                let told = Told {
+                    at: Instant::now(),
+                    words: progress::words(figures),
+                    stage: (discriminant(&figures.phase), figures.waiting),
                 };
+                let due = last.as_ref().is_none_or(|before| {
+                    let interval = if told.stage != before.stage {
+                        LOG_STAGE_INTERVAL
+                    } else if figures.phase == Phase::Seeding {
+                        SEEDING_INTERVAL
+                    } else {
+                        LOG_INTERVAL
+                    };
+                    told.words != before.words && told.at.duration_since(before.at) >= interval
+                });
                 if due {
-                    write_line(&format!("{}: {words}", figures.name));
-                    *last = Some((moment, words));
+                    write_line(&format!("{}: {}", figures.name, told.words));
+                    *last = Some(told);
                 }
             }
         }

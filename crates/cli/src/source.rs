@@ -3,6 +3,7 @@
 use crate::display;
 use crate::exit::Status;
 use quelea_metainfo::Metainfo;
+use reqwest::redirect::Policy;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -119,15 +120,22 @@ async fn fetch_from(url: &str, local: Option<IpAddr>) -> Result<Vec<u8>, Fetch> 
     let answer = |why: &str| Fetch::Answer(failed(url, why));
     let client = reqwest::Client::builder()
         .user_agent(concat!("quelea/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::limited(REDIRECTS))
+        .redirect(Policy::custom(|attempt| {
+            let to = attempt.url().clone();
+            if attempt.previous().len() > REDIRECTS {
+                attempt.error(format!("redirected more than {REDIRECTS} times"))
+            } else if matches!(to.scheme(), "http" | "https") {
+                attempt.follow()
+            } else {
+                attempt.error(format!("redirected to {to}, which is not http or https"))
+            }
+        }))
         .local_address(local)
         .build()
         .map_err(|error| answer(&root_cause(&error)))?;
     let mut response = client.get(url).send().await.map_err(|error| {
         if error.is_connect() {
             Fetch::Connect(failed(url, &root_cause(&error)))
-        } else if error.is_redirect() {
-            answer(&format!("redirected to where a torrent file cannot be, or more than {REDIRECTS} times"))
         } else {
             answer(&root_cause(&error))
         }

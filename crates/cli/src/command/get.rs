@@ -57,7 +57,8 @@ async fn download(args: &GetArgs, metainfo: Metainfo, report: &mut Report) -> an
     let mut download = Download { session: session.clone(), report, place, started: None, complete: false };
     let ended = download.run(torrent, args.seed, &mut signals).await;
     let Download { complete, .. } = download;
-    if ended.is_ok() && !complete {
+    // A download that is complete says so in its summary.
+    if ended.is_ok() && (args.seed || !complete) {
         report.say("stopping; Ctrl-C again stops at once");
     }
     tokio::select! {
@@ -65,18 +66,17 @@ async fn download(args: &GetArgs, metainfo: Metainfo, report: &mut Report) -> an
         () = signals.stop() => {}
     }
     report.clear();
-    let last = ended?;
-    if complete {
-        return Ok(Status::Done);
+    let Some(figures) = ended? else { return Ok(Status::Interrupted) };
+    if !complete {
+        let percent = display::percent(figures.have, figures.wanted);
+        report.say(&format!("{}: stopped at {percent}; the same command goes on from there", figures.name));
+        return Ok(Status::Interrupted);
     }
-    if let Some(figures) = last {
-        report.say(&format!(
-            "{}: stopped at {}; the same command goes on from there",
-            figures.name,
-            display::percent(figures.have, figures.wanted)
-        ));
+    if args.seed {
+        let sent = display::bytes(figures.uploaded);
+        report.say(&format!("{}: {sent} uploaded, ratio {}", figures.name, figures.ratio()));
     }
-    Ok(Status::Interrupted)
+    Ok(Status::Done)
 }
 
 /// A torrent while it is downloaded and seeded.
