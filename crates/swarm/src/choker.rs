@@ -47,9 +47,7 @@ pub fn grant(candidates: &[Candidate], slots: usize, rotate: bool, rng: &mut Rng
     }
     let mut ranked: Vec<Candidate> = candidates.to_vec();
     // Ties keep who has a slot, so that a slot does not move without a reason.
-    ranked.sort_by_key(|candidate| {
-        (core::cmp::Reverse(candidate.rate), !candidate.unchoked, candidate.peer)
-    });
+    ranked.sort_by_key(|candidate| (core::cmp::Reverse(candidate.rate), !candidate.unchoked, candidate.peer));
     let regular = slots.saturating_sub(1);
     let mut unchoked: Vec<PeerKey> = ranked.iter().take(regular).map(|candidate| candidate.peer).collect();
     let rest = ranked.get(regular..).unwrap_or_default();

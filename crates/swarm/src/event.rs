@@ -8,7 +8,7 @@ use quelea_wire::handshake::Reserved;
 use quelea_wire::{Message, PeerId};
 
 /// A peer whose handshake is done.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Hello {
     /// Its address: for a peer that connected to us, its port is not one to connect to.
     pub address: SocketAddr,
@@ -55,7 +55,7 @@ pub enum Farewell {
 }
 
 /// What became of a piece that was to be verified.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It matched its hash and is written.
     Written,

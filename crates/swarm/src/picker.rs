@@ -203,17 +203,25 @@ impl<B> Picker<B> {
     pub fn pick(&mut self, wish: Wish<'_>, picked: &mut Vec<Span>) {
         let target = picked.len() + wish.count;
         while picked.len() < target {
-            let Some(piece) = self.piece_with_free_block(&wish).or_else(|| self.open_new(&wish)) else { break };
+            let Some(piece) = self.piece_with_free_block(&wish).or_else(|| self.open_new(&wish)) else {
+                break;
+            };
             if !self.lease_from(piece, wish.peer, target, picked) {
                 break;
             }
         }
         if picked.len() < target && wish.idle && self.is_endgame() {
-            self.pick_twins(&wish, picked);
+            self.pick_twins(&wish, target, picked);
         }
     }
 
-    fn lease_from(&mut self, piece: PieceIndex, peer: PeerKey, target: usize, picked: &mut Vec<Span>) -> bool {
+    fn lease_from(
+        &mut self,
+        piece: PieceIndex,
+        peer: PeerKey,
+        target: usize,
+        picked: &mut Vec<Span>,
+    ) -> bool {
         let Some(open) = self.open.get_mut(&piece) else { return false };
         let before = picked.len();
         while picked.len() < target {
@@ -282,7 +290,9 @@ impl<B> Picker<B> {
     /// Whether `peer` is asked for this block as far as the picker knows.
     pub fn is_leased(&self, span: Span, peer: PeerKey) -> bool {
         let open = self.open.get(&span.piece);
-        self.geometry.block_number(span).is_some_and(|block| open.is_some_and(|open| open.is_leased(block, peer)))
+        self.geometry
+            .block_number(span)
+            .is_some_and(|block| open.is_some_and(|open| open.is_leased(block, peer)))
     }
 
     /// Checks that the parts agree with each other. For tests and the simulator.
@@ -313,10 +323,10 @@ impl<B> Picker<B> {
         Ok(())
     }
 
-    fn pick_twins(&mut self, wish: &Wish<'_>, picked: &mut Vec<Span>) {
+    fn pick_twins(&mut self, wish: &Wish<'_>, target: usize, picked: &mut Vec<Span>) {
         /// Enough to keep a peer busy for a moment; each may be wasted.
         const TWINS: usize = 4;
-        let mut left = TWINS.min(wish.count);
+        let mut left = TWINS.min(target - picked.len());
         for (&piece, open) in &mut self.open {
             if open.on_parole || !wish.can_give(piece) {
                 continue;
@@ -331,8 +341,7 @@ impl<B> Picker<B> {
 
     /// `peer` will not send this block: it choked, rejected, was slow or left.
     pub fn release(&mut self, span: Span, peer: PeerKey) {
-        let (Some(open), Some(block)) =
-            (self.open.get_mut(&span.piece), self.geometry.block_number(span))
+        let (Some(open), Some(block)) = (self.open.get_mut(&span.piece), self.geometry.block_number(span))
         else {
             return;
         };
@@ -350,7 +359,8 @@ impl<B> Picker<B> {
 
     /// A block arrived that its sender was asked for, now or not long ago.
     pub fn receive(&mut self, span: Span, source: Source, block: B) -> Receipt<B> {
-        let (Some(open), Some(position)) = (self.open.get_mut(&span.piece), self.geometry.block_number(span)) else {
+        let (Some(open), Some(position)) = (self.open.get_mut(&span.piece), self.geometry.block_number(span))
+        else {
             return Receipt::Useless(block);
         };
         let twins = match open.receive(position, source, block) {
@@ -405,7 +415,8 @@ impl<B> Picker<B> {
         if self.open() < self.open_limit || self.rarity.len() == 0 {
             return 0;
         }
-        let stuck = |piece: PieceIndex, open: &OpenPiece<B>| !open.is_awaited() && self.availability(piece) == 0;
+        let stuck =
+            |piece: PieceIndex, open: &OpenPiece<B>| !open.is_awaited() && self.availability(piece) == 0;
         let least = self
             .open
             .iter()

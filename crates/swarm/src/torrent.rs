@@ -33,7 +33,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use fastrand::Rng;
 use peer::Peer;
-use quelea_discovery::peers::PeerList;
+use quelea_discovery::PeerList;
+use quelea_discovery::peers::CAPACITY;
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
 use quelea_time::Time;
 use quelea_wire::{Bitfield, PeerId};
@@ -112,6 +113,9 @@ impl<B> Torrent<B> {
         let mut rng = Rng::with_seed(config.seed);
         let mut picker = Picker::new(config.geometry, &config.wanted, config.have, rng.u64(..));
         picker.set_open_limit(config.open_pieces);
+        let completed = picker.missing_wanted() == 0;
+        let mut list = PeerList::new(CAPACITY, rng.u64(..));
+        list.set_seeding(completed);
         Self {
             geometry: config.geometry,
             info_hash: config.info_hash,
@@ -121,10 +125,10 @@ impl<B> Torrent<B> {
             max_peers: config.max_peers,
             max_half_open: config.max_half_open.max(1),
             upload_slots: config.upload_slots,
-            completed: picker.missing_wanted() == 0,
+            completed,
             picker,
             peers: Peers::default(),
-            list: PeerList::new(rng.u64(..)),
+            list,
             connecting: Vec::new(),
             suspects: BTreeMap::new(),
             rng,
@@ -159,7 +163,7 @@ impl<B> Torrent<B> {
         if !self.peers.is_empty() || !self.connecting.is_empty() {
             return Some(self.next_tick);
         }
-        self.list.next_due().map(|due| due.max(self.next_tick))
+        self.list.next_due(self.next_tick).map(|due| due.max(self.next_tick))
     }
 
     /// The time has come that [`Torrent::timeout`] told.
@@ -211,7 +215,9 @@ impl<B> Torrent<B> {
             for span in peer.pipeline.iter() {
                 *outstanding.entry(span).or_default() += 1;
                 if !self.picker.is_leased(span, key) {
-                    return Err(alloc::format!("{key} is asked for {span:?}, which the picker does not know"));
+                    return Err(alloc::format!(
+                        "{key} is asked for {span:?}, which the picker does not know"
+                    ));
                 }
             }
             let pieces = self.geometry.iter();

@@ -25,7 +25,7 @@ enum Slot<B> {
 
 /// A piece that is being downloaded.
 #[derive(Debug)]
-pub struct OpenPiece<B> {
+pub(super) struct OpenPiece<B> {
     slots: Vec<Slot<B>>,
     free: usize,
     received: usize,
@@ -37,38 +37,38 @@ pub struct OpenPiece<B> {
 
 impl<B> OpenPiece<B> {
     /// A piece of `blocks` blocks of which nothing is here.
-    pub fn new(blocks: u32, owner: PeerKey, on_parole: bool) -> Self {
+    pub(super) fn new(blocks: u32, owner: PeerKey, on_parole: bool) -> Self {
         let slots = (0..blocks).map(|_| Slot::Free).collect();
         Self { slots, free: blocks as usize, received: 0, owner: Some(owner), on_parole }
     }
 
     /// Whether a block is neither here nor asked for.
-    pub fn has_free(&self) -> bool {
+    pub(super) fn has_free(&self) -> bool {
         self.free > 0
     }
 
     /// Blocks that are here.
-    pub fn received(&self) -> usize {
+    pub(super) fn received(&self) -> usize {
         self.received
     }
 
     /// Whether blocks are asked for and not here.
-    pub fn is_awaited(&self) -> bool {
+    pub(super) fn is_awaited(&self) -> bool {
         self.free + self.received < self.slots.len()
     }
 
     /// Whether every block is here.
-    pub fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.received == self.slots.len()
     }
 
     /// Whether `peer` is asked for this block.
-    pub fn is_leased(&self, number: u32, peer: PeerKey) -> bool {
+    pub(super) fn is_leased(&self, number: u32, peer: PeerKey) -> bool {
         matches!(self.slots.get(number as usize), Some(Slot::Requested(by)) if by.contains(&peer))
     }
 
     /// Gives the first free block to `peer`.
-    pub fn lease(&mut self, peer: PeerKey) -> Option<u32> {
+    pub(super) fn lease(&mut self, peer: PeerKey) -> Option<u32> {
         if self.free == 0 {
             return None;
         }
@@ -79,7 +79,7 @@ impl<B> OpenPiece<B> {
     }
 
     /// Gives a block that others were asked for to `peer` as well, the least doubled first.
-    pub fn lease_twin(&mut self, peer: PeerKey) -> Option<u32> {
+    pub(super) fn lease_twin(&mut self, peer: PeerKey) -> Option<u32> {
         let (_, number) = self
             .slots
             .iter()
@@ -98,7 +98,7 @@ impl<B> OpenPiece<B> {
     }
 
     /// `peer` is no longer asked for this block. Whether the block became free by it.
-    pub fn release(&mut self, number: u32, peer: PeerKey) -> bool {
+    pub(super) fn release(&mut self, number: u32, peer: PeerKey) -> bool {
         let Some(slot) = self.slots.get_mut(number as usize) else { return false };
         let Slot::Requested(by) = slot else { return false };
         by.retain(|&other| other != peer);
@@ -111,7 +111,7 @@ impl<B> OpenPiece<B> {
     }
 
     /// A block came. The peers that were asked for it as well, or the block back when it is here already.
-    pub fn receive(&mut self, number: u32, source: Source, block: B) -> Result<Vec<PeerKey>, B> {
+    pub(super) fn receive(&mut self, number: u32, source: Source, block: B) -> Result<Vec<PeerKey>, B> {
         let Some(slot) = self.slots.get_mut(number as usize) else { return Err(block) };
         if matches!(slot, Slot::Received { .. }) {
             return Err(block);
@@ -131,7 +131,7 @@ impl<B> OpenPiece<B> {
     }
 
     /// The blocks in order and who sent each, once the piece is complete.
-    pub fn into_blocks(self) -> (Vec<B>, Vec<Source>) {
+    pub(super) fn into_blocks(self) -> (Vec<B>, Vec<Source>) {
         self.slots
             .into_iter()
             .filter_map(|slot| match slot {

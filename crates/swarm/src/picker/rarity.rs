@@ -14,7 +14,7 @@ const ABSENT: u32 = u32::MAX;
 
 /// Missing pieces by how many peers have them.
 #[derive(Debug)]
-pub struct Rarity {
+pub(super) struct Rarity {
     levels: Vec<Vec<PieceIndex>>,
     count: Vec<u32>,
     place: Vec<u32>,
@@ -24,7 +24,7 @@ pub struct Rarity {
 
 impl Rarity {
     /// `pieces` pieces that nobody has, none of them listed.
-    pub fn new(pieces: u32, seed: u64) -> Self {
+    pub(super) fn new(pieces: u32, seed: u64) -> Self {
         Self {
             levels: Vec::new(),
             count: vec![0; pieces as usize],
@@ -35,17 +35,17 @@ impl Rarity {
     }
 
     /// How many pieces are listed.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.listed
     }
 
     /// How many peers have this piece, peers with everything left out.
-    pub fn count(&self, piece: PieceIndex) -> u32 {
+    pub(super) fn count(&self, piece: PieceIndex) -> u32 {
         self.count[piece.at()]
     }
 
     /// Lists a piece as missing.
-    pub fn insert(&mut self, piece: PieceIndex) {
+    pub(super) fn insert(&mut self, piece: PieceIndex) {
         if self.place[piece.at()] == ABSENT {
             self.push(piece);
             self.listed += 1;
@@ -53,7 +53,7 @@ impl Rarity {
     }
 
     /// Takes a piece off the list.
-    pub fn remove(&mut self, piece: PieceIndex) {
+    pub(super) fn remove(&mut self, piece: PieceIndex) {
         if self.place[piece.at()] != ABSENT {
             self.take(piece);
             self.listed -= 1;
@@ -61,22 +61,22 @@ impl Rarity {
     }
 
     /// One more peer has this piece.
-    pub fn increment(&mut self, piece: PieceIndex) {
+    pub(super) fn increment(&mut self, piece: PieceIndex) {
         self.change(piece, |count| count.saturating_add(1));
     }
 
     /// One peer fewer has this piece.
-    pub fn decrement(&mut self, piece: PieceIndex) {
+    pub(super) fn decrement(&mut self, piece: PieceIndex) {
         self.change(piece, |count| count.saturating_sub(1));
     }
 
     /// The rarest listed piece that `suits`, ties broken at random.
-    pub fn rarest(&self, mut suits: impl FnMut(PieceIndex) -> bool) -> Option<PieceIndex> {
+    pub(super) fn rarest(&self, mut suits: impl FnMut(PieceIndex) -> bool) -> Option<PieceIndex> {
         self.levels.iter().flatten().copied().find(|&piece| suits(piece))
     }
 
     /// The commonest listed piece that `suits`.
-    pub fn commonest(&self, mut suits: impl FnMut(PieceIndex) -> bool) -> Option<PieceIndex> {
+    pub(super) fn commonest(&self, mut suits: impl FnMut(PieceIndex) -> bool) -> Option<PieceIndex> {
         self.levels.iter().rev().flatten().copied().find(|&piece| suits(piece))
     }
 

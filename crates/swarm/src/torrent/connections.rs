@@ -7,7 +7,7 @@ use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
-use quelea_discovery::peers::{Leave, Source};
+use quelea_discovery::{Parting, Source};
 use quelea_time::Time;
 use quelea_wire::extension::handshake::ExtensionHandshake;
 use quelea_wire::fast::allowed_fast;
@@ -29,9 +29,15 @@ const MAX_FAULTS: u32 = 20;
 
 impl<B> Torrent<B> {
     /// Addresses were learnt. Those that cannot be peers are left out, and the list is bounded.
-    pub fn handle_addresses(&mut self, now: Time, addresses: impl IntoIterator<Item = SocketAddr>, source: Source) {
+    pub fn handle_addresses(
+        &mut self,
+        now: Time,
+        addresses: impl IntoIterator<Item = SocketAddr>,
+        source: Source,
+    ) {
         for address in addresses {
-            self.list.add(now, address, source);
+            // A refusal concerns that address alone.
+            let _ = self.list.add(now, address, source);
         }
         self.connect_more(now);
     }
@@ -50,8 +56,10 @@ impl<B> Torrent<B> {
             }
             return Err(refusal);
         }
-        if !hello.incoming {
-            self.list.connected(hello.address);
+        if hello.incoming {
+            self.list.accepted(now, hello.address);
+        } else {
+            self.list.connected(now, hello.address);
         }
         let key = self.peers.insert(Peer::new(now, hello, self.geometry.pieces()));
         self.greet(now, key);
@@ -92,19 +100,14 @@ impl<B> Torrent<B> {
 
     /// A connection ended by the peer's doing or the network's.
     pub fn handle_disconnected(&mut self, now: Time, key: PeerKey) {
-        if let Some(peer) = self.peers.get(key) {
-            let leave = if peer.downloaded + peer.uploaded > 0 { Leave::Useful } else { Leave::Useless };
-            self.forget(now, key, leave);
+        if self.forget(now, key, Parting::Lost) {
             self.connect_more(now);
         }
     }
 
     /// The peer broke the protocol on the way to a message.
     pub fn handle_fault(&mut self, now: Time, key: PeerKey, what: &'static str) {
-        let Some(peer) = self.peers.get(key) else { return };
-        let ip = peer.address.ip();
         self.disconnect(now, key, Farewell::Fault(what));
-        self.list.fault(now, ip);
     }
 
     /// Something small was wrong; many such end the connection.
@@ -117,20 +120,21 @@ impl<B> Torrent<B> {
     }
 
     pub(super) fn disconnect(&mut self, now: Time, key: PeerKey, why: Farewell) {
-        let leave = match why {
-            Farewell::BothSeeds => Leave::Seed,
-            Farewell::Silent | Farewell::Fault(_) => Leave::Useless,
-            Farewell::Banned | Farewell::Stopped => Leave::Useful,
+        let parting = match why {
+            Farewell::Silent | Farewell::Stopped => Parting::Lost,
+            Farewell::Fault(_) => Parting::Faulty,
+            Farewell::Banned | Farewell::BothSeeds => Parting::Unneeded,
         };
-        if self.forget(now, key, leave) {
+        if self.forget(now, key, parting) {
             self.outputs.push_back(Output::Disconnect(key, why));
         }
     }
 
     pub(super) fn ban(&mut self, now: Time, ip: IpAddr, why: &'static str) {
-        if !self.list.ban(ip) {
+        if self.list.is_banned(ip) {
             return;
         }
+        self.list.ban(ip);
         self.tell(Event::Banned(ip, why));
         for key in self.peers.keys() {
             if self.peers.get(key).is_some_and(|peer| peer.address.ip() == ip) {
@@ -140,7 +144,7 @@ impl<B> Torrent<B> {
     }
 
     /// Takes a peer out of everything. Whether it was there.
-    fn forget(&mut self, now: Time, key: PeerKey, leave: Leave) -> bool {
+    fn forget(&mut self, now: Time, key: PeerKey, parting: Parting) -> bool {
         self.release_all(key);
         let Some(peer) = self.peers.remove(key) else { return false };
         self.picker.disown(key);
@@ -151,9 +155,7 @@ impl<B> Torrent<B> {
                 self.picker.peer_lost(piece);
             }
         }
-        if !peer.incoming {
-            self.list.disconnected(now, peer.address, leave);
-        }
+        self.list.disconnected(now, peer.address, parting);
         if !peer.we_choke_it {
             self.choose_unchoked(now, false);
         }
@@ -171,7 +173,7 @@ impl<B> Torrent<B> {
             if room == 0 || self.connecting.len() >= self.max_half_open {
                 break;
             }
-            let Some(address) = self.list.candidate(now, self.completed) else { break };
+            let Some(address) = self.list.candidate(now) else { break };
             self.list.dialled(now, address);
             self.connecting.push(address);
             self.outputs.push_back(Output::Connect(address));
@@ -180,7 +182,8 @@ impl<B> Torrent<B> {
 
     fn greet(&mut self, now: Time, key: PeerKey) {
         let Some(peer) = self.peers.get(key) else { return };
-        let (fast, extended, address) = (peer.is_fast(), peer.reserved.has(Feature::ExtensionProtocol), peer.address);
+        let (fast, extended, address) =
+            (peer.is_fast(), peer.reserved.has(Feature::ExtensionProtocol), peer.address);
         let have = self.picker.have();
         let (none, all) = (have.is_none(), have.is_all());
         if fast && all {
@@ -205,7 +208,8 @@ impl<B> Torrent<B> {
         if fast && !none {
             let set = allowed_fast(address.ip(), &self.info_hash, self.geometry.pieces(), ALLOWED_FAST);
             for number in set {
-                let Some(piece) = self.geometry.piece(number).filter(|&piece| self.picker.have().has(piece)) else {
+                let Some(piece) = self.geometry.piece(number).filter(|&piece| self.picker.have().has(piece))
+                else {
                     continue;
                 };
                 if let Some(peer) = self.peers.get_mut(key) {
@@ -233,14 +237,9 @@ impl<B> Torrent<B> {
         if handshake.client.is_some() {
             peer.client = handshake.client;
         }
-        if let Some(port) = handshake.port
-            && peer.incoming
-            && port != 0
-        {
-            let address = SocketAddr::new(peer.address.ip(), port);
-            self.list.add(now, address, Source::Incoming);
-            // It is connected already; dialling it would only be refused.
-            self.list.connected(address);
+        if let (true, Some(port)) = (peer.incoming, handshake.port) {
+            // A refusal concerns that address alone.
+            let _ = self.list.listens_on(now, peer.address, port);
         }
     }
 

@@ -169,9 +169,8 @@ impl<B> Torrent<B> {
     fn note_seed(&mut self, key: PeerKey) {
         if let Some(peer) = self.peers.get(key)
             && peer.is_seed
-            && !peer.incoming
         {
-            self.list.seed(peer.address);
+            self.list.set_seed(peer.address, true);
         }
     }
 

@@ -14,7 +14,7 @@ use quelea_wire::{Bitfield, PeerId};
 
 /// What a torrent knows of one connected peer.
 #[derive(Debug)]
-pub struct Peer {
+pub(super) struct Peer {
     pub address: SocketAddr,
     pub incoming: bool,
     pub peer_id: PeerId,
@@ -50,7 +50,6 @@ pub struct Peer {
     pub fast_given: BTreeSet<PieceIndex>,
     pub faults: u32,
 
-    pub connected: Time,
     pub heard: Time,
     pub spoke: Time,
     pub downloaded: u64,
@@ -61,7 +60,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    pub fn new(now: Time, hello: Hello, pieces: u32) -> Self {
+    pub(super) fn new(now: Time, hello: Hello, pieces: u32) -> Self {
         Self {
             address: hello.address,
             incoming: hello.incoming,
@@ -86,7 +85,6 @@ impl Peer {
             granted: 0,
             fast_given: BTreeSet::new(),
             faults: 0,
-            connected: now,
             heard: now,
             spoke: now,
             downloaded: 0,
@@ -97,7 +95,7 @@ impl Peer {
     }
 
     /// Whether both sides support the fast extension (BEP 6).
-    pub fn is_fast(&self) -> bool {
+    pub(super) fn is_fast(&self) -> bool {
         self.reserved.has(Feature::Fast)
     }
 }

@@ -81,9 +81,8 @@ impl<B> Torrent<B> {
             return;
         };
         let choked = peer.we_choke_it && !peer.fast_given.contains(&span.piece);
-        let refused = choked
-            || !self.picker.have().has(span.piece)
-            || peer.asked.len() + peer.granted >= MAX_DEPTH;
+        let refused =
+            choked || !self.picker.have().has(span.piece) || peer.asked.len() + peer.granted >= MAX_DEPTH;
         if refused {
             self.reject(now, key, asked);
             return;

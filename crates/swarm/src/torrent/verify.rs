@@ -53,7 +53,9 @@ impl<B> Torrent<B> {
         if let Some(suspects) = self.suspects.remove(&piece) {
             let liars: BTreeSet<IpAddr> = suspects
                 .iter()
-                .filter(|suspect| digests.get(suspect.block as usize).is_some_and(|good| *good != suspect.digest))
+                .filter(|suspect| {
+                    digests.get(suspect.block as usize).is_some_and(|good| *good != suspect.digest)
+                })
                 .map(|suspect| suspect.ip)
                 .collect();
             for ip in liars {
@@ -62,6 +64,7 @@ impl<B> Torrent<B> {
         }
         if self.picker.missing_wanted() == 0 && !self.completed {
             self.completed = true;
+            self.list.set_seeding(true);
             self.tell(Event::Completed);
             self.choose_unchoked(now, false);
         }
