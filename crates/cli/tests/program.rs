@@ -172,7 +172,9 @@ fn show_and_bencode_hold_to_the_corpus() {
                     assert_eq!(json[field], entry["fields"][field], "{}", entry["id"]);
                 }
                 if entry["kind"] == "bencode" {
-                    assert_eq!(json["value"], entry["value"], "{}", entry["id"]);
+                    // Large values are left out of the manifest.
+                    let same = entry["value"].is_null() || json["value"] == entry["value"];
+                    assert!(same, "{}", entry["id"]);
                     assert_eq!(json["canonical"], entry["canonical"], "{}", entry["id"]);
                 } else {
                     // What a person is shown must not steer the terminal, whatever the torrent says.
