@@ -70,7 +70,7 @@ fn check(info: &Info) {
         end = file.offset + file.length;
         let elements: Vec<&str> = file.path.elements().collect();
         assert!(elements.iter().all(|element| !["", ".", ".."].contains(element) && element.len() <= 255));
-        assert_eq!(elements[0], if elements.len() > 1 { info.name.as_str() } else { elements[0] });
+        assert_eq!(elements[0], info.name);
         assert!(file.pad || paths.insert(file.path.as_str().to_lowercase()), "{} is there twice", file.path);
     }
     for path in &paths {
