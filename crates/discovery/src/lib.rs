@@ -1,5 +1,16 @@
-//! Whom we know: the peer list, back-off, canonical peer priority, bans.
+//! Whom we know: the peer list, back-off, bans, address filter, canonical peer priority (BEP 40).
+//!
+//! Owns: which addresses a torrent has heard of, from whom, and when to try which of them. Does not own: how
+//! many connections there may be, which of them are worth keeping, and the connections themselves.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod filter;
+pub mod peers;
+pub mod priority;
+
+pub use peers::{Parting, PeerList, Refusal, Source};

@@ -1,0 +1,412 @@
+//! The addresses that a torrent has heard of, and which of them to try next.
+
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use crate::filter::Filter;
+use crate::priority::{crc32c, priority};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use entry::{Entry, Index, Place, Rank, Worth};
+pub use entry::{Parting, Source};
+use quelea_time::Time;
+
+/// Addresses that a list holds at most where nothing else is said (libtorrent, `max_peerlist_size`).
+pub const CAPACITY: usize = 3000;
+/// Ports of one address that are held at most: several peers share an address behind a NAT, but thousands of
+/// ports are one stranger who wants us to knock at a door. Loopback addresses have no such limit.
+pub const PORTS_OF_ONE_ADDRESS: usize = 16;
+/// Bans that are held at most; the oldest is forgotten first.
+pub const BANS: usize = 1000;
+/// Addresses of our own that are held at most; the oldest is forgotten first.
+pub const OWN_ADDRESSES: usize = 16;
+
+/// Why an address is not taken.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// No peer can listen there: port 0, or an address that is unspecified, multicast or broadcast.
+    #[error("no peer can listen at such an address")]
+    Impossible,
+    /// It is our own.
+    #[error("it is our own address")]
+    Own,
+    /// It was banned for what it did.
+    #[error("it is banned")]
+    Banned,
+    /// The address filter blocks it.
+    #[error("the address filter blocks it")]
+    Filtered,
+    /// Many ports of the same address are known.
+    #[error("{PORTS_OF_ONE_ADDRESS} ports of this address are known")]
+    Crowded,
+    /// The list is full of addresses that are worth at least as much.
+    #[error("the peer list is full")]
+    Full,
+}
+
+/// The addresses of one torrent's peers.
+///
+/// A connection is told of from its beginning to its end: [`dialled`](Self::dialled), then
+/// [`connected`](Self::connected) or [`failed`](Self::failed), then [`disconnected`](Self::disconnected); one that
+/// came from outside: [`accepted`](Self::accepted), perhaps [`listens_on`](Self::listens_on), then
+/// [`disconnected`](Self::disconnected). [`candidate`](Self::candidate) gives the address to dial next, and never
+/// one that is being dialled, connected, banned, blocked, waiting for its next try, or (while we seed) a seed.
+///
+/// Every call takes time in the logarithm of the list's length, but those that change a rule for all addresses.
+/// The same calls with the same seed give the same answers. IPv6 addresses that map an IPv4 address are that
+/// address throughout.
+#[derive(Debug)]
+pub struct PeerList {
+    capacity: usize,
+    seed: u64,
+    entries: BTreeMap<SocketAddr, Entry>,
+    /// Idle addresses that may be tried.
+    ready: BTreeSet<(Rank, SocketAddr)>,
+    /// Idle addresses that may be tried later.
+    waiting: BTreeSet<(Time, SocketAddr)>,
+    /// Addresses that may be forgotten: idle, and not named by the user.
+    evictable: BTreeSet<(Worth, SocketAddr)>,
+    /// Connections from outside, with the address of ours that they are the peer of, when it is known.
+    incoming: BTreeMap<SocketAddr, Option<SocketAddr>>,
+    banned: BTreeSet<IpAddr>,
+    bans_in_order: VecDeque<IpAddr>,
+    own: VecDeque<SocketAddr>,
+    external_v4: Option<SocketAddr>,
+    external_v6: Option<SocketAddr>,
+    filter: Filter,
+    seeding: bool,
+}
+
+impl PeerList {
+    /// An empty list of at most `capacity` addresses. `seed` decides the order of equals while our own address
+    /// is unknown, so that not every client dials in the same order.
+    pub const fn new(capacity: usize, seed: u64) -> Self {
+        Self {
+            capacity,
+            seed,
+            entries: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            evictable: BTreeSet::new(),
+            incoming: BTreeMap::new(),
+            banned: BTreeSet::new(),
+            bans_in_order: VecDeque::new(),
+            own: VecDeque::new(),
+            external_v4: None,
+            external_v6: None,
+            filter: Filter::EMPTY,
+            seeding: false,
+        }
+    }
+
+    /// Takes an address; true when it was not known. A known address remembers its best source, and one that
+    /// was given up is tried again earlier.
+    ///
+    /// # Errors
+    /// A [`Refusal`] says why the address was not taken.
+    pub fn add(&mut self, now: Time, address: SocketAddr, source: Source) -> Result<bool, Refusal> {
+        let address = canonical(address);
+        self.check(address)?;
+        if self.entries.contains_key(&address) {
+            self.change(address, |entry| entry.told(now, source));
+            return Ok(false);
+        }
+        let crowd = self.entries.range(ports_of(address.ip())).take(PORTS_OF_ONE_ADDRESS).count();
+        if source != Source::Manual && crowd == PORTS_OF_ONE_ADDRESS && !address.ip().is_loopback() {
+            return Err(Refusal::Crowded);
+        }
+        let entry = Entry::new(now, source);
+        if self.entries.len() >= self.capacity {
+            let least = self.evictable.first().copied();
+            match least.filter(|(worth, _)| *worth < entry.worth()) {
+                Some((_, least)) => self.forget(least),
+                None => return Err(Refusal::Full),
+            }
+        }
+        self.entries.insert(address, entry);
+        self.change(address, |_| {});
+        Ok(true)
+    }
+
+    /// The address to dial next: what the user named, then the fewest failures, the longest not tried, the best
+    /// source, the highest canonical priority (BEP 40). The same one until it is [`dialled`](Self::dialled).
+    pub fn candidate(&mut self, now: Time) -> Option<SocketAddr> {
+        while let Some((due, address)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
+            self.waiting.remove(&(due, address));
+            let priority = self.priority_of(address);
+            if let Some(entry) = self.entries.get_mut(&address) {
+                let rank = entry.rank(priority);
+                entry.index = Index::Ready(rank);
+                self.ready.insert((rank, address));
+            }
+        }
+        self.ready.first().map(|(_, address)| *address)
+    }
+
+    /// When there will be a candidate if nothing happens: `now` if there is one; `None` for never.
+    pub fn next_due(&self, now: Time) -> Option<Time> {
+        if !self.ready.is_empty() {
+            return Some(now);
+        }
+        self.waiting.first().map(|(due, _)| now.max(*due))
+    }
+
+    /// A connection to this address is being made.
+    pub fn dialled(&mut self, now: Time, address: SocketAddr) {
+        self.change(canonical(address), |entry| {
+            if entry.place == Place::Idle {
+                entry.dialled(now);
+            }
+        });
+    }
+
+    /// A handshake was exchanged with a peer that we dialled.
+    pub fn connected(&mut self, now: Time, address: SocketAddr) {
+        self.change(canonical(address), |entry| entry.connected(now));
+    }
+
+    /// An address that we dialled could not be reached, or gave no usable handshake.
+    pub fn failed(&mut self, now: Time, address: SocketAddr) {
+        self.change(canonical(address), |entry| {
+            if entry.place == Place::Dialling {
+                entry.failed(now);
+            }
+        });
+    }
+
+    /// A peer called us from `remote` and exchanged a handshake. Where it listens is not known from that.
+    ///
+    /// The number of such connections is the caller's to bound.
+    pub fn accepted(&mut self, now: Time, remote: SocketAddr) {
+        let remote = canonical(remote);
+        let known = self.occupy(now, remote).then_some(remote);
+        self.incoming.insert(remote, known);
+    }
+
+    /// The peer that called us from `remote` says that it listens on `port`: it can be dialled there when this
+    /// connection has ended.
+    ///
+    /// False when a connection to that address exists or is being made, so that this one is perhaps its twin.
+    ///
+    /// # Errors
+    /// A [`Refusal`] says why the address was not taken; the connection is not concerned.
+    pub fn listens_on(&mut self, now: Time, remote: SocketAddr, port: u16) -> Result<bool, Refusal> {
+        let remote = canonical(remote);
+        if self.incoming.get(&remote) != Some(&None) {
+            return Ok(true);
+        }
+        let listening = SocketAddr::new(remote.ip(), port);
+        self.add(now, listening, Source::Incoming)?;
+        let alone = self.occupy(now, listening);
+        if alone {
+            self.incoming.insert(remote, Some(listening));
+        }
+        Ok(alone)
+    }
+
+    /// A connection has ended: `address` is the one that was given to [`connected`](Self::connected) or
+    /// [`accepted`](Self::accepted).
+    pub fn disconnected(&mut self, now: Time, address: SocketAddr, how: Parting) {
+        let address = canonical(address);
+        let wanted = !self.seeding;
+        let Some(address) = self.incoming.remove(&address).unwrap_or(Some(address)) else { return };
+        self.change(address, |entry| {
+            if entry.place != Place::Idle {
+                entry.parted(now, how, wanted);
+            }
+        });
+    }
+
+    /// Remembers whether the peer at this address has everything, or wants nothing.
+    pub fn set_seed(&mut self, address: SocketAddr, seed: bool) {
+        let address = canonical(address);
+        let address = self.incoming.get(&address).copied().flatten().unwrap_or(address);
+        self.change(address, |entry| entry.seed = seed);
+    }
+
+    /// Says whether we want nothing any more: then seeds are not dialled, and a lost peer is not called back in
+    /// haste.
+    pub fn set_seeding(&mut self, seeding: bool) {
+        if self.seeding != seeding {
+            self.seeding = seeding;
+            self.reindex(|entry| entry.seed);
+        }
+    }
+
+    /// Sets our own address as the world sees it, one a family. It is never dialled, and the order of BEP 40
+    /// counts from it.
+    pub fn set_external(&mut self, address: SocketAddr) {
+        let address = canonical(address);
+        let external = if address.is_ipv4() { &mut self.external_v4 } else { &mut self.external_v6 };
+        if *external != Some(address) {
+            *external = Some(address);
+            self.exclude(address);
+            self.reindex(|_| true);
+        }
+    }
+
+    /// Never dials this address: it turned out to be our own.
+    pub fn exclude(&mut self, address: SocketAddr) {
+        let address = canonical(address);
+        if !self.own.contains(&address) {
+            if self.own.len() == OWN_ADDRESSES {
+                self.own.pop_front();
+            }
+            self.own.push_back(address);
+        }
+        self.forget(address);
+    }
+
+    /// Has nothing to do with this IP address any more. Connections from and to it are the caller's to end.
+    pub fn ban(&mut self, ip: IpAddr) {
+        let ip = ip.to_canonical();
+        if !self.banned.insert(ip) {
+            return;
+        }
+        self.bans_in_order.push_back(ip);
+        if self.bans_in_order.len() > BANS
+            && let Some(oldest) = self.bans_in_order.pop_front()
+        {
+            self.banned.remove(&oldest);
+        }
+        let of_ip: Vec<_> = self.entries.range(ports_of(ip)).map(|(address, _)| *address).collect();
+        for address in of_ip {
+            self.forget(address);
+        }
+    }
+
+    /// Whether this IP address is banned: a connection from it is not accepted.
+    pub fn is_banned(&self, ip: IpAddr) -> bool {
+        self.banned.contains(&ip.to_canonical())
+    }
+
+    /// Blocks addresses from here on, and forgets those that are known. Connections are the caller's to end.
+    pub fn set_filter(&mut self, filter: Filter) {
+        self.filter = filter;
+        let blocked = self.entries.keys().filter(|address| self.filter.blocks(address.ip()));
+        for address in blocked.copied().collect::<Vec<_>>() {
+            self.forget(address);
+        }
+    }
+
+    /// How many addresses are known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether no address is known.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The addresses that did not fail when they were last tried, in a fixed order: what a later session begins with.
+    pub fn sound(&self) -> impl Iterator<Item = SocketAddr> {
+        self.entries.iter().filter(|(_, entry)| entry.is_sound()).map(|(address, _)| *address)
+    }
+
+    fn check(&self, address: SocketAddr) -> Result<(), Refusal> {
+        let ip = address.ip();
+        let broadcast = ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if address.port() == 0 || ip.is_unspecified() || ip.is_multicast() || broadcast {
+            Err(Refusal::Impossible)
+        } else if self.own.contains(&address) {
+            Err(Refusal::Own)
+        } else if self.banned.contains(&ip) {
+            Err(Refusal::Banned)
+        } else if self.filter.blocks(ip) {
+            Err(Refusal::Filtered)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Marks an idle address as connected; false when it is not known or not idle.
+    fn occupy(&mut self, now: Time, address: SocketAddr) -> bool {
+        let idle = self.entries.get(&address).is_some_and(|entry| entry.place == Place::Idle);
+        if idle {
+            self.change(address, |entry| entry.connected(now));
+        }
+        idle
+    }
+
+    /// Changes an entry and puts it where it belongs.
+    fn change(&mut self, address: SocketAddr, change: impl FnOnce(&mut Entry)) {
+        let Some(entry) = self.entries.get_mut(&address) else { return };
+        match core::mem::replace(&mut entry.index, Index::Nowhere) {
+            Index::Waiting(due) => self.waiting.remove(&(due, address)),
+            Index::Ready(rank) => self.ready.remove(&(rank, address)),
+            Index::Nowhere => false,
+        };
+        if let Some(worth) = entry.worth.take() {
+            self.evictable.remove(&(worth, address));
+        }
+        change(entry);
+        if entry.place != Place::Idle {
+            return;
+        }
+        if !(self.seeding && entry.seed) {
+            entry.index = Index::Waiting(entry.due);
+            self.waiting.insert((entry.due, address));
+        }
+        if !entry.is_manual() {
+            let worth = entry.worth();
+            entry.worth = Some(worth);
+            self.evictable.insert((worth, address));
+        }
+    }
+
+    fn reindex(&mut self, concerns: impl Fn(&Entry) -> bool) {
+        let concerned = self.entries.iter().filter(|(_, entry)| concerns(entry)).map(|(address, _)| *address);
+        for address in concerned.collect::<Vec<_>>() {
+            self.change(address, |_| {});
+        }
+    }
+
+    fn forget(&mut self, address: SocketAddr) {
+        // Out of the indices first: what is dialled stands in none.
+        self.change(address, |entry| entry.place = Place::Dialling);
+        self.entries.remove(&address);
+    }
+
+    fn priority_of(&self, address: SocketAddr) -> u32 {
+        match if address.is_ipv4() { self.external_v4 } else { self.external_v6 } {
+            Some(external) => priority(external, address),
+            None => {
+                let mut bytes = [0; 26];
+                let ip = match address.ip() {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+                    IpAddr::V6(ip) => ip.octets(),
+                };
+                let parts = [&self.seed.to_be_bytes()[..], &ip, &address.port().to_be_bytes()];
+                for (to, from) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
+                    *to = *from;
+                }
+                crc32c(&bytes)
+            }
+        }
+    }
+}
+
+/// One notation for one address: no mapped IPv4, no flow label, and a scope only where it tells links apart.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    match (address, address.ip().to_canonical()) {
+        (SocketAddr::V6(v6), IpAddr::V6(ip)) => {
+            let scope = if ip.is_unicast_link_local() { v6.scope_id() } else { 0 };
+            SocketAddrV6::new(ip, v6.port(), 0, scope).into()
+        }
+        (SocketAddr::V6(_) | SocketAddr::V4(_), ip) => SocketAddr::new(ip, address.port()),
+    }
+}
+
+/// Every address of this IP address, in the order that addresses have.
+fn ports_of(ip: IpAddr) -> core::ops::RangeInclusive<SocketAddr> {
+    let v4 = |ip: Ipv4Addr, port| SocketAddr::from(SocketAddrV4::new(ip, port));
+    let v6 = |ip: Ipv6Addr, port, rest| SocketAddr::from(SocketAddrV6::new(ip, port, rest, rest));
+    match ip {
+        IpAddr::V4(ip) => v4(ip, 0)..=v4(ip, u16::MAX),
+        IpAddr::V6(ip) => v6(ip, 0, 0)..=v6(ip, u16::MAX, u32::MAX),
+    }
+}

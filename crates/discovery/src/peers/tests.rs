@@ -1,0 +1,517 @@
+//! The list is bounded, and never names an address that must not be dialled.
+
+use super::*;
+use alloc::vec;
+use core::time::Duration;
+use proptest::prelude::*;
+use std::string::String;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn secs(secs: u64) -> Time {
+    Time::from_secs(secs)
+}
+
+fn list_of(addresses: &[&str], source: Source) -> PeerList {
+    let mut list = PeerList::new(CAPACITY, 1);
+    for address in addresses {
+        assert_eq!(list.add(Time::ZERO, at(address), source), Ok(true));
+    }
+    list
+}
+
+/// Everything the list knows twice must agree, and no rule may be broken.
+fn audit(list: &PeerList) {
+    assert!(list.len() <= list.capacity);
+    assert!(list.banned.len() <= BANS && list.banned.len() == list.bans_in_order.len());
+    assert!(list.own.len() <= OWN_ADDRESSES);
+    for (address, entry) in &list.entries {
+        assert_eq!(list.check(*address), Ok(()), "{address}");
+        assert_eq!(*address, canonical(*address));
+        let may_be_tried = entry.place == Place::Idle && !(list.seeding && entry.seed);
+        match entry.index {
+            Index::Waiting(due) => assert!(may_be_tried && list.waiting.contains(&(due, *address))),
+            Index::Ready(rank) => assert!(may_be_tried && list.ready.contains(&(rank, *address))),
+            Index::Nowhere => assert!(!may_be_tried),
+        }
+        assert_eq!(entry.worth.is_some(), entry.place == Place::Idle && !entry.is_manual());
+        assert!(entry.worth.is_none_or(|worth| list.evictable.contains(&(worth, *address))));
+    }
+    let count = |of: fn(&Index) -> bool| list.entries.values().filter(|entry| of(&entry.index)).count();
+    assert_eq!(list.waiting.len(), count(|index| matches!(index, Index::Waiting(_))));
+    assert_eq!(list.ready.len(), count(|index| matches!(index, Index::Ready(_))));
+    assert_eq!(list.evictable.len(), list.entries.values().filter(|entry| entry.worth.is_some()).count());
+}
+
+#[test]
+fn addresses_where_no_peer_can_listen_are_refused() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    for impossible in [
+        "1.2.3.4:0",
+        "0.0.0.0:1",
+        "[::]:1",
+        "224.0.0.1:1",
+        "[ff02::1]:1",
+        "255.255.255.255:1",
+        "[::ffff:0.0.0.0]:1",
+    ] {
+        assert_eq!(
+            list.add(Time::ZERO, at(impossible), Source::Tracker),
+            Err(Refusal::Impossible),
+            "{impossible}"
+        );
+    }
+    assert!(list.is_empty());
+}
+
+#[test]
+fn one_address_has_one_entry_however_it_is_written() {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Pex);
+    assert_eq!(list.add(Time::ZERO, at("[::ffff:1.2.3.4]:5"), Source::Tracker), Ok(false));
+    assert_eq!(list.len(), 1);
+    let flow = SocketAddrV6::new("2001:db8::1".parse().unwrap(), 5, 7, 9);
+    assert_eq!(list.add(Time::ZERO, flow.into(), Source::Pex), Ok(true));
+    assert_eq!(list.add(Time::ZERO, at("[2001:db8::1]:5"), Source::Pex), Ok(false));
+}
+
+#[test]
+fn what_the_user_named_comes_first_then_the_better_source() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    let sources = [Source::Resume, Source::Pex, Source::Manual, Source::Dht, Source::Tracker, Source::Lsd];
+    for (number, source) in sources.into_iter().enumerate() {
+        list.add(Time::ZERO, SocketAddr::from(([10, 0, 0, number as u8], 1)), source).unwrap();
+    }
+    let order: Vec<_> = core::iter::from_fn(|| {
+        let next = list.candidate(Time::ZERO)?;
+        list.dialled(Time::ZERO, next);
+        let IpAddr::V4(ip) = next.ip() else { return None };
+        Some(sources[usize::from(ip.octets()[3])])
+    })
+    .collect();
+    let expected = [Source::Manual, Source::Tracker, Source::Lsd, Source::Dht, Source::Pex, Source::Resume];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn among_equals_the_higher_canonical_priority_comes_first() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    let external = at("98.76.54.32:6881");
+    let peers: Vec<_> =
+        (0..50u8).map(|number| SocketAddr::from(([number + 1, 5 * number, 3, 4], 6881))).collect();
+    for peer in &peers {
+        list.add(Time::ZERO, *peer, Source::Tracker).unwrap();
+    }
+    let before = list.candidate(Time::ZERO);
+    list.set_external(external);
+    let best = peers.iter().max_by_key(|peer| priority(external, **peer)).copied();
+    assert_eq!(list.candidate(Time::ZERO), best);
+    assert_ne!(before, best, "the order was another while our address was unknown");
+    let mut other = PeerList::new(CAPACITY, 2);
+    for peer in &peers {
+        other.add(Time::ZERO, *peer, Source::Tracker).unwrap();
+    }
+    assert_ne!(before, other.candidate(Time::ZERO), "the seed decides");
+}
+
+#[test]
+fn failures_wait_longer_each_time_and_the_dead_are_tried_rarely() {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);
+    let mut now = Time::ZERO;
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let peer = list.candidate(now).unwrap();
+        list.dialled(now, peer);
+        assert_eq!(list.candidate(now), None);
+        assert_eq!(list.next_due(now), None);
+        list.failed(now, peer);
+        let due = list.next_due(now).unwrap();
+        assert_eq!(list.candidate(due - Duration::from_nanos(1)), None);
+        waits.push(due.since(now).as_secs());
+        now = due;
+    }
+    assert_eq!(waits, [120, 180, 1800, 1800, 1800]);
+
+    let peer = list.candidate(now).unwrap();
+    list.dialled(now, peer);
+    list.failed(now, peer);
+    assert_eq!(list.add(now, peer, Source::Resume), Ok(false));
+    assert_eq!(list.next_due(now), Some(now + Duration::from_secs(1800)), "a saved list is no news");
+    assert_eq!(list.add(now, peer, Source::Tracker), Ok(false));
+    assert_eq!(list.next_due(now), Some(now + Duration::from_secs(240)), "a tracker's word is");
+    assert_eq!(list.sound().count(), 0);
+}
+
+#[test]
+fn a_peer_the_user_named_is_tried_again_soon_and_forever() {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Manual);
+    let mut now = Time::ZERO;
+    for expected in [5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60, 60, 60] {
+        let peer = list.candidate(now).unwrap();
+        list.dialled(now, peer);
+        list.failed(now, peer);
+        let due = list.next_due(now).unwrap();
+        assert_eq!(due.since(now).as_secs(), expected);
+        now = due;
+    }
+}
+
+/// How long after a connection of this many seconds, and again after a second one, the peer is tried again.
+fn waits_after(lasted: u64, how: Parting, prepare: impl Fn(&mut PeerList)) -> [Option<u64>; 2] {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);
+    prepare(&mut list);
+    let mut now = Time::ZERO;
+    [(); 2].map(|()| {
+        let peer = list.candidate(now)?;
+        list.dialled(now, peer);
+        list.connected(now, peer);
+        now += Duration::from_secs(lasted);
+        list.disconnected(now, peer, how);
+        audit(&list);
+        let due = list.next_due(now)?;
+        let wait = due.since(now).as_secs();
+        now = due;
+        Some(wait)
+    })
+}
+
+#[test]
+fn a_lost_connection_is_made_again_at_once_and_then_with_patience() {
+    let plain = |_: &mut PeerList| {};
+    assert_eq!(waits_after(600, Parting::Lost, plain), [Some(5), Some(5)]);
+    assert_eq!(waits_after(30, Parting::Lost, plain), [Some(5), Some(60)]);
+    assert_eq!(waits_after(1, Parting::Lost, plain), [Some(5), Some(120)]);
+    assert_eq!(waits_after(600, Parting::Unneeded, plain), [Some(300), Some(300)]);
+    assert_eq!(waits_after(600, Parting::Faulty, plain), [Some(120), Some(180)]);
+}
+
+#[test]
+fn a_seed_hurries_to_nobody() {
+    assert_eq!(waits_after(600, Parting::Lost, |list| list.set_seeding(true)), [Some(60), Some(60)]);
+}
+
+#[test]
+fn seeds_are_left_alone_while_we_seed() {
+    let mut list = list_of(&["1.2.3.4:5", "1.2.3.5:5"], Source::Tracker);
+    list.set_seed(at("1.2.3.4:5"), true);
+    list.set_seeding(true);
+    assert_eq!(list.candidate(Time::ZERO), Some(at("1.2.3.5:5")));
+    list.set_seed(at("1.2.3.5:5"), true);
+    assert_eq!((list.candidate(Time::ZERO), list.next_due(Time::ZERO)), (None, None));
+    list.set_seeding(false);
+    assert!(list.candidate(Time::ZERO).is_some());
+    audit(&list);
+}
+
+#[test]
+fn a_peer_that_called_is_dialled_where_it_listens_and_only_when_it_has_gone() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    let (remote, listening) = (at("1.2.3.4:50000"), at("1.2.3.4:6881"));
+    list.accepted(Time::ZERO, remote);
+    assert_eq!(list.candidate(Time::ZERO), None);
+    assert_eq!(list.listens_on(Time::ZERO, remote, 6881), Ok(true));
+    assert_eq!(list.add(Time::ZERO, listening, Source::Tracker), Ok(false));
+    assert_eq!(list.candidate(Time::ZERO), None);
+    list.set_seed(remote, true);
+    list.disconnected(secs(100), remote, Parting::Lost);
+    assert_eq!(list.candidate(secs(105)), Some(listening));
+    list.set_seeding(true);
+    assert_eq!(list.candidate(secs(105)), None, "it was remembered as a seed");
+    audit(&list);
+}
+
+#[test]
+fn the_twin_of_a_connection_is_told() {
+    let mut list = list_of(&["1.2.3.4:6881"], Source::Tracker);
+    let (remote, listening) = (at("1.2.3.4:50000"), at("1.2.3.4:6881"));
+    list.dialled(Time::ZERO, listening);
+    list.accepted(Time::ZERO, remote);
+    assert_eq!(list.listens_on(Time::ZERO, remote, 6881), Ok(false));
+    // The twin's end is not the end of the connection that was dialled.
+    list.disconnected(Time::ZERO, remote, Parting::Unneeded);
+    assert_eq!(list.next_due(Time::ZERO), None);
+    list.connected(Time::ZERO, listening);
+    list.disconnected(secs(70), listening, Parting::Lost);
+    assert_eq!(list.next_due(secs(70)), Some(secs(75)));
+}
+
+#[test]
+fn a_port_that_cannot_be_listened_on_is_refused_and_the_connection_stays() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    let remote = at("1.2.3.4:50000");
+    list.accepted(Time::ZERO, remote);
+    assert_eq!(list.listens_on(Time::ZERO, remote, 0), Err(Refusal::Impossible));
+    list.disconnected(Time::ZERO, remote, Parting::Lost);
+    assert!(list.is_empty() && list.incoming.is_empty());
+}
+
+#[test]
+fn a_ban_forgets_every_port_and_the_oldest_ban_is_forgotten() {
+    let mut list = list_of(&["1.2.3.4:5", "1.2.3.4:65535", "1.2.3.5:5", "[2001:db8::1]:5"], Source::Tracker);
+    list.ban("::ffff:1.2.3.4".parse().unwrap());
+    list.ban("2001:db8::1".parse().unwrap());
+    assert_eq!(list.sound().collect::<Vec<_>>(), [at("1.2.3.5:5")]);
+    assert_eq!(list.add(Time::ZERO, at("1.2.3.4:6"), Source::Manual), Err(Refusal::Banned));
+    for number in 0..BANS as u32 {
+        list.ban(Ipv4Addr::from_bits(0x0a00_0000 + number).into());
+        list.ban(Ipv4Addr::from_bits(0x0a00_0000 + number).into());
+    }
+    assert!(!list.is_banned("1.2.3.4".parse().unwrap()) && !list.is_banned("2001:db8::1".parse().unwrap()));
+    assert!(list.is_banned("10.0.0.0".parse().unwrap()));
+    audit(&list);
+}
+
+#[test]
+fn our_own_address_is_never_dialled() {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);
+    list.exclude(at("1.2.3.4:5"));
+    assert_eq!(list.candidate(Time::ZERO), None);
+    assert_eq!(list.add(Time::ZERO, at("1.2.3.4:5"), Source::Tracker), Err(Refusal::Own));
+    list.set_external(at("5.6.7.8:9"));
+    assert_eq!(list.add(Time::ZERO, at("5.6.7.8:9"), Source::Pex), Err(Refusal::Own));
+    assert_eq!(
+        list.add(Time::ZERO, at("5.6.7.8:10"), Source::Pex),
+        Ok(true),
+        "another one behind our address"
+    );
+}
+
+#[test]
+fn a_filter_forgets_what_it_blocks() {
+    let mut list = list_of(&["1.2.3.4:5", "1.2.4.4:5"], Source::Tracker);
+    let range = Ipv4Addr::new(1, 2, 3, 0)..=Ipv4Addr::new(1, 2, 3, 255);
+    list.set_filter(Filter::new([range], []).unwrap());
+    assert_eq!(list.sound().collect::<Vec<_>>(), [at("1.2.4.4:5")]);
+    assert_eq!(list.add(Time::ZERO, at("1.2.3.9:5"), Source::Tracker), Err(Refusal::Filtered));
+}
+
+#[test]
+fn a_full_list_gives_up_the_worst_and_no_better_one() {
+    let mut list = PeerList::new(3, 1);
+    for (address, source) in
+        [("1.1.1.1:1", Source::Pex), ("1.1.1.2:1", Source::Resume), ("1.1.1.3:1", Source::Tracker)]
+    {
+        list.add(Time::ZERO, at(address), source).unwrap();
+    }
+    assert_eq!(list.add(Time::ZERO, at("2.2.2.1:1"), Source::Pex), Ok(true), "instead of the saved one");
+    assert_eq!(
+        list.add(Time::ZERO, at("2.2.2.2:1"), Source::Pex),
+        Err(Refusal::Full),
+        "a flood changes nothing"
+    );
+    assert_eq!(list.add(Time::ZERO, at("2.2.2.3:1"), Source::Tracker), Ok(true));
+    assert_eq!(list.add(Time::ZERO, at("2.2.2.4:1"), Source::Tracker), Ok(true));
+    assert_eq!(list.add(Time::ZERO, at("2.2.2.5:1"), Source::Tracker), Err(Refusal::Full));
+    list.dialled(Time::ZERO, at("1.1.1.3:1"));
+    list.failed(Time::ZERO, at("1.1.1.3:1"));
+    assert_eq!(
+        list.add(Time::ZERO, at("2.2.2.6:1"), Source::Resume),
+        Ok(true),
+        "anything instead of what failed"
+    );
+    assert_eq!(list.len(), 3);
+    assert!(!list.sound().any(|address| address == at("1.1.1.3:1")));
+}
+
+#[test]
+fn what_is_connected_or_named_by_the_user_is_not_given_up() {
+    let mut list = PeerList::new(2, 1);
+    list.add(Time::ZERO, at("1.1.1.1:1"), Source::Resume).unwrap();
+    list.dialled(Time::ZERO, at("1.1.1.1:1"));
+    list.add(Time::ZERO, at("1.1.1.2:1"), Source::Manual).unwrap();
+    assert_eq!(list.add(Time::ZERO, at("2.2.2.2:1"), Source::Tracker), Err(Refusal::Full));
+}
+
+#[test]
+fn ports_of_one_address_are_few_except_on_loopback() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    for port in 1..100 {
+        let taken = list.add(Time::ZERO, SocketAddr::from(([1, 2, 3, 4], port)), Source::Pex);
+        assert_eq!(
+            taken,
+            if usize::from(port) <= PORTS_OF_ONE_ADDRESS { Ok(true) } else { Err(Refusal::Crowded) }
+        );
+        assert_eq!(list.add(Time::ZERO, SocketAddr::from(([127, 0, 0, 1], port)), Source::Pex), Ok(true));
+    }
+    assert_eq!(list.add(Time::ZERO, at("1.2.3.4:500"), Source::Manual), Ok(true));
+}
+
+/// What can happen to a list.
+#[derive(Debug, Clone)]
+enum Step {
+    Add(u8, Source),
+    DialCandidate,
+    Connect(u8),
+    Fail(u8),
+    Part(u8, Parting),
+    Accept(u8),
+    Listen(u8, u8),
+    Seed(u8, bool),
+    Seeding(bool),
+    Ban(u8),
+    Exclude(u8),
+    External(u8),
+    Wait(u32),
+    WaitUntilDue,
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let sources = prop::sample::select(
+        &[
+            Source::Resume,
+            Source::Pex,
+            Source::Dht,
+            Source::Incoming,
+            Source::Lsd,
+            Source::Tracker,
+            Source::Manual,
+        ][..],
+    );
+    let partings = prop::sample::select(&[Parting::Lost, Parting::Unneeded, Parting::Faulty][..]);
+    let who = 0u8..40;
+    prop_oneof![
+        8 => (who.clone(), sources).prop_map(|(who, source)| Step::Add(who, source)),
+        8 => Just(Step::DialCandidate),
+        4 => who.clone().prop_map(Step::Connect),
+        4 => who.clone().prop_map(Step::Fail),
+        4 => (who.clone(), partings).prop_map(|(who, how)| Step::Part(who, how)),
+        2 => who.clone().prop_map(Step::Accept),
+        2 => (who.clone(), who.clone()).prop_map(|(remote, port)| Step::Listen(remote, port)),
+        1 => (who.clone(), any::<bool>()).prop_map(|(who, seed)| Step::Seed(who, seed)),
+        1 => any::<bool>().prop_map(Step::Seeding),
+        1 => who.clone().prop_map(Step::Ban),
+        1 => who.clone().prop_map(Step::Exclude),
+        1 => who.prop_map(Step::External),
+        4 => (0u32..400).prop_map(Step::Wait),
+        4 => Just(Step::WaitUntilDue),
+    ]
+}
+
+/// Ten IP addresses of both families with four ports each.
+fn who(number: u8) -> SocketAddr {
+    let (ip, port) = (number / 4, u16::from(number % 4) + 1);
+    if ip.is_multiple_of(2) {
+        SocketAddr::from(([198, 51, 100, ip], port))
+    } else {
+        SocketAddr::from((Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(ip)), port))
+    }
+}
+
+/// The few facts from which follows whom one must not dial.
+#[derive(Default)]
+struct Model {
+    busy: BTreeSet<SocketAddr>,
+    banned: BTreeSet<IpAddr>,
+    own: BTreeSet<SocketAddr>,
+    tried: BTreeMap<SocketAddr, Time>,
+}
+
+fn run(steps: &[Step], seed: u64) -> (PeerList, String) {
+    let mut list = PeerList::new(12, seed);
+    let mut model = Model::default();
+    let mut now = Time::ZERO;
+    let mut trace = String::new();
+    for step in steps {
+        match *step {
+            Step::Add(number, source) => {
+                let taken = list.add(now, who(number), source);
+                if source == Source::Manual {
+                    // The user's word counts at once.
+                    model.tried.remove(&who(number));
+                }
+                if model.own.contains(&who(number)) {
+                    assert_eq!(taken, Err(Refusal::Own));
+                } else if model.banned.contains(&who(number).ip()) {
+                    assert_eq!(taken, Err(Refusal::Banned));
+                }
+            }
+            Step::DialCandidate => {
+                if let Some(peer) = list.candidate(now) {
+                    list.dialled(now, peer);
+                    model.busy.insert(peer);
+                    let last = model.tried.insert(peer, now);
+                    assert!(
+                        last.is_none_or(|last| now.since(last) >= Duration::from_secs(5)),
+                        "{peer} is hammered"
+                    );
+                }
+            }
+            Step::Connect(number) => {
+                if model.busy.contains(&who(number)) {
+                    list.connected(now, who(number));
+                }
+            }
+            Step::Fail(number) => {
+                list.failed(now, who(number));
+                if list.entries.get(&who(number)).is_none_or(|entry| entry.place == Place::Idle) {
+                    model.busy.remove(&who(number));
+                }
+            }
+            Step::Part(number, how) => {
+                let known = list.incoming.get(&who(number)).copied();
+                list.disconnected(now, who(number), how);
+                model.busy.remove(&known.unwrap_or(Some(who(number))).unwrap_or(who(number)));
+            }
+            Step::Accept(number) => {
+                if !list.incoming.contains_key(&who(number)) {
+                    list.accepted(now, who(number));
+                    model.busy.extend(list.incoming[&who(number)]);
+                }
+            }
+            Step::Listen(remote, port) => {
+                if list.listens_on(now, who(remote), u16::from(port)) == Ok(true) {
+                    model.busy.extend(list.incoming.get(&who(remote)).copied().flatten());
+                }
+            }
+            Step::Seed(number, seed) => list.set_seed(who(number), seed),
+            Step::Seeding(seeding) => list.set_seeding(seeding),
+            Step::Ban(number) => {
+                list.ban(who(number).ip());
+                model.banned.insert(who(number).ip());
+            }
+            Step::Exclude(number) => {
+                list.exclude(who(number));
+                model.own.insert(who(number));
+            }
+            Step::External(number) => {
+                list.set_external(who(number));
+                model.own.insert(who(number));
+            }
+            Step::Wait(secs) => now += Duration::from_secs(u64::from(secs)),
+            Step::WaitUntilDue => {
+                if let Some(due) = list.next_due(now).filter(|due| *due > now) {
+                    assert_eq!(list.candidate(due - Duration::from_nanos(1)), None);
+                    assert!(list.candidate(due).is_some());
+                    now = due;
+                }
+            }
+        }
+        // The oldest of too many addresses of our own is forgotten.
+        model.own.retain(|own| list.own.contains(own));
+        // What was given up for something better and comes again is a stranger.
+        model.tried.retain(|peer, _| list.entries.contains_key(peer));
+        audit(&list);
+        let candidate = list.candidate(now);
+        assert_eq!(candidate.is_some(), list.next_due(now) == Some(now));
+        if let Some(peer) = candidate {
+            assert!(!model.busy.contains(&peer), "{peer} has a connection");
+            assert!(!model.banned.contains(&peer.ip()), "{peer} is banned");
+            assert!(!model.own.contains(&peer), "{peer} is our own");
+            assert!(!(list.seeding && list.entries[&peer].seed), "{peer} is a seed");
+        }
+        trace.push_str(&std::format!("{candidate:?} {:?}\n", list.next_due(now)));
+    }
+    (list, trace)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn whatever_happens_no_forbidden_address_is_a_candidate(steps in prop::collection::vec(steps(), 0..200), seed: u64) {
+        let (_, trace) = run(&steps, seed);
+        let (_, again) = run(&steps, seed);
+        prop_assert_eq!(trace, again, "the same calls give the same answers");
+    }
+}
