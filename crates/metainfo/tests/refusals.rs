@@ -3,7 +3,7 @@
 
 use quelea_bencode::Item;
 use quelea_digest::merkle;
-use quelea_metainfo::{Error, Info, Link, MAX_PIECE_LENGTH, MAX_PIECES, Metainfo, Version};
+use quelea_metainfo::{Error, Info, Link, MAX_NAMES_LENGTH, MAX_PIECE_LENGTH, MAX_PIECES, Metainfo, Version};
 use std::collections::BTreeMap;
 
 const PIECE: i64 = 16_384;
@@ -131,6 +131,16 @@ fn lengths_must_not_overflow() {
     assert_eq!(with(v1(), "files", Some(files)), Err(Error::TotalLength));
     let tree = Item::dict([("a", v2_file(i64::MAX)), ("b", v2_file(1))]);
     assert_eq!(with(v2(), "file tree", Some(tree)), Err(Error::TotalLength));
+}
+
+#[test]
+fn names_have_a_limit_together() {
+    let files: BTreeMap<Vec<u8>, Item> = (0..5_000).map(|n| (format!("{n}").into(), v2_file(0))).collect();
+    let deep = (0..60).fold(Item::Dict(files), |inner, _| Item::dict([("d".repeat(250), inner)]));
+    assert_eq!(with(v2(), "file tree", Some(deep)), Err(Error::NamesLength));
+    let long = "x".repeat(MAX_NAMES_LENGTH);
+    let files = Item::list([v1_file(&["a"], 100), v1_file(&[&long], PIECE)]);
+    assert_eq!(with(v1(), "files", Some(files)), Err(Error::NamesLength));
 }
 
 #[test]
