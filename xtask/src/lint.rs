@@ -1,5 +1,7 @@
 //! `cargo xtask lint`: all that can be said of the code without running it.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context, Result, bail};
 
 use crate::machine::{cargo, cargo_with, find_program, root, run as run_command};
@@ -26,6 +28,7 @@ pub(crate) fn add_steps(report: &mut Report) {
     report.step("arrows", || arrows::check(&Workspace::load()?).map(passed));
     report.step("purity", || purity::check(&Workspace::load()?).map(passed));
     report.step("workspace lints", || every_member_takes_the_lints(&Workspace::load()?).map(passed));
+    report.step("reasons for dependencies", || dependencies_have_reasons(&Workspace::load()?).map(passed));
     report.step("unsafe", || sources::check_unsafe().map(passed));
     report.step("nothing left open", || sources::check_left_open().map(passed));
     report.step("long files", || sources::warn_of_long_files().map(passed));
@@ -41,6 +44,22 @@ pub(crate) fn add_steps(report: &mut Report) {
 
 fn passed((): ()) -> Outcome {
     Outcome::Pass
+}
+
+/// The comments of deny.toml name each outside crate that a manifest of ours names, and no other.
+fn dependencies_have_reasons(workspace: &Workspace) -> Result<()> {
+    let list = sources::read(&root().join("deny.toml"))?;
+    let lines = list.lines().filter_map(|line| line.strip_prefix("#   "));
+    let explained: BTreeSet<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
+    let declared = workspace.members().flat_map(|package| &package.dependencies);
+    let used: BTreeSet<&str> =
+        declared.filter(|each| each.path.is_none()).map(|each| each.name.as_str()).collect();
+    let complain = |names: Vec<&str>, what: &str| match names.as_slice() {
+        [] => Ok(()),
+        names => bail!("{what} deny.toml: {}", names.join(", ")),
+    };
+    complain(used.difference(&explained).copied().collect(), "without a reason in")?;
+    complain(explained.difference(&used).copied().collect(), "used nowhere, but explained in")
 }
 
 fn every_member_takes_the_lints(workspace: &Workspace) -> Result<()> {

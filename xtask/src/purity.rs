@@ -43,6 +43,9 @@ const HARMLESS: &[&str] = &[
     "typenum",
     "cfg-if",
     "cpufeatures",
+    // Tables of Unicode, by which names that a file system would confuse are found.
+    "unicode-normalization",
+    "tinyvec",
 ];
 
 /// Every pure crate says `no_std`, forbids `unsafe`, and reaches only what computes.

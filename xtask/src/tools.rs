@@ -5,6 +5,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::machine::{cargo, find_program, root, run};
+use crate::test::release_build;
 
 /// Replays the world that grows from `seed`, with its trace.
 pub(crate) fn sim(seed: &str) -> Result<()> {
@@ -12,17 +13,22 @@ pub(crate) fn sim(seed: &str) -> Result<()> {
     run(cargo().args(["run", "--quiet", "-p", "quelea-sim", "--example", "replay", "--", seed]))
 }
 
-/// Runs `bench/NAME.py`.
+/// Builds Quelea for release and runs `bench/NAME.py` with it.
 pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<()> {
     let script = root().join("bench").join(name).with_extension("py");
     if !script.is_file() {
         bail!("there is no benchmark {}", script.display());
     }
-    run(Command::new("python3").arg(script).args(arguments))
+    let program = release_build()?;
+    run(Command::new("python3").arg(script).arg("--quelea").arg(program).args(arguments))
 }
 
 /// Fuzzes one target of `fuzz/` until it is stopped or finds something.
 pub(crate) fn fuzz(target: &str, arguments: &[String]) -> Result<()> {
+    let source = root().join("fuzz/fuzz_targets").join(target).with_extension("rs");
+    if !source.is_file() {
+        bail!("there is no fuzz target {}", source.display());
+    }
     if find_program("cargo-fuzz").is_none() {
         bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz`");
     }
