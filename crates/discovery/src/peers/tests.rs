@@ -237,6 +237,24 @@ fn the_twin_of_a_connection_is_told() {
 }
 
 #[test]
+fn news_that_come_out_of_turn_change_nothing() {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);
+    let peer = at("1.2.3.4:5");
+    list.failed(Time::ZERO, peer);
+    list.disconnected(Time::ZERO, peer, Parting::Faulty);
+    assert_eq!(list.candidate(Time::ZERO), Some(peer), "nothing was under way");
+    list.dialled(Time::ZERO, peer);
+    list.connected(Time::ZERO, peer);
+    list.failed(secs(1), peer);
+    list.dialled(secs(1), peer);
+    assert_eq!(list.next_due(secs(1)), None, "the connection stands");
+    list.disconnected(secs(100), peer, Parting::Lost);
+    assert_eq!(list.next_due(secs(100)), Some(secs(105)), "and ends as one that lasted");
+    list.disconnected(secs(101), at("9.9.9.9:9"), Parting::Lost);
+    assert_eq!(list.len(), 1);
+}
+
+#[test]
 fn a_port_that_cannot_be_listened_on_is_refused_and_the_connection_stays() {
     let mut list = PeerList::new(CAPACITY, 1);
     let remote = at("1.2.3.4:50000");
