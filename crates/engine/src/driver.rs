@@ -14,16 +14,16 @@ mod connection;
 mod dial;
 pub(crate) mod http;
 pub(crate) mod torrent;
-mod tracker;
+pub(crate) mod tracker;
 pub(crate) mod udp;
 
 use crate::outbox::Outbox;
 use crate::snapshot::TrackerStatus;
 use quelea_block::{BlockBuf, Pool};
-use quelea_discovery::peers::Source;
+use quelea_discovery::Source;
 use quelea_metainfo::geometry::{PieceIndex, Span};
 use quelea_net::Binding;
-use quelea_storage::{PieceOutcome, Pipeline, Store};
+use quelea_storage::{PieceOutcome, Pipeline, StorageError, Store};
 use quelea_swarm::event::{Hello, Refusal};
 use quelea_swarm::peers::PeerKey;
 use quelea_wire::message::BlockSpan;
@@ -54,6 +54,8 @@ pub(crate) enum ToTorrent {
     Report(Report),
     /// A piece was hashed, and written if it was good.
     Verified { piece: PieceIndex, outcome: PieceOutcome },
+    /// All files have their lengths, or could not get them.
+    Finished(Result<(), StorageError>),
     /// Addresses were learnt.
     Addresses { found: Vec<SocketAddr>, source: Source },
     /// How the trackers stand.

@@ -14,7 +14,9 @@ use quelea_block::{BLOCK_LENGTH, Pool};
 use quelea_metainfo::geometry::Geometry;
 use quelea_metainfo::{Info, Metainfo};
 use quelea_net::Binding;
-use quelea_storage::{FilePool, FileSpec, Options, Pipeline, Store, part_file_name};
+use quelea_storage::{
+    CheckJob, CheckOutcome, CheckProgress, FilePool, FileSpec, Options, Pipeline, Store, part_file_name,
+};
 use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_tracker::{Announcer, Identity};
 use quelea_wire::{Bitfield, PeerId};
@@ -78,7 +80,7 @@ impl Session {
         let clock = Clock::start();
         let mut rng = fastrand::Rng::with_seed(settings.random_seed.unwrap_or_else(random_seed));
         let workers = Workers::start().map_err(Error::Start)?;
-        let pipeline = Pipeline::start(quelea_storage::PipelineConfig::default()).map_err(Error::Start)?;
+        let pipeline = Pipeline::start(&quelea_storage::Config::default()).map_err(Error::Start)?;
         let binding = Arc::new(Binding::new(settings.bind.clone()));
         let doors = Arc::new(Doors::default());
         let home = workers.home();
@@ -133,7 +135,9 @@ impl Session {
         let AddTorrent { metainfo, output_dir, wanted, preallocate, peers } = torrent;
         let Metainfo { info, trackers, .. } = metainfo;
         if !info.version.has_v1() {
-            return Err(Error::Unsupported("it is a pure v2 torrent (BEP 52), which this version can only show"));
+            return Err(Error::Unsupported(
+                "it is a pure v2 torrent (BEP 52), which this version can only show",
+            ));
         }
         let wanted = wanted.unwrap_or_else(|| vec![true; info.files.len()]);
         let wanted_pieces = wanted_pieces(&info, &wanted);
@@ -152,8 +156,8 @@ impl Session {
         };
         let specs = file_specs(&info);
         let geometry = info.geometry;
-        let opened = blocking(move || Store::open(&root, specs, geometry, options)).await?;
-        let store = Arc::new(opened?);
+        let store = self.on_disk(move || Store::open(&root, specs, geometry, options)).await??;
+        let store = Arc::new(store);
         let mut rng = fastrand::Rng::with_seed(seed);
         let io = Arc::new(TorrentIo {
             pool: self.inner.pool.clone(),
@@ -172,7 +176,8 @@ impl Session {
         if !self.inner.doors.open(io.info_hash, door) {
             return Err(Error::Duplicate);
         }
-        let machine = Machine::new(self.inner.clock.now(), self.config(&info, &io, &wanted_pieces, have, rng.u64(..)));
+        let machine =
+            Machine::new(self.inner.clock.now(), self.config(&info, &io, &wanted_pieces, have, rng.u64(..)));
         let task = TorrentTask {
             id,
             machine,
@@ -187,7 +192,11 @@ impl Session {
             info: Arc::clone(&info),
         };
         let tiers = trackers.clone();
-        let announcer = if info.private { Announcer::private(tiers, rng.u64(..)) } else { Announcer::new(tiers, rng.u64(..)) };
+        let announcer = if info.private {
+            Announcer::private(tiers, rng.u64(..))
+        } else {
+            Announcer::new(tiers, rng.u64(..))
+        };
         let setup = tracker::Setup {
             announcer,
             identity: Identity {
@@ -202,7 +211,7 @@ impl Session {
         };
         worker.spawn(task.run(setup));
         if !peers.is_empty() {
-            let source = quelea_discovery::peers::Source::Manual;
+            let source = quelea_discovery::Source::Manual;
             let _ = mailbox.send(ToTorrent::Addresses { found: peers, source }).await;
         }
         let handle = Torrent::new(Handle { id, info, mailbox, published });
@@ -290,27 +299,41 @@ impl Session {
         let (done, checked) = oneshot::channel();
         let hashes = Arc::clone(info);
         let (shown, teller) = (Arc::clone(published), events.clone());
-        let progress = move |pieces_checked: u32| {
+        let progress = move |progress: CheckProgress| {
+            let pieces_checked = progress.checked as u32;
             let mut published = shown.lock().unwrap_or_else(PoisonError::into_inner);
             let snapshot = Arc::new(Snapshot { pieces_checked, ..(**published).clone() });
             *published = Arc::clone(&snapshot);
             let _ = teller.send(Event::Progress(snapshot.id, snapshot));
         };
-        self.inner.pipeline.check(quelea_storage::CheckJob {
+        self.inner.pipeline.check(CheckJob {
+            pieces: geometry.iter().collect(),
             store: Arc::clone(&io.store),
-            expected: Box::new(move |piece| hashes.piece_hash(piece).copied()),
+            expected: Box::new(move |piece| hashes.piece_hash(piece).copied().unwrap_or_default()),
             progress: Box::new(progress),
             done: Box::new(move |good| {
                 let _ = done.send(good);
             }),
         });
-        let good = checked.await.map_err(|_| Error::Closed)??;
-        for piece in geometry.iter().filter(|piece| good[piece.at()]) {
+        let CheckOutcome { good, trouble, .. } = checked.await.map_err(|_| Error::Closed)?;
+        if let Some(trouble) = trouble {
+            tracing::warn!(%trouble, "some data could not be checked and count as missing");
+        }
+        for piece in geometry.iter().filter(|piece| good.get(piece.at()).copied().unwrap_or(false)) {
             have.set(piece);
         }
         let id = published.lock().unwrap_or_else(PoisonError::into_inner).id;
         let _ = events.send(Event::Checked { id, good: have.count(), pieces: geometry.pieces() });
         Ok(have)
+    }
+
+    /// Runs what may wait for the disk on a disk thread.
+    async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (done, result) = oneshot::channel();
+        self.inner.pipeline.run(move || {
+            let _ = done.send(work());
+        });
+        result.await.map_err(|_| Error::Closed)
     }
 
     /// How many pieces a torrent may have open while it shares the memory with `torrents` in all.
@@ -361,7 +384,11 @@ fn listen_on(binding: &Binding, wanted: u16) -> std::result::Result<(Vec<TcpList
                 listeners.push(listener);
             }
             // A machine without IPv6 is no reason to give up, as long as the user did not ask for it.
-            Err(error) if binding.is_any() && !listeners.is_empty() && error.kind() != std::io::ErrorKind::AddrInUse => {
+            Err(error)
+                if binding.is_any()
+                    && !listeners.is_empty()
+                    && error.kind() != std::io::ErrorKind::AddrInUse =>
+            {
                 tracing::debug!(%address, %error, "not listening there");
             }
             Err(error) => return Err((address, error)),
@@ -420,18 +447,6 @@ fn first_snapshot(id: TorrentId, info: &Info, wanted: &[bool]) -> Snapshot {
         trackers: Vec::new(),
         error: None,
     }
-}
-
-/// Runs what may wait for the disk beside the async threads, whichever runtime the caller uses.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    let (done, result) = oneshot::channel();
-    std::thread::Builder::new()
-        .name("quelea-open".to_owned())
-        .spawn(move || {
-            let _ = done.send(work());
-        })
-        .map_err(Error::Start)?;
-    result.await.map_err(|_| Error::Closed)
 }
 
 /// A seed from the system's randomness, which the standard library's hash maps are keyed with.

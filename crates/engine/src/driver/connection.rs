@@ -292,7 +292,8 @@ impl Connection {
             self.decoder.prepare(self.depth, &mut |length| pool.take(length));
             let mut wanted = 0;
             let read = {
-                let mut slices: [IoSliceMut<'_>; limits::REGIONS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+                let mut slices: [IoSliceMut<'_>; limits::REGIONS] =
+                    std::array::from_fn(|_| IoSliceMut::new(&mut []));
                 let mut count = 0;
                 for (slot, region) in slices.iter_mut().zip(self.decoder.regions()) {
                     wanted += region.len();
@@ -329,7 +330,8 @@ impl Connection {
             }
             // Room is made for what the last read brought and more, so that a fast peer's blocks come in bunches
             // and a slow one's hold no memory.
-            self.depth = if read == wanted { (self.depth * 2 + 1).min(limits::SPECULATED_BLOCKS) } else { blocks };
+            self.depth =
+                if read == wanted { (self.depth * 2 + 1).min(limits::SPECULATED_BLOCKS) } else { blocks };
         }
         Ok(())
     }

@@ -25,12 +25,8 @@ const OURS: Reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feat
 pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, io: Arc<TorrentIo>) {
     match connect(address, &io).await {
         Ok((stream, theirs)) => {
-            let hello = Hello {
-                address,
-                incoming: false,
-                peer_id: theirs.peer_id,
-                reserved: theirs.reserved,
-            };
+            let hello =
+                Hello { address, incoming: false, peer_id: theirs.peer_id, reserved: theirs.reserved };
             admit(stream, hello, torrent, io).await;
         }
         Err(error) => {

@@ -123,7 +123,9 @@ mod tests {
 
     #[test]
     fn local_addresses_are_told_from_others() {
-        for host in ["localhost", "127.0.0.1", "10.1.2.3", "[::1]", "192.168.0.1", "[fe80::1]", "[::ffff:10.0.0.1]"] {
+        for host in
+            ["localhost", "127.0.0.1", "10.1.2.3", "[::1]", "192.168.0.1", "[fe80::1]", "[::ffff:10.0.0.1]"]
+        {
             assert!(is_local(Some(host)), "{host}");
         }
         for host in ["example.org", "1.1.1.1", "[2001:db8::1]"] {

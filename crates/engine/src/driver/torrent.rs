@@ -63,8 +63,14 @@ impl TorrentTask {
         let (notes, from_torrent) = mpsc::channel(16);
         let complete = self.machine.is_complete();
         let left = self.wanted_length - self.have_length();
-        let trackers =
-            tokio::spawn(tracker::run(trackers, self.clock, from_torrent, self.myself.clone(), complete, left));
+        let trackers = tokio::spawn(tracker::run(
+            trackers,
+            self.clock,
+            from_torrent,
+            self.myself.clone(),
+            complete,
+            left,
+        ));
         let wanted_have = self.have_length();
         let mut running = Running {
             task: self,
@@ -90,7 +96,7 @@ impl TorrentTask {
 
     fn have_length(&self) -> u64 {
         let geometry = &self.info.geometry;
-        let wanted = |piece: &PieceIndex| self.wanted[piece.at()] && self.machine.have().contains(piece.get());
+        let wanted = |piece: &PieceIndex| self.wanted[piece.at()] && self.machine.have().has(*piece);
         geometry.iter().filter(wanted).map(|piece| u64::from(geometry.length_of(piece))).sum()
     }
 }
@@ -163,6 +169,12 @@ impl Running {
                 self.tracker_statuses = statuses;
                 self.trackers_answered |= answered;
             }
+            ToTorrent::Finished(Ok(())) => {
+                self.note(true);
+                self.publish();
+                self.tell(Event::Completed(self.task.id));
+            }
+            ToTorrent::Finished(Err(error)) => self.fail(now, error.to_string()),
             ToTorrent::OpenPieces(pieces) => machine.set_open_pieces(pieces),
             ToTorrent::Stop(_) => {}
         }
@@ -274,14 +286,10 @@ impl Running {
             SwarmEvent::PieceFailed(piece) => self.tell(Event::PieceFailed { id, piece: piece.get() }),
             SwarmEvent::Banned(address, reason) => self.tell(Event::PeerBanned { id, address, reason }),
             SwarmEvent::Completed => {
-                if let Err(error) = self.task.io.store.finish(false) {
-                    let now = self.now();
-                    self.fail(now, error.to_string());
-                    return;
-                }
-                self.note(true);
-                self.publish();
-                self.tell(Event::Completed(id));
+                let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
+                self.task.io.pipeline.run(move || {
+                    let _ = torrent.blocking_send(ToTorrent::Finished(store.finish(false)));
+                });
             }
             other => tracing::debug!(?other, "an event without words"),
         }

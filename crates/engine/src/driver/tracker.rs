@@ -1,16 +1,16 @@
 //! A torrent's talk with its trackers: carries what its announcer wants said, and brings back addresses.
 
+use super::ToTorrent;
 use super::http::{self, Http};
 use super::udp::UdpRequest;
-use super::ToTorrent;
 use crate::clock::Clock;
 use crate::snapshot::{TrackerState, TrackerStatus};
-use quelea_discovery::peers::Source;
+use quelea_discovery::Source;
 use quelea_net::Binding;
 use quelea_tracker::udp::{Answer, Ask};
 use quelea_tracker::{
-    AnnounceRequest, AnnounceResponse, Announcer, Failure, Identity, RequestId, Scheme, State, Stats, TrackerUrl,
-    Urgency,
+    AnnounceRequest, AnnounceResponse, Announcer, Failure, Identity, RequestId, Scheme, State, Stats,
+    TrackerUrl, Urgency,
 };
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -165,7 +165,9 @@ impl Carrier {
                     return Ok(response);
                 }
                 // That it has no address of one family says less than why it failed over the other.
-                Ok(Err(reason)) if !matches!(reason, Failure::Connect(_) | Failure::Dns(_)) => failure = reason,
+                Ok(Err(reason)) if !matches!(reason, Failure::Connect(_) | Failure::Dns(_)) => {
+                    failure = reason
+                }
                 Ok(Err(reason)) if matches!(failure, Failure::NotAllowed(_)) => failure = reason,
                 Ok(Err(_)) | Err(_) => {}
             }
