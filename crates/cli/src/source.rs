@@ -3,7 +3,7 @@
 use crate::display;
 use crate::exit::Status;
 use quelea_metainfo::Metainfo;
-use reqwest::redirect::Policy;
+use reqwest::redirect::{Action, Attempt, Policy};
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
@@ -120,16 +120,7 @@ async fn fetch_from(url: &str, local: Option<IpAddr>) -> Result<Vec<u8>, Fetch> 
     let answer = |why: &str| Fetch::Answer(failed(url, why));
     let client = reqwest::Client::builder()
         .user_agent(concat!("quelea/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::custom(|attempt| {
-            let to = attempt.url().clone();
-            if attempt.previous().len() > REDIRECTS {
-                attempt.error(format!("redirected more than {REDIRECTS} times"))
-            } else if matches!(to.scheme(), "http" | "https") {
-                attempt.follow()
-            } else {
-                attempt.error(format!("redirected to {to}, which is not http or https"))
-            }
-        }))
+        .redirect(Policy::custom(redirect))
         .local_address(local)
         .build()
         .map_err(|error| answer(&root_cause(&error)))?;
@@ -165,6 +156,19 @@ async fn fetch_from(url: &str, local: Option<IpAddr>) -> Result<Vec<u8>, Fetch> 
         ));
     }
     Ok(body)
+}
+
+/// Follows a few redirects, to web addresses alone and never from https to http.
+fn redirect(attempt: Attempt<'_>) -> Action {
+    let was_secure = attempt.previous().last().is_some_and(|from| from.scheme() == "https");
+    let to = attempt.url().clone();
+    if attempt.previous().len() > REDIRECTS {
+        attempt.error(format!("redirected more than {REDIRECTS} times"))
+    } else if to.scheme() == "https" || to.scheme() == "http" && !was_secure {
+        attempt.follow()
+    } else {
+        attempt.error(format!("redirected to {to}, which is not a safe web address"))
+    }
 }
 
 fn failed(url: &str, why: &str) -> anyhow::Error {
