@@ -32,6 +32,12 @@ pub fn leech(job: &Job<'_>) -> Result<Process> {
 fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     let program = program().context("there is no build of quelea: set QUELEA_BIN")?;
     let mut command = job.host.command(program.to_str().context("QUELEA_BIN is not UTF-8")?);
+    // What a person has set for their own use has no part in a test.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("QUELEA_") {
+            command.env_remove(name);
+        }
+    }
     command.arg(&job.torrent.file).arg("--output-dir").arg(&job.folder);
     command.args(["--port", &job.listen.port().to_string(), "--bind", &job.listen.ip().to_string(), "-v"]);
     for peer in &job.peers {

@@ -3,7 +3,7 @@
 //! aria2 1.36 and Transmission 3.00, which Debian has, take no hybrid torrents; they get the padded half of one.
 #![allow(missing_docs)]
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use quelea_interop::Client::{Aria2, Libtorrent, Quelea, Transmission};
 use quelea_interop::Layout::{Hybrid, Many, Padded, Single};
 use quelea_interop::Protocol::{Http, Udp};
@@ -70,7 +70,8 @@ fn an_interrupted_seed_says_goodbye_to_its_tracker() -> Result<()> {
             bail!("quelea is a program");
         };
         tracker.await_seeds(1)?;
-        seed.interrupt(wait::LIMIT)?;
+        let status = seed.interrupt(wait::LIMIT)?;
+        ensure!(status.success(), "all that was asked for was done, yet: {status}");
         tracker.await_nobody()?;
         payload.check_alone(&folder)
     })

@@ -37,7 +37,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
 /// Installs the clients where that is possible and runs the tests against `program`.
 pub(crate) fn check(program: &Path, filter: Option<&str>) -> Result<Outcome> {
     let missing = provide(PARTS)?;
-    let mut command = cargo_with(&["test", "-p", "quelea-interop"]);
+    let mut command = cargo_with(&["test", "--no-fail-fast", "-p", "quelea-interop"]);
     // A failed test shows the logs of its clients; its own stack says nothing.
     command.env("RUST_LIB_BACKTRACE", "0");
     if let Some(filter) = filter {

@@ -16,7 +16,13 @@ pub(crate) fn run() -> Result<()> {
     lint::add_steps(&mut report);
     report.step("tests", || {
         // The interop tests stand alone at the end, where they find a release build.
-        run_command(&mut cargo_with(&["test", "--workspace", "--exclude", "quelea-interop"]))?;
+        run_command(&mut cargo_with(&[
+            "test",
+            "--no-fail-fast",
+            "--workspace",
+            "--exclude",
+            "quelea-interop",
+        ]))?;
         Ok(Outcome::Pass)
     });
     report.step("docs", || {
