@@ -54,29 +54,23 @@ async fn download(args: &GetArgs, metainfo: Metainfo, report: &mut Report) -> an
     let session = Session::start(settings)?;
     tracing::info!(port = session.port(), "listening");
 
-    let mut download = Download { session: session.clone(), report, place, started: None, complete: false };
+    let mut download =
+        Download { session, report, place, torrent: None, latest: None, started: None, complete: false };
     let ended = download.run(torrent, args.seed, &mut signals).await;
-    let Download { complete, .. } = download;
     // A download that is complete says so in its summary.
-    if ended.is_ok() && (args.seed || !complete) {
-        report.say("stopping; Ctrl-C again stops at once");
+    if ended.is_ok() && (args.seed || !download.complete) {
+        download.report.say("stopping; Ctrl-C again stops at once");
     }
     tokio::select! {
-        () = session.close() => {}
+        () = download.session.close() => {}
         () = signals.stop() => {}
     }
-    report.clear();
-    let Some(figures) = ended? else { return Ok(Status::Interrupted) };
-    if !complete {
-        let percent = display::percent(figures.have, figures.wanted);
-        report.say(&format!("{}: stopped at {percent}; the same command goes on from there", figures.name));
-        return Ok(Status::Interrupted);
+    download.report.clear();
+    ended?;
+    if !download.complete || args.seed {
+        download.tell_where_it_stopped();
     }
-    if args.seed {
-        let sent = display::bytes(figures.uploaded);
-        report.say(&format!("{}: {sent} uploaded, ratio {}", figures.name, figures.ratio()));
-    }
-    Ok(Status::Done)
+    Ok(if download.complete { Status::Done } else { Status::Interrupted })
 }
 
 /// A torrent while it is downloaded and seeded.
@@ -85,56 +79,66 @@ struct Download<'a> {
     report: &'a mut Report,
     /// Where the torrent is written, to be shown.
     place: String,
-    /// When the download itself began, after what was there had been checked.
+    /// The torrent, once what was there has been checked.
+    torrent: Option<Torrent>,
+    /// The last figures that were told, which is all there is while it is being checked.
+    latest: Option<Arc<Snapshot>>,
+    /// When the download itself began.
     started: Option<Instant>,
     /// Whether the end was reached, and told.
     complete: bool,
 }
 
 impl Download<'_> {
-    /// Runs until the torrent is complete, or for ever to seed, or a signal comes. Gives the last figures.
-    async fn run(
-        &mut self,
-        torrent: AddTorrent,
-        seed: bool,
-        signals: &mut Signals,
-    ) -> anyhow::Result<Option<Figures>> {
+    /// Runs until the torrent is complete, or for ever to seed, or a signal comes.
+    async fn run(&mut self, torrent: AddTorrent, seed: bool, signals: &mut Signals) -> anyhow::Result<()> {
         let session = self.session.clone();
         let mut events = session.events();
         let mut adding = pin!(session.add(torrent));
-        let mut added: Option<Torrent> = None;
-        let mut latest: Option<Arc<Snapshot>> = None;
         let mut frame = tokio::time::interval(FRAME);
         frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
-                () = signals.stop() => break,
-                torrent = &mut adding, if added.is_none() => added = Some(torrent?),
-                event = next(&mut events) => self.take(&event?, &mut latest)?,
+                () = signals.stop() => return Ok(()),
+                torrent = &mut adding, if self.torrent.is_none() => self.torrent = Some(torrent?),
+                event = next(&mut events) => self.take(&event?)?,
                 _ = frame.tick() => {}
             }
-            if let Some(torrent) = &added {
-                latest = Some(torrent.snapshot());
-            }
-            let Some(snapshot) = &latest else { continue };
-            if self.is_over(snapshot)? && !seed {
-                break;
+            if let Some(snapshot) = self.snapshot()
+                && self.is_over(&snapshot)?
+                && !seed
+            {
+                return Ok(());
             }
         }
-        Ok(latest.as_deref().map(Figures::from))
+    }
+
+    fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.torrent.as_ref().map(Torrent::snapshot).or_else(|| self.latest.clone())
     }
 
     /// What an event changes or says.
-    fn take(&mut self, event: &Event, latest: &mut Option<Arc<Snapshot>>) -> anyhow::Result<()> {
+    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
         self.report.event(event);
         if let Event::Failed { message, .. } = event {
             return Err(disk_failure(message));
         }
-        // Before the torrent has been added this is all that is known of it: it is being checked.
         if let Event::Progress(_, snapshot) = event {
-            *latest = Some(Arc::clone(snapshot));
+            self.latest = Some(Arc::clone(snapshot));
         }
         Ok(())
+    }
+
+    fn tell_where_it_stopped(&self) {
+        let Some(snapshot) = self.snapshot() else { return };
+        let figures = Figures::from(&*snapshot);
+        let name = &figures.name;
+        self.report.say(&if self.complete {
+            format!("{name}: {} uploaded, ratio {}", display::bytes(figures.uploaded), figures.ratio())
+        } else {
+            let percent = display::percent(figures.have, figures.wanted);
+            format!("{name}: stopped at {percent}; the same command goes on from there")
+        });
     }
 
     /// Shows how things stand; whether all that was wanted is there.
