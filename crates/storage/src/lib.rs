@@ -11,6 +11,7 @@ pub mod file_layer;
 mod file_pool;
 mod layout;
 mod part_file;
+mod pipeline;
 mod store;
 mod tree;
 
@@ -18,4 +19,8 @@ pub use error::{Action, StorageError};
 pub use file_pool::{DEFAULT_OPEN_FILES, FilePool};
 pub use layout::{FileIndex, FileSpan, Layout, Spans};
 pub use part_file::part_file_name;
+pub use pipeline::{
+    CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, PieceJob, PieceOutcome, PieceVerdict,
+    Pipeline,
+};
 pub use store::{FileSpec, Options, Store};

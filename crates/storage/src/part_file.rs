@@ -1,7 +1,9 @@
 //! The part file: where a piece's bytes lie that belong to files nobody wants.
 //!
 //! A piece at the border of a wanted file can only be verified, and given to others, with the bytes of its
-//! unwanted neighbours. Instead of creating those files, their bytes go to one hidden file a torrent. Its form:
+//! unwanted neighbours. Instead of creating those files, the whole piece goes to one hidden file a torrent (and
+//! the wanted bytes to their files besides). The whole piece, so that it is no question which of its bytes are
+//! here when other files are wanted later. Its form:
 //!
 //! | at | bytes | what |
 //! |---|---|---|
@@ -10,7 +12,7 @@
 //! | 12 | 4 | number of pieces, little endian |
 //! | 16 | 8 | total length, little endian |
 //! | 64 | 4 a piece | the slot of this piece plus one, little endian; 0 when it has none |
-//! | next multiple of 4,096 | piece length a slot | the piece's bytes at their place in the piece, else a hole |
+//! | next multiple of 4,096 | piece length a slot | the piece's bytes |
 //!
 //! A slot's entry is written after its bytes, so that after a kill an entry means bytes. (After a loss of power
 //! it may not; then the piece's hash says so.)
@@ -131,14 +133,14 @@ impl PartFile {
         self.lock().of.contains_key(&piece.get())
     }
 
-    /// Writes runs of a piece, each with its beginning in the piece. They count once all of them are written.
+    /// Writes a whole piece; it counts once all of it is written.
     ///
     /// One piece at a time: there are two of them a run of unwanted files, so nobody waits long.
     pub(crate) fn write(
         &self,
         tree: &Tree,
         piece: PieceIndex,
-        runs: &mut [(u64, Vec<IoSlice<'_>>)],
+        slices: &mut [IoSlice<'_>],
     ) -> Result<(), StorageError> {
         let mut slots = self.lock();
         let before = if slots.begun { Before::Unknown } else { Before::Absent };
@@ -149,9 +151,7 @@ impl PartFile {
         }
         let known = slots.of.get(&piece.get()).copied();
         let slot = known.unwrap_or_else(|| slots.first_free());
-        for (begin, slices) in runs {
-            tree.write_all(&file, &self.path, slices, self.slot_at(slot) + *begin)?;
-        }
+        tree.write_all(&file, &self.path, slices, self.slot_at(slot))?;
         if known.is_none() {
             let entry = (slot + 1).to_le_bytes();
             tree.write_all(&file, &self.path, &mut [IoSlice::new(&entry)], self.entry_at(piece))?;

@@ -10,8 +10,8 @@
 //!   system calls a file. Empty files are created at once, since nothing will ever be written to them.
 //! - What was there before is never cut. A file that is longer than the torrent's is refused.
 //! - No symbolic link below the download directory is followed.
-//! - Bytes of unwanted files go to the part file ([`crate::part_file_name`]). Once such a file is wanted, they
-//!   move from there to it, into places that hold nothing yet.
+//! - A piece with bytes of unwanted files goes to the part file ([`crate::part_file_name`]). Once such a file
+//!   is wanted, its bytes go from there to it, into places that hold nothing yet.
 //! - Pad files (BEP 47) are not written; they read as zeros.
 
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
@@ -180,20 +180,19 @@ impl Store {
             return Err(StorageError::ReadOnly(self.root().to_owned()));
         }
         let mut bytes = Gather::new(blocks);
-        let mut begin = 0;
-        let mut for_parts = Vec::new();
-        for span in self.layout.spans_of_piece(piece) {
-            if self.files[span.file.at()].pad {
-                bytes.skip(span.length);
-            } else if self.wanted[span.file.at()] {
-                self.write_file(span, &mut bytes.take(span.length))?;
+        let mut to_parts = false;
+        for run in self.layout.spans_of_piece(piece) {
+            if self.is_wanted_file(run.file) {
+                self.write_file(run, &mut bytes.take(run.length))?;
             } else {
-                for_parts.push((begin, bytes.take(span.length)));
+                bytes.skip(run.length);
+                to_parts |= !self.files[run.file.at()].pad;
             }
-            begin += span.length;
         }
         match &self.parts {
-            Some(parts) if !for_parts.is_empty() => parts.write(&self.tree, piece, &mut for_parts),
+            Some(parts) if to_parts => {
+                parts.write(&self.tree, piece, &mut Gather::new(blocks).take(expected))
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -370,7 +369,7 @@ impl Store {
         self.wanted[file.at()] && !self.files[file.at()].pad
     }
 
-    /// Moves bytes out of the part file whose file has become wanted. Only places that hold nothing are filled,
+    /// Brings bytes from the part file to files that have become wanted. Only places that hold nothing are filled,
     /// so that no data are lost should the part file be the one that is wrong.
     fn move_in_from_parts(&self) -> Result<(), StorageError> {
         let Some(parts) = &self.parts else { return Ok(()) };
