@@ -1,0 +1,135 @@
+//! What must hold: at every step, and at the end.
+
+use crate::link::Side;
+use crate::node::Node;
+use crate::scenario::{Kind, Role};
+use crate::world::World;
+use core::net::IpAddr;
+use core::time::Duration;
+use quelea_metainfo::geometry::PieceIndex;
+use quelea_swarm::event::Farewell;
+use quelea_time::Time;
+
+/// Something was not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("world {seed} ({kind}) at {at}: {what}\nreplay it with `cargo xtask sim {seed}`")]
+pub struct Violation {
+    /// The seed of the world.
+    pub seed: u64,
+    /// What the world is about.
+    pub kind: Kind,
+    /// When it was found.
+    pub at: Time,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// Two nodes that both have everything are done with each other after this.
+const PEACE: Duration = Duration::from_secs(5);
+
+impl World {
+    /// After each step: the machine agrees with itself, and has what is on the disk.
+    pub(crate) fn check_step(&mut self, number: usize) -> Result<(), Violation> {
+        self.nodes[number].steps += 1;
+        let node = &self.nodes[number];
+        let due = node.steps.is_multiple_of(self.scenario.checks_every);
+        let Some(present) = node.present.as_ref().filter(|_| due) else { return Ok(()) };
+        if let Err(contradiction) = present.machine.check_invariants() {
+            return Err(self.violation(format!("{} contradicts itself: {contradiction}", node.name)));
+        }
+        let (have, written) = (present.machine.have(), &node.disk.written);
+        if have != written {
+            let (name, have, written) = (&node.name, have.count(), written.count());
+            return Err(
+                self.violation(format!("{name} tells of {have} pieces, but {written} are on its disk"))
+            );
+        }
+        Ok(())
+    }
+
+    /// Pieces fail only where somebody lies.
+    pub(crate) fn check_failed_piece(&self, number: usize, piece: PieceIndex) -> Result<(), Violation> {
+        if self.scenario.kind.is_honest() {
+            let name = &self.nodes[number].name;
+            return Err(self.violation(format!("piece {piece} failed at {name}, though nobody lies")));
+        }
+        Ok(())
+    }
+
+    /// Only liars are banned.
+    pub(crate) fn check_ban(&self, number: usize, ip: IpAddr) -> Result<(), Violation> {
+        let liar = |node: &Node| node.plan.role == Role::Liar && node.address.ip() == ip;
+        if self.nodes.iter().any(liar) {
+            return Ok(());
+        }
+        let (name, banned) = (&self.nodes[number].name, self.name_of(ip));
+        Err(self.violation(format!("{name} has banned {banned}, who is honest")))
+    }
+
+    /// Nobody here breaks the protocol or falls silent.
+    pub(crate) fn check_farewell(&self, number: usize, why: Farewell) -> Result<(), Violation> {
+        match why {
+            Farewell::Fault(_) | Farewell::Silent => {
+                let name = &self.nodes[number].name;
+                Err(self.violation(format!("{name} blames a peer that did nothing wrong: {why:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn who_is_late(&self) -> String {
+        let late: Vec<String> = self
+            .nodes
+            .iter()
+            .filter(|node| node.plan.role == Role::Leecher && node.completed.is_none())
+            .map(|node| format!("{} has {}", node.name, node.disk.written.count()))
+            .collect();
+        let pieces = self.scenario.geometry.pieces();
+        format!("out of time, and not everybody has what it wants of {pieces} pieces: {}", late.join(", "))
+    }
+
+    /// At the end: what was wanted is there, liars are found out, and nobody holds on to a peer without use.
+    pub(crate) fn check_end(&self) -> Result<(), Violation> {
+        for node in &self.nodes {
+            let missing = self
+                .scenario
+                .geometry
+                .iter()
+                .find(|&piece| node.plan.wanted.has(piece) && !node.disk.written.has(piece));
+            if let Some(piece) = missing {
+                return Err(self.violation(format!("{} is done without piece {piece}", node.name)));
+            }
+        }
+        self.check_liars()?;
+        self.check_peace()
+    }
+
+    /// Whoever was sent a piece that failed has found out who spoilt it.
+    fn check_liars(&self) -> Result<(), Violation> {
+        let liars = self.nodes.iter().filter(|node| node.plan.role == Role::Liar);
+        for liar in liars {
+            let deceived =
+                self.nodes.iter().find(|node| node.failed > 0 && !node.banned.contains(&liar.address.ip()));
+            if let Some(deceived) = deceived {
+                return Err(self.violation(format!(
+                    "{} pieces failed at {}, which has not banned {}",
+                    deceived.failed, deceived.name, liar.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_peace(&self) -> Result<(), Violation> {
+        let has_all = |number: usize| self.nodes[number].disk.written.is_all();
+        let idle = self.links.iter().flatten().find(|link| {
+            let [caller, callee] = Side::BOTH.map(|side| link.end(side).node);
+            let done = has_all(caller) && has_all(callee);
+            done && !link.is_cut && !link.is_hung_up() && self.now().since(link.since) > PEACE
+        });
+        idle.map_or(Ok(()), |link| {
+            let [caller, callee] = Side::BOTH.map(|side| &self.nodes[link.end(side).node].name);
+            Err(self.violation(format!("{caller} and {callee} have everything and are still connected")))
+        })
+    }
+}
