@@ -79,6 +79,22 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
 /// Foreign text that cannot steer a terminal or deceive its reader, on one line.
 pub(crate) use quelea_metainfo::path::clean_text as clean;
 
+/// `text` without the numbers that the operating system's errors carry: ` (os error 111)`.
+pub(crate) fn plain(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(')') {
+            Some((number, rest)) if number.bytes().all(|b| b.is_ascii_digit()) => out.push_str(rest),
+            Some(_) | None => {
+                out.push_str(" (os error ");
+                out.push_str(part);
+            }
+        }
+    }
+    out
+}
+
 /// `text` cut to `width` columns, the last of which is then an ellipsis.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if width == 0 { String::new() } else { truncate_str(text, width, "…").into_owned() }
@@ -158,6 +174,13 @@ mod tests {
     fn harmful_characters_are_replaced_and_others_kept() {
         assert_eq!(clean("a\x1b[31m\nb\u{9b}c\u{202e}d"), "a_[31m_b_c_d");
         assert_eq!(clean("日本 – Ünïcödé 👩‍🚀"), "日本 – Ünïcödé 👩‍🚀");
+    }
+
+    #[test]
+    fn error_numbers_are_left_out_wherever_they_stand() {
+        assert_eq!(plain("refused (os error 111)"), "refused");
+        assert_eq!(plain("a (os error 2); b (os error 13)!"), "a; b!");
+        assert_eq!(plain("a (os error x) b (os error "), "a (os error x) b (os error ");
     }
 
     #[test]

@@ -26,7 +26,7 @@ const REMEMBERED: usize = 256;
 pub(crate) fn error(error: &anyhow::Error) {
     let text = error.to_string();
     let text = if error.is::<Failure>() { text } else { display::clean(&text) };
-    write_line(&format!("quelea: {text}"));
+    write_line(&format!("quelea: {}", display::plain(&text)));
 }
 
 /// Nothing can be done about a standard error that is closed.
@@ -101,6 +101,8 @@ impl Report {
                 let paint = if console::colors_enabled_stderr() { Paint::Coloured } else { Paint::Plain };
                 self.bar.set_message(progress::line(figures, columns, paint));
             }
+            // Where nothing lies there is nothing to check, which takes no time and is not worth a line.
+            Mode::Log { .. } if matches!(figures.phase, Phase::Checking { done: 0, .. }) => {}
             Mode::Log { last } => {
                 let told = Told {
                     at: Instant::now(),
@@ -131,11 +133,12 @@ impl Report {
             Event::Checked { good, pieces, .. } if *good > 0 => {
                 self.say(&format!("{good} of {pieces} pieces were there already"));
             }
-            Event::TrackerFailed { url, message, .. } => {
-                let known = self.failures.get(url).is_some_and(|before| before == message);
+            Event::TrackerFailed { url, message: told, .. } => {
+                let known = self.failures.get(url).is_some_and(|before| before == told);
                 if !known && (self.failures.len() < REMEMBERED || self.failures.contains_key(url)) {
-                    self.say(&format!("tracker {}: {}", display::clean(url), display::clean(message)));
-                    self.failures.insert(url.clone(), message.clone());
+                    let message = display::plain(&display::clean(told));
+                    self.say(&format!("tracker {}: {message}", display::clean(url)));
+                    self.failures.insert(url.clone(), told.clone());
                 }
             }
             Event::TrackerAnswered { url, .. } => {

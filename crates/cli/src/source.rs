@@ -61,7 +61,7 @@ impl fmt::Display for Source {
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = display::clean(&path.to_string_lossy());
     let failed = |error: std::io::Error| {
-        let mut message = format!("cannot read {shown}: {}", plain(&error));
+        let mut message = format!("cannot read {shown}: {}", display::plain(&error.to_string()));
         if error.kind() == ErrorKind::NotFound && path.extension().is_none() && path.components().count() == 1
         {
             message.push_str(" (and it is not a command: see quelea --help)");
@@ -85,12 +85,6 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
 pub(crate) fn parse(source: &Source, bytes: &[u8]) -> anyhow::Result<Metainfo> {
     Metainfo::parse(bytes)
         .map_err(|error| Status::Refused.because(format!("{source}: {}", display::clean(&error.to_string()))))
-}
-
-/// The operating system's words without its error number.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// What a URL serves, if it is not too large and comes soon enough. Connections leave from one of `bind`,
@@ -181,8 +175,7 @@ fn root_cause(error: &reqwest::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    let text = cause.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
+    display::plain(&cause.to_string())
 }
 
 #[cfg(test)]
