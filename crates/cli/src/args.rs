@@ -136,9 +136,9 @@ pub(crate) struct GetArgs {
     #[arg(help_heading = "Peers")]
     pub(crate) peer: Vec<SocketAddr>,
 
-    /// Print nothing but errors
+    /// Print nothing but errors, whatever -v says
     #[arg(short, long, env = "QUELEA_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::SetTrue, conflicts_with = "verbose", help_heading = "Output")]
+    #[arg(action = ArgAction::SetTrue, help_heading = "Output")]
     pub(crate) quiet: bool,
 
     /// Tell more about what happens; -vv and -vvv tell even more
@@ -215,6 +215,17 @@ mod tests {
     }
 
     #[test]
+    fn every_option_has_its_variable() {
+        for option in CommandLine::command().get_arguments() {
+            let Some(long) = option.get_long().filter(|long| !["help", "version"].contains(long)) else {
+                continue;
+            };
+            let variable = format!("QUELEA_{}", long.to_uppercase().replace('-', "_"));
+            assert_eq!(option.get_env(), Some(std::ffi::OsStr::new(&variable)), "--{long}");
+        }
+    }
+
+    #[test]
     fn a_command_wins_over_a_file_of_its_name() {
         assert!(matches!(parse("quelea show x").unwrap().command, Some(Command::Show(_))));
         assert!(parse("quelea ./show").unwrap().command.is_none());
@@ -230,7 +241,6 @@ mod tests {
             "quelea a.torrent --peer 127.0.0.1",
             "quelea a.torrent --max-peers 0",
             "quelea a.torrent -p 65536",
-            "quelea a.torrent -q -v",
             "quelea --seed show a.torrent",
             "quelea completions nosuchshell",
         ] {

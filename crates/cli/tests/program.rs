@@ -253,6 +253,17 @@ fn options_can_come_from_the_environment_and_are_checked_there() {
 }
 
 #[test]
+fn switches_in_the_environment_can_say_no() {
+    let folder = folder(&[("a.torrent", &torrent("name"))]);
+    let mut command = quelea(&[folder.path().join("a.torrent").to_str().unwrap(), "--select", "2"]);
+    for switch in ["SEED", "PREALLOCATE", "QUIET"] {
+        command.env(format!("QUELEA_{switch}"), "no");
+    }
+    let output = command.env("QUELEA_VERBOSE", "1").env("QUELEA_BIND", "127.0.0.1 ::1").output().unwrap();
+    assert!(stderr(&output).contains("there is no file 2"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_reader_that_leaves_early_is_no_error() {
     let folder = folder(&[("a", b"le")]);
     let file = folder.path().join("a");
