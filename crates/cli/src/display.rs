@@ -3,7 +3,7 @@
 use console::{measure_text_width, truncate_str};
 use std::time::Duration;
 
-/// Bytes with a binary unit and three or four significant digits: `999 B`, `45.1 MiB`.
+/// Bytes with a binary unit and three or four significant digits: `999 B`, `45.1 MiB`, `16 KiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if count < 1024 {
@@ -19,8 +19,12 @@ pub(crate) fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit = larger;
     }
-    // One decimal below 100, none above, as the value will be printed.
-    if value < 99.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    // One decimal below 100, as the value will be printed; none above, nor where the value is whole.
+    if value < 99.95 && value.fract() != 0.0 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
 }
 
 /// Bytes a second: `45.1 MiB/s`.
@@ -118,13 +122,13 @@ mod tests {
         for (count, text) in [
             (0, "0 B"),
             (1023, "1023 B"),
-            (1024, "1.0 KiB"),
+            (1024, "1 KiB"),
             (1536, "1.5 KiB"),
             (102_348, "99.9 KiB"),
             (102_349, "100 KiB"),
             (1024 * 1024 - 1, "1.0 MiB"),
             (47_290_777, "45.1 MiB"),
-            (u64::MAX, "16.0 EiB"),
+            (u64::MAX, "16 EiB"),
         ] {
             assert_eq!(bytes(count), text);
         }

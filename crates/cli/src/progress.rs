@@ -362,9 +362,9 @@ mod tests {
         figures.have = figures.wanted;
         assert_eq!(
             plain(&figures, 100),
-            "debian-12.5.0-amd64-netinst.iso  seeding  ↑  1.2 MiB/s  5.0 MiB sent  ratio 0.01  12/340 peers"
+            "debian-12.5.0-amd64-netinst.iso  seeding  ↑  1.2 MiB/s  5 MiB sent  ratio 0.01  12/340 peers"
         );
-        assert_eq!(words(&figures), "seeding: 1.2 MiB/s up, 5.0 MiB sent, ratio 0.01, 12 of 340 peers");
+        assert_eq!(words(&figures), "seeding: 1.2 MiB/s up, 5 MiB sent, ratio 0.01, 12 of 340 peers");
     }
 
     #[test]
@@ -374,13 +374,13 @@ mod tests {
         figures.have = figures.wanted;
         assert_eq!(
             summary(&figures, Duration::from_secs(20)),
-            "complete, 1000 MiB in 20s at 50.0 MiB/s, 5.0 MiB uploaded (ratio 0.01)"
+            "complete, 1000 MiB in 20s at 50.0 MiB/s, 5 MiB uploaded (ratio 0.01)"
         );
         figures.uploaded = 0;
         figures.downloaded = 100 << 20;
         assert_eq!(
             summary(&figures, Duration::from_millis(2_500)),
-            "complete, 1000 MiB, of which 100 MiB came in 2.5s at 40.0 MiB/s"
+            "complete, 1000 MiB, of which 100 MiB came in 2.5s at 40 MiB/s"
         );
         figures.downloaded = 0;
         assert_eq!(summary(&figures, Duration::ZERO), "complete, 1000 MiB, all of which was there already");

@@ -319,8 +319,8 @@ fn a_url_that_does_not_lead_to_a_torrent_is_refused_clearly() {
     let redirects = (0..7).map(|n| answer(&format!("302 Found\r\nLocation: /{n}"), b"")).collect();
     for (answers, status, words) in [
         (vec![answer("404 Not Found", b"")], 5, "the server answered 404 Not Found"),
-        (vec![answer("200 OK\r\nContent-Length: 99999999", b"")], 5, "larger than 10.0 MiB"),
-        (vec![endless], 5, "larger than 10.0 MiB"),
+        (vec![answer("200 OK\r\nContent-Length: 99999999", b"")], 5, "larger than 10 MiB"),
+        (vec![endless], 5, "larger than 10 MiB"),
         (vec![answer("200 OK\r\nContent-Type: text/html; charset=utf-8", b"<html>")], 3, "a web page"),
         (vec![answer("200 OK", b"i1e")], 3, "must be a dictionary"),
         (vec![answer("302 Found\r\nLocation: ftp://127.0.0.1/", b"")], 5, "redirected to ftp://127.0.0.1/"),
