@@ -200,21 +200,29 @@ fn dropping_the_pipeline_finishes_what_was_submitted() {
 
 #[test]
 fn a_callback_may_hold_the_last_reference_to_the_pipeline() {
-    let download = Download::new(some_files(), Options::default());
-    let shared = Arc::new(pipeline(|_| ()));
-    let mut job = download.job(download.torrent.geometry.piece(0).unwrap(), None);
-    let (last, go) = (Arc::clone(&shared), Arc::new(Mutex::new(())));
-    let held = go.lock().unwrap();
-    let (tell, wait) = (download.tell.clone(), Arc::clone(&go));
-    job.done = Box::new(move |outcome| {
-        drop(wait.lock().unwrap());
-        drop(last);
-        tell.send(outcome).unwrap();
-    });
-    shared.submit(job);
-    drop(shared);
-    drop(held);
-    assert!(matches!(download.outcome().verdict, PieceVerdict::Written));
+    // A bad piece ends on a lane, a good one on a disk thread; either must survive dropping the pipeline.
+    for spoil in [Some(0), None] {
+        let download = Download::new(some_files(), Options::default());
+        let shared = Arc::new(pipeline(|config| {
+            config.hash_lanes = NonZeroUsize::MIN;
+            config.batch_pieces = 1;
+        }));
+        let (go, wait) = mpsc::sync_channel(1);
+        let mut pieces = download.torrent.geometry.iter();
+        let mut job = download.job(pieces.next().unwrap(), spoil);
+        let (last, tell) = (Arc::clone(&shared), download.tell.clone());
+        job.done = Box::new(move |outcome| {
+            wait.recv().unwrap();
+            drop(last);
+            tell.send(outcome).unwrap();
+        });
+        shared.submit(job);
+        pieces.by_ref().take(5).for_each(|piece| shared.submit(download.job(piece, None)));
+        drop(shared);
+        go.send(()).unwrap();
+        let written = (0..6).filter(|_| matches!(download.outcome().verdict, PieceVerdict::Written)).count();
+        assert_eq!(written, if spoil.is_some() { 5 } else { 6 });
+    }
 }
 
 #[test]

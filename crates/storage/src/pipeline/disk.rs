@@ -66,6 +66,14 @@ impl Queue {
         }
     }
 
+    /// Works off what is left if the disk threads have been stopped: a callback on a lane may have dropped the
+    /// pipeline, and then that lane outlives them.
+    pub(super) fn serve_rest(&self) {
+        if self.lock().stopping {
+            self.serve();
+        }
+    }
+
     pub(super) fn stop(&self) {
         self.lock().stopping = true;
         self.changed.notify_all();

@@ -134,7 +134,12 @@ impl Pipeline {
         }
         for _ in 0..config.hash_lanes.get() {
             let lanes = Arc::clone(&pipeline.lanes);
-            pipeline.lane_threads.push(spawn("quelea-hash", move || lanes.serve())?);
+            let disk = Arc::clone(&pipeline.disk);
+            let work = move || {
+                lanes.serve();
+                disk.serve_rest();
+            };
+            pipeline.lane_threads.push(spawn("quelea-hash", work)?);
         }
         Ok(pipeline)
     }
