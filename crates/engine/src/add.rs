@@ -1,7 +1,9 @@
 //! What to download, and how.
 
 use crate::{Error, Result};
-use quelea_metainfo::Metainfo;
+use quelea_metainfo::{MAX_TORRENT_LENGTH, Metainfo};
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -41,8 +43,13 @@ impl AddTorrent {
     /// [`Error::ReadTorrent`] or [`Error::Metainfo`].
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let bytes =
-            std::fs::read(path).map_err(|source| Error::ReadTorrent { path: path.to_path_buf(), source })?;
+        let read = || {
+            let mut bytes = Vec::new();
+            // One byte more than is accepted, so that a longer file is refused and not cut.
+            File::open(path)?.take(MAX_TORRENT_LENGTH as u64 + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let bytes = read().map_err(|source| Error::ReadTorrent { path: path.to_path_buf(), source })?;
         Self::from_bytes(&bytes)
     }
 }

@@ -28,7 +28,7 @@ use quelea_swarm::event::{Hello, Refusal};
 use quelea_swarm::peers::PeerKey;
 use quelea_wire::message::BlockSpan;
 use quelea_wire::{Message, PeerId};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -58,6 +58,8 @@ pub(crate) enum ToTorrent {
     Finished(Result<(), StorageError>),
     /// Addresses were learnt.
     Addresses { found: Vec<SocketAddr>, source: Source },
+    /// A tracker sees us at this address.
+    External(IpAddr),
     /// How the trackers stand.
     Trackers { statuses: Vec<TrackerStatus>, answered: bool },
     /// Pieces that may be open, as the session divides its memory.

@@ -44,5 +44,5 @@ pub use error::{Error, Result};
 pub use events::{Event, Events, TorrentId};
 pub use session::Session;
 pub use settings::Settings;
-pub use snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
+pub use snapshot::{Scrape, Snapshot, State, SwarmSize, TrackerState, TrackerStatus, Waiting};
 pub use torrent::Torrent;

@@ -4,8 +4,9 @@ use crate::clock::Clock;
 use crate::driver::accept::{Door, Doors, accept};
 use crate::driver::http::Http;
 use crate::driver::torrent::{Published, TorrentTask};
+use crate::driver::tracker::{self, Carrier};
 use crate::driver::udp::{self, UdpRequest};
-use crate::driver::{ToTorrent, TorrentIo, tracker};
+use crate::driver::{ToTorrent, TorrentIo};
 use crate::events::TorrentId;
 use crate::torrent::Handle;
 use crate::worker::Workers;
@@ -170,6 +171,7 @@ impl Session {
         });
         let published = Arc::new(Mutex::new(Arc::new(first_snapshot(id, &info, &wanted_pieces))));
         let have = self.check(&info, &io, &published, &events).await?;
+        show_found(&published, &info.geometry, &wanted_pieces, &have);
         let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let worker = self.inner.workers.place();
         let door = Door { torrent: mailbox.clone(), io: Arc::clone(&io), worker: worker.clone() };
@@ -197,6 +199,12 @@ impl Session {
         } else {
             Announcer::new(tiers, rng.u64(..))
         };
+        let carrier = Arc::new(Carrier {
+            http: Arc::clone(&self.inner.http),
+            udp: self.inner.udp.clone(),
+            binding: Arc::clone(&self.inner.binding),
+            torrent: mailbox.downgrade(),
+        });
         let setup = tracker::Setup {
             announcer,
             identity: Identity {
@@ -205,16 +213,14 @@ impl Session {
                 port: self.inner.port,
                 key: rng.u32(..),
             },
-            http: Arc::clone(&self.inner.http),
-            udp: self.inner.udp.clone(),
-            binding: Arc::clone(&self.inner.binding),
+            carrier: Arc::clone(&carrier),
         };
         worker.spawn(task.run(setup));
         if !peers.is_empty() {
             let source = quelea_discovery::Source::Manual;
             let _ = mailbox.send(ToTorrent::Addresses { found: peers, source }).await;
         }
-        let handle = Torrent::new(Handle { id, info, mailbox, published });
+        let handle = Torrent::new(Handle { id, info, mailbox, published, carrier, worker });
         self.shared().torrents.push(handle.clone());
         self.divide_memory().await;
         Ok(handle)
@@ -447,6 +453,21 @@ fn first_snapshot(id: TorrentId, info: &Info, wanted: &[bool]) -> Snapshot {
         trackers: Vec::new(),
         error: None,
     }
+}
+
+/// Puts what the check found into a torrent's first figures.
+fn show_found(published: &Published, geometry: &Geometry, wanted: &[bool], have: &Bitfield) {
+    let found: Vec<bool> = geometry.iter().map(|piece| wanted[piece.at()] && have.has(piece)).collect();
+    let wanted_have = length_of(geometry, &found);
+    let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+    let state = if wanted_have == published.wanted_length { State::Seeding } else { State::Downloading };
+    *published = Arc::new(Snapshot {
+        state,
+        wanted_have,
+        wanted_received: wanted_have,
+        pieces_have: have.count(),
+        ..(**published).clone()
+    });
 }
 
 /// A seed from the system's randomness, which the standard library's hash maps are keyed with.

@@ -78,6 +78,26 @@ pub enum TrackerState {
     Failed(String),
 }
 
+/// What one tracker says about the size of the swarm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrape {
+    /// The tracker.
+    pub url: String,
+    /// Its counts, or why there are none.
+    pub counts: Result<SwarmSize, String>,
+}
+
+/// How large a swarm is, as a tracker counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SwarmSize {
+    /// Peers that have everything.
+    pub seeds: u32,
+    /// Peers that do not.
+    pub leechers: u32,
+    /// Downloads that were completed since the tracker counts.
+    pub downloaded: u32,
+}
+
 /// A torrent's figures at one moment. Bytes are bytes, rates are bytes a second.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -20,7 +20,14 @@ const REDIRECTS: usize = 5;
 pub(crate) struct Http {
     binding: Arc<Binding>,
     user_agent: String,
-    clients: OnceLock<Result<Vec<Client>, String>>,
+    clients: OnceLock<Result<Vec<FamilyClient>, String>>,
+}
+
+/// A client that speaks over one family.
+#[derive(Clone)]
+pub(crate) struct FamilyClient {
+    client: Client,
+    pub(crate) is_ipv4: bool,
 }
 
 impl Http {
@@ -30,11 +37,11 @@ impl Http {
     }
 
     /// A client for each family.
-    pub(crate) fn clients(&self) -> Result<Vec<Client>, Failure> {
+    pub(crate) fn clients(&self) -> Result<Vec<FamilyClient>, Failure> {
         self.clients.get_or_init(|| self.build()).clone().map_err(Failure::Tls)
     }
 
-    fn build(&self) -> Result<Vec<Client>, String> {
+    fn build(&self) -> Result<Vec<FamilyClient>, String> {
         let families = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
         let locals = families.into_iter().filter_map(|family| self.binding.local_for(family).ok());
         let build = |local: IpAddr| {
@@ -48,6 +55,7 @@ impl Http {
                 // Announces to one tracker are minutes apart; a kept connection would only be timed out.
                 .pool_max_idle_per_host(0)
                 .build()
+                .map(|client| FamilyClient { client, is_ipv4: local.is_ipv4() })
                 .map_err(|error| describe(&error))
         };
         locals.map(build).collect()
@@ -83,8 +91,8 @@ fn is_local(host: Option<&str>) -> bool {
 }
 
 /// Gets `url`: status and body, of at most `limit` bytes.
-pub(crate) async fn get(client: &Client, url: &str, limit: usize) -> Result<(u16, Vec<u8>), Failure> {
-    let mut response = client.get(url).send().await.map_err(|error| failure(&error))?;
+pub(crate) async fn get(client: &FamilyClient, url: &str, limit: usize) -> Result<(u16, Vec<u8>), Failure> {
+    let mut response = client.client.get(url).send().await.map_err(|error| failure(&error))?;
     let status = response.status().as_u16();
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {

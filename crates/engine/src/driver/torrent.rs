@@ -13,7 +13,7 @@ use quelea_metainfo::geometry::PieceIndex;
 use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict};
 use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
 use quelea_swarm::peers::PeerKey;
-use quelea_swarm::torrent::Torrent as Machine;
+use quelea_swarm::torrent::{Stats, Torrent as Machine};
 use quelea_time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -63,14 +63,7 @@ impl TorrentTask {
         let (notes, from_torrent) = mpsc::channel(16);
         let complete = self.machine.is_complete();
         let left = self.wanted_length - self.have_length();
-        let trackers = tokio::spawn(tracker::run(
-            trackers,
-            self.clock,
-            from_torrent,
-            self.myself.clone(),
-            complete,
-            left,
-        ));
+        let trackers = tokio::spawn(tracker::run(trackers, self.clock, from_torrent, complete, left));
         let wanted_have = self.have_length();
         let mut running = Running {
             task: self,
@@ -107,6 +100,9 @@ impl Running {
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
         self.drain();
+        if self.task.machine.is_complete() {
+            self.finish();
+        }
         loop {
             let due = self.task.machine.timeout().map(|due| self.task.clock.instant(due));
             tokio::select! {
@@ -169,6 +165,7 @@ impl Running {
                 self.tracker_statuses = statuses;
                 self.trackers_answered |= answered;
             }
+            ToTorrent::External(address) => machine.handle_external(address),
             ToTorrent::Finished(Ok(())) => {
                 self.note(true);
                 self.publish();
@@ -285,14 +282,17 @@ impl Running {
             SwarmEvent::PieceDone(_) => {}
             SwarmEvent::PieceFailed(piece) => self.tell(Event::PieceFailed { id, piece: piece.get() }),
             SwarmEvent::Banned(address, reason) => self.tell(Event::PeerBanned { id, address, reason }),
-            SwarmEvent::Completed => {
-                let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
-                self.task.io.pipeline.run(move || {
-                    let _ = torrent.blocking_send(ToTorrent::Finished(store.finish(false)));
-                });
-            }
+            SwarmEvent::Completed => self.finish(),
             other => tracing::debug!(?other, "an event without words"),
         }
+    }
+
+    /// All wanted pieces are there: the files get their exact lengths.
+    fn finish(&self) {
+        let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
+        self.task.io.pipeline.run(move || {
+            let _ = torrent.blocking_send(ToTorrent::Finished(store.finish(false)));
+        });
     }
 
     fn tell(&self, event: Event) {
@@ -352,21 +352,7 @@ impl Running {
         let left = self.task.wanted_length - received;
         let eta = (state == State::Downloading && rate > 0)
             .then(|| Duration::from_millis(left.saturating_mul(1_000) / rate));
-        let waiting = (state == State::Downloading && rate == 0).then(|| {
-            if stats.pieces_verifying as u32 >= stats.pieces_missing {
-                Waiting::Disk
-            } else if stats.unchoked_by > 0 || stats.useful > 0 {
-                Waiting::Unchoke
-            } else if stats.connected > 0 {
-                Waiting::Pieces
-            } else if stats.known > 0 {
-                Waiting::Connections
-            } else if self.trackers_answered || self.tracker_statuses.is_empty() {
-                Waiting::Peers
-            } else {
-                Waiting::Trackers
-            }
-        });
+        let waiting = (state == State::Downloading && rate == 0).then_some(self.waits_for(&stats));
         Snapshot {
             id: self.task.id,
             name: self.task.info.name.clone(),
@@ -393,6 +379,23 @@ impl Running {
         }
     }
 
+    /// Why nothing arrives, given that nothing does.
+    fn waits_for(&self, stats: &Stats) -> Waiting {
+        if stats.pieces_verifying as u32 >= stats.pieces_missing {
+            Waiting::Disk
+        } else if stats.useful > 0 {
+            Waiting::Unchoke
+        } else if stats.connected > 0 {
+            Waiting::Pieces
+        } else if stats.known > 0 {
+            Waiting::Connections
+        } else if self.trackers_answered || self.tracker_statuses.is_empty() {
+            Waiting::Peers
+        } else {
+            Waiting::Trackers
+        }
+    }
+
     async fn stop(&mut self) {
         let now = self.now();
         self.note(false);
@@ -414,6 +417,7 @@ impl Running {
                 () = &mut patience => break,
             }
         }
+        self.publish();
     }
 }
 

@@ -10,19 +10,18 @@ use quelea_net::Binding;
 use quelea_tracker::udp::{Answer, Ask};
 use quelea_tracker::{
     AnnounceRequest, AnnounceResponse, Announcer, Failure, Identity, RequestId, Scheme, State, Stats,
-    TrackerUrl, Urgency,
+    SwarmCounts, TrackerUrl, Urgency,
 };
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-/// What the trackers of a torrent are reached by.
+/// What a torrent's talk with its trackers is made from.
 pub(crate) struct Setup {
     pub(crate) announcer: Announcer,
     pub(crate) identity: Identity,
-    pub(crate) http: Arc<Http>,
-    pub(crate) udp: mpsc::Sender<UdpRequest>,
-    pub(crate) binding: Arc<Binding>,
+    pub(crate) carrier: Arc<Carrier>,
 }
 
 /// How far the torrent is, from its task.
@@ -44,16 +43,13 @@ pub(crate) async fn run(
     setup: Setup,
     clock: Clock,
     mut notes: mpsc::Receiver<Note>,
-    torrent: mpsc::Sender<ToTorrent>,
     complete: bool,
     left: u64,
 ) {
-    let Setup { mut announcer, identity, http, udp, binding } = setup;
+    let Setup { mut announcer, identity, carrier } = setup;
     for (url, reason) in announcer.skipped() {
         tracing::warn!(url, %reason, "this tracker is not used");
     }
-    let carrier = Arc::new(Carrier { http, udp, binding, torrent: torrent.downgrade() });
-    drop(torrent);
     let mut stats = Stats { uploaded: 0, downloaded: 0, left };
     let mut under_way: JoinSet<Outcome> = JoinSet::new();
     let mut stopping = false;
@@ -129,13 +125,13 @@ fn statuses(announcer: &Announcer) -> Vec<TrackerStatus> {
         .collect()
 }
 
-/// Carries single announces.
-struct Carrier {
-    http: Arc<Http>,
-    udp: mpsc::Sender<UdpRequest>,
-    binding: Arc<Binding>,
+/// Carries single requests to trackers.
+pub(crate) struct Carrier {
+    pub(crate) http: Arc<Http>,
+    pub(crate) udp: mpsc::Sender<UdpRequest>,
+    pub(crate) binding: Arc<Binding>,
     /// Weak, so that a torrent's mailbox does not live because its trackers do.
-    torrent: mpsc::WeakSender<ToTorrent>,
+    pub(crate) torrent: mpsc::WeakSender<ToTorrent>,
 }
 
 impl Carrier {
@@ -147,8 +143,8 @@ impl Carrier {
         request: AnnounceRequest,
     ) -> Result<AnnounceResponse, Failure> {
         let mut families = match url.scheme() {
-            Scheme::Http | Scheme::Https => self.announce_http(url, &request)?,
-            Scheme::Udp => self.announce_udp(url, request).await?,
+            Scheme::Http | Scheme::Https => self.announce_http(url, &request).await?,
+            Scheme::Udp => self.announce_udp(url, &request).await?,
         };
         let mut failure = Failure::NotAllowed("it cannot be reached from the bound addresses".to_owned());
         while let Some(answer) = families.join_next().await {
@@ -164,25 +160,25 @@ impl Carrier {
                     });
                     return Ok(response);
                 }
-                // That it has no address of one family says less than why it failed over the other.
-                Ok(Err(reason)) if !matches!(reason, Failure::Connect(_) | Failure::Dns(_)) => {
-                    failure = reason
-                }
-                Ok(Err(reason)) if matches!(failure, Failure::NotAllowed(_)) => failure = reason,
-                Ok(Err(_)) | Err(_) => {}
+                Ok(Err(reason)) => failure = reason,
+                Err(_) => {}
             }
         }
         Err(failure)
     }
 
-    fn announce_http(
+    async fn announce_http(
         &self,
         url: &TrackerUrl,
         request: &AnnounceRequest,
     ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
+        let found = self.resolve(url).await?;
         let address = quelea_tracker::http::announce_url(url, request);
         let mut families = JoinSet::new();
         for client in self.http.clients()? {
+            if !found.iter().any(|to| to.is_ipv4() == client.is_ipv4) {
+                continue;
+            }
             let address = address.clone();
             families.spawn(async move {
                 let (status, body) = http::get(&client, &address, quelea_tracker::http::MAX_BODY).await?;
@@ -195,22 +191,15 @@ impl Carrier {
     async fn announce_udp(
         &self,
         url: &TrackerUrl,
-        request: AnnounceRequest,
+        request: &AnnounceRequest,
     ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
-        let host = url.host().to_string();
-        let found = quelea_net::resolve(&self.binding, &host, url.port()).await;
-        let found = found.map_err(|error| Failure::Dns(error.to_string()))?;
-        let four = found.iter().copied().find(std::net::SocketAddr::is_ipv4);
-        let six = found.iter().copied().find(std::net::SocketAddr::is_ipv6);
+        let found = self.resolve(url).await?;
         let mut families = JoinSet::new();
-        for to in [four, six].into_iter().flatten() {
-            let (answer, answered) = oneshot::channel();
+        for to in one_of_each_family(&found) {
             let ask = Ask::Announce { request: request.clone(), url_data: url.path_and_query() };
-            let udp = self.udp.clone();
+            let answered = ask_udp(self.udp.clone(), to, ask);
             families.spawn(async move {
-                let gone = || Failure::NotAllowed("the session is closing".to_owned());
-                udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;
-                match answered.await.map_err(|_| gone())?? {
+                match answered.await? {
                     Answer::Announce(response) => Ok(response),
                     Answer::Scrape(_) => Err(Failure::Malformed("a scrape for an announce".to_owned())),
                 }
@@ -219,9 +208,60 @@ impl Carrier {
         Ok(families)
     }
 
+    /// The tracker's addresses that can be reached.
+    async fn resolve(&self, url: &TrackerUrl) -> Result<Vec<SocketAddr>, Failure> {
+        let found = quelea_net::resolve(&self.binding, &url.host().to_string(), url.port()).await;
+        found.map_err(|error| Failure::Dns(error.to_string()))
+    }
+
+    /// What a tracker knows about the torrent (BEP 48, BEP 15): the first family that answers.
+    pub(crate) async fn scrape(&self, url: &TrackerUrl, info_hash: [u8; 20]) -> Result<SwarmCounts, Failure> {
+        let found = self.resolve(url).await?;
+        let unsupported = || Failure::NotAllowed("it has no address for scrapes (BEP 48)".to_owned());
+        let mut failure = unsupported();
+        let counts = match url.scheme() {
+            Scheme::Http | Scheme::Https => {
+                let address = quelea_tracker::http::scrape_url(url, &[info_hash]).ok_or_else(unsupported)?;
+                let mut counts = Vec::new();
+                for client in self.http.clients()? {
+                    if !found.iter().any(|to| to.is_ipv4() == client.is_ipv4) {
+                        continue;
+                    }
+                    let answer = http::get(&client, &address, quelea_tracker::http::MAX_BODY).await;
+                    match answer.and_then(|(status, body)| quelea_tracker::http::read_scrape(status, &body)) {
+                        Ok(answer) => {
+                            counts = answer;
+                            break;
+                        }
+                        Err(reason) => failure = reason,
+                    }
+                }
+                counts
+            }
+            Scheme::Udp => {
+                let mut counts = Vec::new();
+                for to in one_of_each_family(&found) {
+                    match ask_udp(self.udp.clone(), to, Ask::Scrape(vec![info_hash])).await {
+                        Ok(Answer::Scrape(answer)) => {
+                            counts = answer;
+                            break;
+                        }
+                        Ok(Answer::Announce(_)) => {}
+                        Err(reason) => failure = reason,
+                    }
+                }
+                counts
+            }
+        };
+        counts.into_iter().find(|(hash, _)| *hash == info_hash).map(|(_, counts)| counts).ok_or(failure)
+    }
+
     async fn tell_peers(&self, response: AnnounceResponse) {
         if let Some(warning) = response.warning {
             tracing::warn!(warning, "a tracker says");
+        }
+        if let Some(address) = response.external_ip {
+            self.tell(ToTorrent::External(address)).await;
         }
         self.tell(ToTorrent::Addresses { found: response.peers, source: Source::Tracker }).await;
     }
@@ -231,6 +271,19 @@ impl Carrier {
             let _ = torrent.send(message).await;
         }
     }
+}
+
+fn one_of_each_family(found: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> + use<> {
+    let four = found.iter().copied().find(SocketAddr::is_ipv4);
+    let six = found.iter().copied().find(SocketAddr::is_ipv6);
+    [four, six].into_iter().flatten()
+}
+
+async fn ask_udp(udp: mpsc::Sender<UdpRequest>, to: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
+    let gone = || Failure::NotAllowed("the session is closing".to_owned());
+    let (answer, answered) = oneshot::channel();
+    udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())?
 }
 
 async fn sleep_until(due: Option<tokio::time::Instant>) {
