@@ -81,7 +81,7 @@ impl Session {
         let clock = Clock::start();
         let mut rng = fastrand::Rng::with_seed(settings.random_seed.unwrap_or_else(random_seed));
         let workers = Workers::start().map_err(Error::Start)?;
-        let pipeline = Pipeline::start(&quelea_storage::Config::default()).map_err(Error::Start)?;
+        let pipeline = Pipeline::start(&pipeline_config(settings.memory)).map_err(Error::Start)?;
         let binding = Arc::new(Binding::new(settings.bind.clone()));
         let doors = Arc::new(Doors::default());
         let home = workers.home();
@@ -355,6 +355,12 @@ impl Session {
             let _ = torrent.mailbox().send(ToTorrent::OpenPieces(pieces)).await;
         }
     }
+}
+
+/// Lanes wait for company, but never for more than a quarter of the memory.
+fn pipeline_config(memory: usize) -> quelea_storage::Config {
+    let usual = quelea_storage::Config::default();
+    quelea_storage::Config { batch_bytes: usual.batch_bytes.min(memory / 4), ..usual }
 }
 
 /// Listens on every bound address, on one port for all: the wanted one, or the next that is free.
