@@ -2,8 +2,9 @@
 //!
 //! While downloading, the slots go to the peers that send us most (tit for tat); while seeding, to those that
 //! take fastest. One slot is kept for a peer chosen at random among the others (the optimistic unchoke of BEP 3),
-//! so that newcomers get something to trade. A pure function over figures: the torrent calls it every
-//! [`ROUND`] and whenever a slot may have become free.
+//! so that newcomers get something to trade. Pure functions over figures: every [`ROUND`] slots go to whom they
+//! should ([`grant`]); in between those that are free are filled and nobody loses one ([`fill`]), because a peer
+//! that is choked loses the requests on their way (BEP 3, "fibrillation").
 
 use crate::peers::PeerKey;
 use alloc::vec::Vec;
@@ -59,6 +60,19 @@ pub fn grant(candidates: &[Candidate], slots: usize, rotate: bool, rng: &mut Rng
     Grant { unchoked, optimistic }
 }
 
+/// Gives the slots that are free to the best of those that have none.
+pub fn fill(candidates: &[Candidate], slots: usize, rng: &mut Rng) -> Grant {
+    let (holders, mut others): (Vec<Candidate>, Vec<Candidate>) =
+        candidates.iter().copied().partition(|candidate| candidate.unchoked);
+    rng.shuffle(&mut others);
+    others.sort_by_key(|candidate| core::cmp::Reverse(candidate.rate));
+    let free = slots.saturating_sub(holders.len());
+    Grant {
+        unchoked: holders.iter().chain(others.iter().take(free)).map(|candidate| candidate.peer).collect(),
+        optimistic: holders.iter().find(|candidate| candidate.optimistic).map(|found| found.peer),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +117,17 @@ mod tests {
             let moved = grant(&candidates, 2, true, &mut Rng::with_seed(seed));
             assert_ne!(moved.optimistic, Some(candidates[4].peer));
         }
+    }
+
+    #[test]
+    fn a_free_slot_is_filled_and_nobody_loses_one() {
+        let mut candidates = candidates(&[1, 9, 2, 8, 3]);
+        candidates[0].unchoked = true;
+        candidates[4].unchoked = true;
+        let filled = fill(&candidates, 3, &mut Rng::with_seed(1));
+        assert_eq!(filled.unchoked, [0, 4, 1].map(|index: usize| candidates[index].peer));
+        let full = fill(&candidates, 2, &mut Rng::with_seed(1));
+        assert_eq!(full.unchoked, [0, 4].map(|index: usize| candidates[index].peer));
     }
 
     #[test]

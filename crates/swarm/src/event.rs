@@ -46,6 +46,10 @@ pub enum Farewell {
     Silent,
     /// Both have everything: there is nothing to exchange.
     BothSeeds,
+    /// Another connection to the same peer is kept.
+    Twin,
+    /// Neither side wants anything of the other, and somebody else wants the place.
+    Useless,
     /// Its address was banned.
     Banned,
     /// It broke the protocol, in this way.

@@ -14,7 +14,7 @@
 //!    senders are suspected.
 //!
 //! # The walk of one block out
-//! A request is checked, queued, and granted while the connection holds fewer than 32 granted blocks:
+//! A request is checked, queued, and granted while the connection holds few granted blocks:
 //! `Upload`. When it has left, [`torrent::Torrent::handle_uploaded`] makes room for the next.
 #![no_std]
 #![forbid(unsafe_code)]

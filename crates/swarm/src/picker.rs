@@ -99,6 +99,8 @@ pub struct Picker<B> {
     /// Pieces that failed their hash and are fetched from one peer at a time.
     on_parole: BTreeSet<PieceIndex>,
     open_limit: usize,
+    /// How many were open when the limit was set: more than it if it was lowered.
+    open_before_limit: usize,
 }
 
 impl<B> Picker<B> {
@@ -128,12 +130,14 @@ impl<B> Picker<B> {
             verifying: BTreeMap::new(),
             on_parole: BTreeSet::new(),
             open_limit: usize::MAX,
+            open_before_limit: 0,
         }
     }
 
     /// Bounds the pieces that are open or being verified; at least 2.
     pub fn set_open_limit(&mut self, pieces: usize) {
         self.open_limit = pieces.max(2);
+        self.open_before_limit = self.open();
     }
 
     /// What is verified and written.
@@ -210,7 +214,7 @@ impl<B> Picker<B> {
                 break;
             }
         }
-        if picked.len() < target && wish.idle && self.is_endgame() {
+        if picked.len() < target && wish.idle && (self.is_endgame() || self.is_full()) {
             self.pick_twins(&wish, target, picked);
         }
     }
@@ -287,12 +291,31 @@ impl<B> Picker<B> {
         self.rarity.len() == 0
     }
 
+    /// Whether no other piece can be opened for want of memory.
+    pub fn is_full(&self) -> bool {
+        self.open() >= self.open_limit
+    }
+
+    /// Blocks of this piece are long in coming: if memory allows no other piece, they may be asked for twice, or
+    /// fast peers would wait for slow ones at the end of each piece.
+    pub fn note_late(&mut self, piece: PieceIndex) {
+        if let Some(open) = self.open.get_mut(&piece) {
+            open.is_late = true;
+        }
+    }
+
     /// Whether `peer` is asked for this block as far as the picker knows.
     pub fn is_leased(&self, span: Span, peer: PeerKey) -> bool {
         let open = self.open.get(&span.piece);
         self.geometry
             .block_number(span)
             .is_some_and(|block| open.is_some_and(|open| open.is_leased(block, peer)))
+    }
+
+    /// Whether blocks of this piece may be asked for from several peers: some were, in an endgame
+    /// or because they were late.
+    pub fn has_twins(&self, piece: PieceIndex) -> bool {
+        self.open.get(&piece).is_some_and(|open| open.has_twins)
     }
 
     /// Checks that the parts agree with each other. For tests and the simulator.
@@ -312,7 +335,7 @@ impl<B> Picker<B> {
                 return Err(alloc::format!("{states} pieces are {what}, but {listed} are listed"));
             }
         }
-        if self.open() > self.open_limit {
+        if self.open() > self.open_limit.max(self.open_before_limit) {
             return Err(alloc::format!("{} pieces are open, more than {}", self.open(), self.open_limit));
         }
         for (piece, open) in &self.open {
@@ -325,10 +348,11 @@ impl<B> Picker<B> {
 
     fn pick_twins(&mut self, wish: &Wish<'_>, target: usize, picked: &mut Vec<Span>) {
         /// Enough to keep a peer busy for a moment; each may be wasted.
-        const TWINS: usize = 4;
+        const TWINS: usize = 1;
         let mut left = TWINS.min(target - picked.len());
+        let endgame = self.is_endgame();
         for (&piece, open) in &mut self.open {
-            if open.on_parole || !wish.can_give(piece) {
+            if open.on_parole || !(endgame || open.is_late) || !wish.can_give(piece) {
                 continue;
             }
             while left > 0 {

@@ -82,6 +82,12 @@ impl Pipeline {
         self.outstanding.iter().map(|request| request.span)
     }
 
+    /// What has been outstanding for this long.
+    pub fn late(&self, now: Time, patience: Duration) -> impl Iterator<Item = Span> + '_ {
+        let late = move |request: &&Outstanding| now.since(request.sent) >= patience;
+        self.outstanding.iter().take_while(late).map(|request| request.span)
+    }
+
     /// Whether the peer does not send what it was asked for.
     pub fn is_snubbed(&self) -> bool {
         self.snubbed
@@ -118,6 +124,12 @@ impl Pipeline {
         let round = request.map_or(Duration::ZERO, |request| now.since(request.sent));
         self.adapt(now, round);
         true
+    }
+
+    /// A block arrived that had been given up: slow is not silent.
+    pub fn came_late(&mut self, now: Time) {
+        self.last_block = now;
+        self.snubbed = false;
     }
 
     fn adapt(&mut self, now: Time, round: Duration) {

@@ -38,6 +38,7 @@ use quelea_discovery::peers::CAPACITY;
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
 use quelea_time::Time;
 use quelea_wire::{Bitfield, PeerId};
+use upload::Occasion;
 
 /// How often the machine looks after its peers while it has any.
 const TICK: Duration = Duration::from_secs(1);
@@ -86,6 +87,8 @@ pub struct Torrent<B> {
     picker: Picker<B>,
     peers: Peers<Peer>,
     list: PeerList,
+    /// Whether our outside address of each family, IPv4 first, is known.
+    external: (bool, bool),
     connecting: Vec<SocketAddr>,
     suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
     rng: Rng,
@@ -129,6 +132,7 @@ impl<B> Torrent<B> {
             picker,
             peers: Peers::default(),
             list,
+            external: (false, false),
             connecting: Vec::new(),
             suspects: BTreeMap::new(),
             rng,
@@ -172,12 +176,14 @@ impl<B> Torrent<B> {
             return;
         }
         self.next_tick = now + TICK;
+        self.note_late_blocks(now);
         self.look_after_peers(now);
         self.wasted += self.picker.unblock();
         if now >= self.next_round {
             self.next_round = now + choker::ROUND;
             self.round += 1;
-            self.choose_unchoked(now, self.round.is_multiple_of(choker::OPTIMISTIC_ROUNDS));
+            let rotate = self.round.is_multiple_of(choker::OPTIMISTIC_ROUNDS);
+            self.choose_unchoked(now, Occasion::Round { rotate });
         }
         self.connect_more(now);
     }
@@ -210,34 +216,35 @@ impl<B> Torrent<B> {
     /// # Errors
     /// The first contradiction found.
     pub fn check_invariants(&self) -> Result<(), String> {
-        let mut outstanding: BTreeMap<Span, usize> = BTreeMap::new();
+        let mut outstanding: Vec<Span> = Vec::new();
+        let mut holders = alloc::vec![0; self.geometry.pieces() as usize];
         for (key, peer) in self.peers.iter() {
             for span in peer.pipeline.iter() {
-                *outstanding.entry(span).or_default() += 1;
+                outstanding.push(span);
                 if !self.picker.is_leased(span, key) {
                     return Err(alloc::format!(
                         "{key} is asked for {span:?}, which the picker does not know"
                     ));
                 }
             }
-            let pieces = self.geometry.iter();
-            let useful = pieces.filter(|&piece| peer.has.has(piece) && self.picker.is_missing(piece)).count();
-            if useful as u32 != peer.useful {
+            let mut useful = 0;
+            for piece in peer.has.iter(&self.geometry) {
+                holders[piece.at()] += 1;
+                useful += u32::from(self.picker.is_missing(piece));
+            }
+            if useful != peer.useful {
                 return Err(alloc::format!("{key} has {useful} useful pieces, not {}", peer.useful));
             }
         }
-        if let Some((span, times)) = outstanding.iter().find(|(_, times)| **times > 1)
-            && !self.picker.is_endgame()
-        {
-            return Err(alloc::format!("{span:?} is asked for {times} times outside the endgame"));
+        outstanding.sort_unstable();
+        let mut pairs = outstanding.iter().zip(outstanding.iter().skip(1));
+        if let Some((span, _)) = pairs.find(|(one, two)| one == two && !self.picker.has_twins(one.piece)) {
+            return Err(alloc::format!("{span:?} is asked for twice, though not in an endgame"));
         }
-        for piece in self.geometry.iter() {
-            let holders = self.peers.iter().filter(|(_, peer)| peer.has.has(piece)).count();
-            if holders as u32 != self.picker.availability(piece) {
-                return Err(alloc::format!(
-                    "piece {piece} is at {holders} peers, not {}",
-                    self.picker.availability(piece)
-                ));
+        for (piece, &holders) in self.geometry.iter().zip(&holders) {
+            let told = self.picker.availability(piece);
+            if holders != told {
+                return Err(alloc::format!("piece {piece} is at {holders} peers, not {told}"));
             }
         }
         self.picker.check_invariants()

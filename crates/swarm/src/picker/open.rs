@@ -33,13 +33,25 @@ pub(super) struct OpenPiece<B> {
     pub owner: Option<PeerKey>,
     /// Set on a piece that failed before: its blocks come from one peer at a time, so that the liar is found.
     pub on_parole: bool,
+    /// Its blocks are long in coming.
+    pub is_late: bool,
+    /// Some of its blocks were asked for twice, in an endgame or because they were late.
+    pub has_twins: bool,
 }
 
 impl<B> OpenPiece<B> {
     /// A piece of `blocks` blocks of which nothing is here.
     pub(super) fn new(blocks: u32, owner: PeerKey, on_parole: bool) -> Self {
         let slots = (0..blocks).map(|_| Slot::Free).collect();
-        Self { slots, free: blocks as usize, received: 0, owner: Some(owner), on_parole }
+        Self {
+            slots,
+            free: blocks as usize,
+            received: 0,
+            owner: Some(owner),
+            on_parole,
+            is_late: false,
+            has_twins: false,
+        }
     }
 
     /// Whether a block is neither here nor asked for.
@@ -93,6 +105,7 @@ impl<B> OpenPiece<B> {
             .min()?;
         if let Slot::Requested(by) = &mut self.slots[number] {
             by.push(peer);
+            self.has_twins = true;
         }
         Some(number as u32)
     }

@@ -2,6 +2,7 @@
 
 use super::Torrent;
 use super::peer::Peer;
+use super::upload::Occasion;
 use crate::event::{Event, Farewell, Hello, Output, Refusal};
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
@@ -9,10 +10,10 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use quelea_discovery::{Parting, Source};
 use quelea_time::Time;
+use quelea_wire::Message;
 use quelea_wire::extension::handshake::ExtensionHandshake;
 use quelea_wire::fast::allowed_fast;
 use quelea_wire::handshake::Feature;
-use quelea_wire::{Message, PeerId};
 
 /// A peer that says nothing for this long is gone (BEP 3: keep-alives come every two minutes).
 const SILENCE: Duration = Duration::from_secs(150);
@@ -24,6 +25,10 @@ const PER_ADDRESS: usize = 16;
 const DIALS_A_TICK: usize = 30;
 /// Pieces given to a newcomer though it is choked (BEP 6, "allowed fast").
 const ALLOWED_FAST: usize = 10;
+/// A peer that nobody wants anything of for this long gives its place to another.
+const IDLE: Duration = Duration::from_secs(20);
+/// A block that is not here after this long is late.
+const LATE: Duration = Duration::from_secs(8);
 /// How often a peer may break the protocol in small ways.
 const MAX_FAULTS: u32 = 20;
 
@@ -42,12 +47,28 @@ impl<B> Torrent<B> {
         self.connect_more(now);
     }
 
+    /// Somebody outside sees us at this address (BEP 24). The first word for each family counts.
+    pub fn handle_external(&mut self, ip: IpAddr) {
+        let known = if ip.is_ipv4() { &mut self.external.0 } else { &mut self.external.1 };
+        if !core::mem::replace(known, true)
+            && let Some(port) = self.port
+        {
+            self.list.set_external(SocketAddr::new(ip, port));
+        }
+    }
+
     /// The handshake with a peer is done. Its key, or why it is not let in.
     ///
     /// # Errors
     /// A [`Refusal`]; the driver then closes the connection.
     pub fn handle_connected(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Refusal> {
         self.connecting.retain(|&address| address != hello.address);
+        if let Some(twin) = self.twin_to_replace(&hello) {
+            self.disconnect(now, twin, Farewell::Twin);
+        }
+        if self.admit(&hello) == Err(Refusal::Full) {
+            self.make_room(now);
+        }
         if let Err(refusal) = self.admit(&hello) {
             if refusal == Refusal::Ourselves && !hello.incoming {
                 self.list.exclude(hello.address);
@@ -67,6 +88,15 @@ impl<B> Torrent<B> {
         Ok(key)
     }
 
+    /// The connection that this one replaces. When two peers dial each other at the same moment, both must keep the
+    /// same one of the two connections, or they would close both: it is the one that the greater peer id dialled.
+    fn twin_to_replace(&self, hello: &Hello) -> Option<PeerKey> {
+        let we_should_dial = self.peer_id > hello.peer_id;
+        let right_way = |incoming: bool| incoming != we_should_dial;
+        let (key, twin) = self.peers.iter().find(|(_, peer)| is_same(peer, hello))?;
+        (right_way(hello.incoming) && !right_way(twin.incoming)).then_some(key)
+    }
+
     fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
         if self.stopped {
             return Err(Refusal::Stopped);
@@ -80,8 +110,7 @@ impl<B> Torrent<B> {
         if self.peers.len() >= self.max_peers {
             return Err(Refusal::Full);
         }
-        let same_id = |peer: &Peer| peer.peer_id == hello.peer_id && peer.address.ip() == hello.address.ip();
-        if self.peers.iter().any(|(_, peer)| peer.address == hello.address || same_id(peer)) {
+        if self.peers.iter().any(|(_, peer)| peer.address == hello.address || is_same(peer, hello)) {
             return Err(Refusal::Duplicate);
         }
         let neighbours = self.peers.iter().filter(|(_, peer)| peer.address.ip() == hello.address.ip());
@@ -123,7 +152,7 @@ impl<B> Torrent<B> {
         let parting = match why {
             Farewell::Silent | Farewell::Stopped => Parting::Lost,
             Farewell::Fault(_) => Parting::Faulty,
-            Farewell::Banned | Farewell::BothSeeds => Parting::Unneeded,
+            Farewell::Banned | Farewell::BothSeeds | Farewell::Twin | Farewell::Useless => Parting::Unneeded,
         };
         if self.forget(now, key, parting) {
             self.outputs.push_back(Output::Disconnect(key, why));
@@ -157,16 +186,29 @@ impl<B> Torrent<B> {
         }
         self.list.disconnected(now, peer.address, parting);
         if !peer.we_choke_it {
-            self.choose_unchoked(now, false);
+            self.choose_unchoked(now, Occasion::Between);
         }
         self.wake_idle_peers();
         true
+    }
+
+    /// Sees off a peer that is of no use to either side, the longest first.
+    fn make_room(&mut self, now: Time) {
+        let useless = self.peers.iter().filter(|(_, peer)| peer.is_of_no_use(now, IDLE));
+        let longest = useless.min_by_key(|(_, peer)| peer.interest_changed).map(|(key, _)| key);
+        if let Some(key) = longest {
+            self.disconnect(now, key, Farewell::Useless);
+        }
     }
 
     /// Dials as many addresses as may be dialled at this moment.
     pub(super) fn connect_more(&mut self, now: Time) {
         if self.stopped {
             return;
+        }
+        // Without this a torrent whose peers have all become useless would never meet another.
+        if self.peers.len() >= self.max_peers && !self.completed && self.list.candidate(now).is_some() {
+            self.make_room(now);
         }
         for _ in 0..DIALS_A_TICK {
             let room = self.max_peers.saturating_sub(self.peers.len() + self.connecting.len());
@@ -243,6 +285,15 @@ impl<B> Torrent<B> {
         }
     }
 
+    /// Notes which blocks keep memory from other pieces, so that others may be asked for them too.
+    pub(super) fn note_late_blocks(&mut self, now: Time) {
+        if self.picker.is_full() {
+            for span in self.peers.iter().flat_map(|(_, peer)| peer.pipeline.late(now, LATE)) {
+                self.picker.note_late(span.piece);
+            }
+        }
+    }
+
     /// Keep-alives, silence, snubbing, connections that are of no use.
     pub(super) fn look_after_peers(&mut self, now: Time) {
         for key in self.peers.keys() {
@@ -265,9 +316,9 @@ impl<B> Torrent<B> {
             self.wants_refill(key);
         }
     }
+}
 
-    /// The ids of connected peers, for the one who must not connect to itself twice.
-    pub fn is_connected_to(&self, peer_id: &PeerId) -> bool {
-        self.peers.iter().any(|(_, peer)| peer.peer_id == *peer_id)
-    }
+/// Whether a peer that is connected is the one that says hello. Its id alone does not tell: ids can be copied.
+fn is_same(peer: &Peer, hello: &Hello) -> bool {
+    peer.peer_id == hello.peer_id && peer.address.ip() == hello.address.ip()
 }

@@ -81,7 +81,11 @@ impl<B> Torrent<B> {
         };
         let asked_for = peer.pipeline.received(now, span) || {
             let known = peer.given_up.iter().position(|&other| other == span);
-            known.and_then(|position| peer.given_up.remove(position)).is_some()
+            let came_late = known.and_then(|position| peer.given_up.remove(position)).is_some();
+            if came_late {
+                peer.pipeline.came_late(now);
+            }
+            came_late
         };
         let source = Source { peer: key, ip: peer.address.ip() };
         if !asked_for {
@@ -180,6 +184,7 @@ impl<B> Torrent<B> {
         let interested = peer.useful > 0;
         if interested != peer.we_are_interested {
             peer.we_are_interested = interested;
+            peer.interest_changed = now;
             self.send(now, key, if interested { Message::Interested } else { Message::NotInterested });
         }
     }
@@ -188,8 +193,9 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.it_chokes_us = true;
         // With the fast extension, each request is answered or rejected (BEP 6); without, all are void.
+        // But what was sent before the choke, and was on its way, is welcome.
         if !peer.is_fast() {
-            self.release_all(key);
+            self.give_up_requests(key);
         }
         self.picker.disown(key);
         self.wake_idle_peers();
@@ -227,7 +233,10 @@ impl<B> Torrent<B> {
             let choked = peer.it_chokes_us;
             peer.allowed_fast.remove(&span.piece);
             self.picker.release(span, key);
-            if !choked {
+            if choked {
+                // It gave the piece though it chokes us, and does so no longer: others may go on with it.
+                self.picker.disown(key);
+            } else {
                 self.misfit(now, key, "rejects of requests while it does not choke");
             }
             self.wake_idle_peers();
@@ -243,7 +252,7 @@ impl<B> Torrent<B> {
         }
     }
 
-    /// The peer is snubbed: others may have its blocks, but if they come from it after all they are welcome.
+    /// The peer is not waited for: others may have its blocks, but if they come from it after all they are welcome.
     pub(super) fn give_up_requests(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let spans: Vec<Span> = peer.pipeline.drain().collect();

@@ -7,6 +7,7 @@ use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 use quelea_metainfo::geometry::{PieceIndex, Span};
 use quelea_time::Time;
 use quelea_wire::handshake::{Feature, Reserved};
@@ -33,6 +34,8 @@ pub(super) struct Peer {
     pub it_is_interested: bool,
     pub we_choke_it: bool,
     pub optimistic: bool,
+    /// When the interest of either side last began or ended.
+    pub interest_changed: Time,
 
     pub pipeline: Pipeline,
     pub allowed_fast: BTreeSet<PieceIndex>,
@@ -76,6 +79,7 @@ impl Peer {
             it_is_interested: false,
             we_choke_it: true,
             optimistic: false,
+            interest_changed: now,
             pipeline: Pipeline::new(now),
             allowed_fast: BTreeSet::new(),
             suggested: Vec::new(),
@@ -92,6 +96,11 @@ impl Peer {
             upload_rate: Rate::default(),
             wants_refill: false,
         }
+    }
+
+    /// Whether neither side has wanted anything of the other for this long.
+    pub(super) fn is_of_no_use(&self, now: Time, patience: Duration) -> bool {
+        !self.we_are_interested && !self.it_is_interested && now.since(self.interest_changed) >= patience
     }
 
     /// Whether both sides support the fast extension (BEP 6).

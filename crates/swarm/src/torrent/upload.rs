@@ -2,18 +2,36 @@
 
 use super::Torrent;
 use super::download::wire_span;
-use crate::choker::{Candidate, grant};
+use crate::choker::{Candidate, fill, grant};
 use crate::event::Output;
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
 use alloc::vec::Vec;
+use core::time::Duration;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, Span};
 use quelea_time::Time;
 use quelea_wire::Message;
 use quelea_wire::message::BlockSpan;
 
-/// Blocks a connection may hold granted and unsent: enough to fill its socket in one call.
-const GRANTED: usize = 32;
+/// Granted blocks cover this much time at the connection's rate: what is granted can be neither cancelled nor
+/// choked, so a slow connection is granted little.
+const GRANT_TIME: Duration = Duration::from_millis(250);
+/// Blocks a connection may hold granted and unsent at least: one is read while the other is sent.
+const MIN_GRANTED: usize = 2;
+/// Blocks a connection may hold granted and unsent at most: enough to fill its socket in one call.
+const MAX_GRANTED: usize = 32;
+
+/// When slots are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// A round: they go to whom they should.
+    Round {
+        /// The optimistic slot goes to another peer.
+        rotate: bool,
+    },
+    /// A slot may be free, or wanted.
+    Between,
+}
 
 impl<B> Torrent<B> {
     pub(super) fn interested(&mut self, now: Time, key: PeerKey, interested: bool) {
@@ -22,13 +40,14 @@ impl<B> Torrent<B> {
             return;
         }
         peer.it_is_interested = interested;
+        peer.interest_changed = now;
         if interested || !peer.we_choke_it {
-            self.choose_unchoked(now, false);
+            self.choose_unchoked(now, Occasion::Between);
         }
     }
 
     /// Ranks the interested peers and tells those whose turn begins or ends.
-    pub(super) fn choose_unchoked(&mut self, now: Time, rotate: bool) {
+    pub(super) fn choose_unchoked(&mut self, now: Time, occasion: Occasion) {
         let seeding = self.completed;
         let candidates: Vec<Candidate> = self
             .peers
@@ -41,7 +60,10 @@ impl<B> Torrent<B> {
                 optimistic: peer.optimistic,
             })
             .collect();
-        let granted = grant(&candidates, self.upload_slots, rotate, &mut self.rng);
+        let granted = match occasion {
+            Occasion::Round { rotate } => grant(&candidates, self.upload_slots, rotate, &mut self.rng),
+            Occasion::Between => fill(&candidates, self.upload_slots, &mut self.rng),
+        };
         for key in self.peers.keys() {
             let Some(peer) = self.peers.get_mut(key) else { continue };
             peer.optimistic = granted.optimistic == Some(key);
@@ -109,7 +131,9 @@ impl<B> Torrent<B> {
 
     fn grant_uploads(&mut self, now: Time, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        while peer.granted < GRANTED {
+        let passing = u128::from(peer.upload_rate.per_second(now)) * GRANT_TIME.as_millis() / 1_000;
+        let limit = (passing / u128::from(BLOCK_LENGTH)) as usize;
+        while peer.granted < limit.clamp(MIN_GRANTED, MAX_GRANTED) {
             let Some(span) = peer.asked.pop_front() else { break };
             peer.granted += 1;
             peer.spoke = now;

@@ -6,6 +6,7 @@
 //! finds the liar.
 
 use super::Torrent;
+use super::upload::Occasion;
 use crate::event::{Event, Output, Verdict};
 use crate::picker::Source;
 use alloc::collections::BTreeSet;
@@ -66,7 +67,7 @@ impl<B> Torrent<B> {
             self.completed = true;
             self.list.set_seeding(true);
             self.tell(Event::Completed);
-            self.choose_unchoked(now, false);
+            self.choose_unchoked(now, Occasion::Between);
         }
         self.wake_idle_peers();
     }

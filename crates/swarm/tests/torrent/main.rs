@@ -1,0 +1,14 @@
+//! One torrent's machine, told what its peers say: what it answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    missing_docs
+)]
+
+mod bench;
+mod requests;
+mod room;
+mod slots;
+mod verdicts;

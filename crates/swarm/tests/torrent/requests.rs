@@ -1,0 +1,72 @@
+//! Requests that are given up and come late, and those that are doubled.
+
+use crate::bench::{Bench, bits, requests};
+use quelea_swarm::event::{Output, Verdict};
+use quelea_wire::{Bitfield, Message};
+
+#[test]
+fn blocks_sent_before_a_choke_are_welcome_from_peers_without_the_fast_extension() {
+    let mut bench = Bench::leecher();
+    let key = bench.old_peer();
+    bench.says(key, bits(&[0, 1, 2, 3, 4, 5]));
+    let asked = requests(&bench.says(key, Message::Unchoke), key);
+    assert!(asked.len() > 4);
+    bench.says(key, Message::Choke);
+    for &span in &asked {
+        bench.block(key, span);
+    }
+    assert_eq!(bench.machine.stats(bench.now).wasted, 0);
+}
+
+#[test]
+fn a_snubbed_peer_that_sends_late_is_trusted_again() {
+    let mut bench = Bench::leecher();
+    let key = bench.peer();
+    bench.says(key, Message::HaveAll);
+    let asked = requests(&bench.says(key, Message::Unchoke), key);
+    let again = requests(&bench.pass(21), key);
+    assert_eq!(again.len(), 1, "one request at a time while it is snubbed");
+    let late = asked.iter().find(|span| !again.contains(span)).unwrap();
+    let more = requests(&bench.block(key, *late), key);
+    assert!(more.len() > 1, "{more:?}");
+}
+
+#[test]
+fn without_memory_for_other_pieces_late_blocks_are_asked_of_idle_peers_too() {
+    let mut bench = Bench::new(Bitfield::none(6), |config| config.open_pieces = 2);
+    let slow = bench.peer();
+    bench.says(slow, Message::HaveAll);
+    assert_eq!(requests(&bench.says(slow, Message::Unchoke), slow).len(), 8, "two pieces of four blocks");
+    let fast = bench.peer();
+    bench.says(fast, Message::HaveAll);
+    assert_eq!(requests(&bench.says(fast, Message::Unchoke), fast), []);
+    assert_eq!(requests(&bench.pass(7), fast), []);
+    assert!(!requests(&bench.pass(3), fast).is_empty());
+}
+
+#[test]
+fn a_piece_that_fails_in_the_endgame_leaves_nothing_contradictory() {
+    let mut bench = Bench::leecher();
+    let (slow, fast) = (bench.peer(), bench.peer());
+    bench.says(slow, Message::HaveAll);
+    bench.says(slow, Message::Unchoke);
+    bench.says(fast, Message::HaveAll);
+    let mut asked = requests(&bench.says(fast, Message::Unchoke), fast);
+    let mut doubled = false;
+    let mut whole = None;
+    while whole.is_none() || !doubled {
+        let span = asked.pop().expect("it is asked for more until the test has what it needs");
+        let outputs = bench.block(fast, span);
+        doubled |= outputs
+            .iter()
+            .any(|output| matches!(output, Output::Send(key, Message::Cancel(_)) if *key == slow));
+        let verified = outputs.iter().find_map(|output| match output {
+            Output::Verify { piece, .. } => Some(*piece),
+            _ => None,
+        });
+        whole = whole.or(verified);
+        asked.extend(requests(&outputs, fast));
+    }
+    // Blocks are asked of both, and the endgame is over as this piece is missing again.
+    bench.verdict(whole.unwrap().get(), Verdict::Mismatch, &[[0; 20]; 4]);
+}
