@@ -15,6 +15,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod builder;
 mod error;
 mod file_list;
 mod file_tree;
@@ -29,6 +30,9 @@ mod piece_layers;
 mod selection;
 mod urls;
 
+pub use builder::{
+    BuildError, Builder, Content, MAX_NEW_PIECE_LENGTH, MIN_NEW_PIECE_LENGTH, NewFile, usual_piece_length,
+};
 pub use error::Error;
 pub use hashes::{InfoHashes, to_hex};
 pub use info::{File, Info, Link, Version};
