@@ -34,6 +34,18 @@ pub enum Found {
     Other,
 }
 
+/// What tells one state of a file from another: whoever writes to a file changes one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its length in bytes.
+    pub length: u64,
+    /// When its bytes were written last (`mtime`), in nanoseconds since 1970. Programs can set it.
+    pub modified: i64,
+    /// When the system last saw a change of it (`ctime`), in nanoseconds since 1970. No program can set it, so
+    /// that a file that was put in another's place with its length and time is still told from it.
+    pub changed: i64,
+}
+
 /// System calls on files. Each method may fail with any error of the system, may be interrupted
 /// ([`io::ErrorKind::Interrupted`]), and may move fewer bytes than it was given; storage copes with all of it.
 pub trait FileLayer: Send + Sync {
@@ -47,6 +59,8 @@ pub trait FileLayer: Send + Sync {
     fn create_folders(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()>;
     /// What stands at `path`; `None` where nothing does. Links above it are followed.
     fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>>;
+    /// The stamp of the ordinary file at `path`; `None` where there is none. Links above it are followed.
+    fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>>;
     /// What was opened.
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found>;
     /// Removes the file `path`, directly below `root`.
@@ -118,6 +132,14 @@ impl FileLayer for System {
     fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>> {
         match rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(found(&stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>> {
+        match rustix::fs::statat(root, path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(stamp(&stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -231,6 +253,17 @@ fn found(stat: &rustix::fs::Stat) -> Found {
         | FileType::BlockDevice
         | FileType::Unknown => Found::Other,
     }
+}
+
+fn stamp(stat: &rustix::fs::Stat) -> Option<Stamp> {
+    let Found::File(length) = found(stat) else { return None };
+    // Wraps in the year 2262, to another stamp; all that is asked of one is to differ.
+    let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
+    Some(Stamp {
+        length,
+        modified: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        changed: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    })
 }
 
 #[cfg(test)]

@@ -23,4 +23,4 @@ pub use pipeline::{
     CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, PieceJob, PieceOutcome, PieceVerdict,
     Pipeline,
 };
-pub use store::{FileSpec, Options, Store};
+pub use store::{FileSpec, Held, Holder, Options, Store};

@@ -125,6 +125,10 @@ impl PartFile {
         self.lock().of.keys().filter_map(|&piece| self.geometry.piece(piece)).collect()
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().of.is_empty()
     }

@@ -14,6 +14,10 @@
 //!   is wanted, its bytes go from there to it, into places that hold nothing yet.
 //! - Pad files (BEP 47) are not written; they read as zeros.
 
+mod holders;
+
+pub use holders::{Holder, Held};
+
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Action, StorageError};
-use crate::file_layer::{FileLayer, Found, Opening};
+use crate::file_layer::{FileLayer, Found, Opening, Stamp};
 use crate::file_pool::{FilePool, Key, What};
 
 /// The most slices that one vectored write takes (IOV_MAX of POSIX on Linux, the BSDs and macOS).
@@ -84,6 +84,13 @@ impl Tree {
             Ok(found) => Ok(found),
             Err(error) => Err(self.refused(Action::Inspect, path, error)),
         }
+    }
+
+    /// The stamp of the ordinary file at `path`; `None` where there is none.
+    pub(crate) fn stamp(&self, path: &Path) -> Result<Option<Stamp>, StorageError> {
+        let Some(root) = self.root()? else { return Ok(None) };
+        uninterrupted(|| self.layer.stamp(root.as_fd(), path))
+            .map_err(|error| self.refused(Action::Inspect, path, error))
     }
 
     /// An open file if it is in the pool; does not open it.

@@ -4,7 +4,7 @@
 mod support;
 
 use quelea_digest::sha1;
-use quelea_storage::file_layer::{FileLayer, Found, Opening, System};
+use quelea_storage::file_layer::{FileLayer, Found, Opening, Stamp, System};
 use quelea_storage::{CheckJob, Config, FilePool, Options, Pipeline, StorageError, Store};
 use rustix::io::Errno;
 use std::io::{self, IoSlice};
@@ -90,6 +90,9 @@ impl FileLayer for Faulty {
     }
     fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>> {
         self.call("look", || System.look(root, path))
+    }
+    fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>> {
+        self.call("stamp", || System.stamp(root, path))
     }
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found> {
         self.call("describe", || System.describe(file))

@@ -10,6 +10,9 @@ use super::check::{Check, CheckHandle, CheckJob, Scratch};
 use super::disk::{Queue, Write};
 use super::{Config, PieceJob, PieceOutcome, PieceVerdict};
 
+/// How often a lane lingers for one batch while company comes.
+const LINGERS: usize = 6;
+
 pub(super) struct Lanes {
     batch_pieces: usize,
     batch_bytes: usize,
@@ -119,16 +122,34 @@ impl Lanes {
                 continue;
             }
             state.gathering = true;
-            let more =
-                |state: &mut State| !self.is_ready(state) && !state.stopping && !state.waiting.is_empty();
-            let waited = self.batch_ready.wait_timeout_while(state, self.linger, more);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state = self.gather(state);
             state.gathering = false;
             // Another lane may have come by, with a check in hand, and taken them.
             if !state.waiting.is_empty() {
                 return Some(Work::Batch(self.take_batch(&mut state)));
             }
         }
+    }
+
+    /// Waits for the batch to fill: once the time to linger, and again as long as each time brings company, so
+    /// that a fast download fills its lanes and a lone piece is not kept.
+    fn gather<'a>(&self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        for _ in 0..LINGERS {
+            let before = state.waiting.len();
+            let more = |state: &mut State| {
+                !self.is_ready(state)
+                    && !state.stopping
+                    && state.checks.is_empty()
+                    && !state.waiting.is_empty()
+            };
+            let waited = self.batch_ready.wait_timeout_while(state, self.linger, more);
+            let ended;
+            (state, ended) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !ended.timed_out() || state.waiting.len() <= before {
+                break;
+            }
+        }
+        state
     }
 
     fn is_ready(&self, state: &State) -> bool {

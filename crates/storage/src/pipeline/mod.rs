@@ -51,7 +51,7 @@ pub struct Config {
     /// A lane starts once so many bytes wait: enough to fill lanes of pieces of usual length, few enough to
     /// stay in the third-level cache and to be a small part of the memory budget.
     pub batch_bytes: usize,
-    /// A lane starts once a piece has waited so long.
+    /// A lane starts once a piece has waited so long; while others join it meanwhile, up to six times as long.
     pub linger: Duration,
 }
 
