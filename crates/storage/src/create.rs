@@ -38,9 +38,19 @@ const PACE: Duration = Duration::from_millis(100);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SourceError {
-    /// The system refused, or something is in the way.
+    /// The system refused.
+    #[error("can't {action} {path:?}: {source}")]
+    System {
+        /// What was tried.
+        action: Action,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// Storage refused for another reason.
     #[error(transparent)]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
     /// A torrent's names are UTF-8; this one is not.
     #[error("the name of {0:?} is not UTF-8, which a torrent needs; rename it")]
     NotUtf8(PathBuf),
@@ -124,7 +134,7 @@ impl Source {
     /// # Errors
     /// When a name is not UTF-8, the path is neither file nor folder or has no name, or the system refuses.
     pub fn scan(path: &Path, options: &ScanOptions) -> Result<Self, SourceError> {
-        let refused = |error| StorageError::system(Action::Inspect, path, error);
+        let refused = |error| SourceError::system(Action::Inspect, path, error);
         let real = fs::canonicalize(path).map_err(refused)?;
         let name = path.file_name().or(real.file_name()).ok_or_else(|| SourceError::NoName(path.into()))?;
         let name = name.to_str().ok_or_else(|| SourceError::NotUtf8(path.into()))?.to_owned();
@@ -180,13 +190,10 @@ impl Source {
         geometry: Geometry,
         progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Option<Vec<[u8; 20]>>, SourceError> {
-        let files = self.files.iter().map(|file| FileSpec {
-            path: file.path(),
-            length: file.length,
-            pad: false,
-        });
+        let files =
+            self.files.iter().map(|file| FileSpec { path: file.path(), length: file.length, pad: false });
         let options = Options { read_only: true, ..Options::default() };
-        let store = Store::open(&self.root, files.collect(), geometry, options).map_err(changed)?;
+        let store = Store::open(&self.root, files.collect(), geometry, options)?;
         let hashing = Hashing::new(&store, threads());
         if hashing.run(progress)?.is_break() {
             return Ok(None);
@@ -223,13 +230,28 @@ impl SourceFile {
     }
 }
 
-/// That a file has another length than a moment ago has one reason.
-fn changed(error: StorageError) -> SourceError {
-    match error {
-        StorageError::Missing { path, .. } | StorageError::LongerFile { path, .. } => {
-            SourceError::Changed(path)
+impl SourceError {
+    pub(crate) fn system(action: Action, path: &Path, source: io::Error) -> Self {
+        Self::System { action, path: path.to_owned(), source }
+    }
+}
+
+impl From<StorageError> for SourceError {
+    /// That a file has another length or kind than a moment ago has one reason. Advice about a download
+    /// directory is left behind.
+    fn from(error: StorageError) -> Self {
+        if let StorageError::Missing { path, .. }
+        | StorageError::LongerFile { path, .. }
+        | StorageError::Vanished(path)
+        | StorageError::SymbolicLink(path)
+        | StorageError::NotAFile(path) = error
+        {
+            Self::Changed(path)
+        } else if let StorageError::System { action, path, source } = error {
+            Self::System { action, path, source }
+        } else {
+            Self::Storage(error)
         }
-        other => other.into(),
     }
 }
 
@@ -249,7 +271,7 @@ impl Walk {
     fn folders(&mut self, root: &Path) -> Result<(), SourceError> {
         let mut open: Vec<(PathBuf, Vec<String>)> = vec![(root.to_owned(), Vec::new())];
         while let Some((folder, elements)) = open.pop() {
-            let refused = |error| StorageError::system(Action::Read, &folder, error);
+            let refused = |error| SourceError::system(Action::Read, &folder, error);
             for entry in fs::read_dir(&folder).map_err(refused)? {
                 let entry = entry.map_err(refused)?;
                 let path = entry.path();
@@ -264,7 +286,7 @@ impl Walk {
                 if kind.is_dir() {
                     open.push((path, elements));
                 } else {
-                    let refused = |error| StorageError::system(Action::Inspect, &path, error);
+                    let refused = |error| SourceError::system(Action::Inspect, &path, error);
                     self.files.push(SourceFile::new(elements, &entry.metadata().map_err(refused)?));
                 }
             }
@@ -335,7 +357,8 @@ impl<'a> Hashing<'a> {
     /// Hashes until all is done, something fails, or `progress` breaks.
     fn run(&self, progress: &mut dyn FnMut(u64) -> ControlFlow<()>) -> Result<ControlFlow<()>, SourceError> {
         std::thread::scope(|scope| {
-            let (working, ended) = mpsc::channel::<()>();
+            // Nothing is sent: that no thread holds it any more says that all have ended.
+            let (working, ended) = mpsc::sync_channel::<()>(1);
             for number in 0..self.threads {
                 let working = working.clone();
                 let work = move || {
@@ -348,7 +371,7 @@ impl<'a> Hashing<'a> {
                     // Fewer threads take longer.
                     Err(error) if number > 0 => tracing::debug!(%error, "hashing on {number} threads"),
                     Err(error) => {
-                        return Err(StorageError::system(Action::Read, self.store.root(), error).into());
+                        return Err(SourceError::system(Action::Read, self.store.root(), error));
                     }
                 }
             }
@@ -387,7 +410,7 @@ impl<'a> Hashing<'a> {
                     results.digests[group.start as usize..][..digests.len()].copy_from_slice(&digests);
                 }
                 Err(error) => {
-                    results.trouble.get_or_insert(changed(error));
+                    results.trouble.get_or_insert(error.into());
                     self.stopped.store(true, Ordering::Relaxed);
                 }
             }
@@ -407,9 +430,9 @@ impl<'a> Hashing<'a> {
 
     /// The digests of a group; of fewer when hashing was stopped.
     fn hash_group(&self, group: Range<u32>, chunks: &mut [Box<[u8]>]) -> Result<Vec<[u8; 20]>, StorageError> {
-        let stream =
-            |piece| Stream { piece, length: self.geometry.length_of(piece), at: 0, filled: 0 };
-        let mut streams: Vec<Stream> = group.filter_map(|number| self.geometry.piece(number)).map(stream).collect();
+        let stream = |piece| Stream { piece, length: self.geometry.length_of(piece), at: 0, filled: 0 };
+        let mut streams: Vec<Stream> =
+            group.filter_map(|number| self.geometry.piece(number)).map(stream).collect();
         let mut states = vec![Sha1State::new(); streams.len()];
         let mut digests = vec![[0; 20]; streams.len()];
         while streams.iter().any(|stream| stream.at < stream.length) {
@@ -437,7 +460,8 @@ impl<'a> Hashing<'a> {
         let mut announced = false;
         for number in 0..streams.len() {
             let stream = &streams[number];
-            let Some(span) = self.geometry.span(stream.piece.get(), stream.at, stream.left().min(CHUNK)) else {
+            let Some(span) = self.geometry.span(stream.piece.get(), stream.at, stream.left().min(CHUNK))
+            else {
                 streams[number].filled = 0;
                 continue;
             };
@@ -469,90 +493,5 @@ impl<'a> Hashing<'a> {
 impl Stream {
     fn left(&self) -> u32 {
         self.length - self.at
-    }
-}
-
-/// Whether a file may be written to `path`: whether something is there already that must not be replaced, and
-/// whether the folder takes a file. For asking before work that would be in vain.
-///
-/// # Errors
-/// As [`save`].
-pub fn may_save(path: &Path, replace: bool) -> Result<(), StorageError> {
-    refuse_existing(path, replace)?;
-    Temporary::create(path).map(drop)
-}
-
-/// Writes a file whole or not at all: beside `path` first, brought to the disk, then renamed. What is there
-/// already stays unless it may be replaced; two who write at once do not undo each other.
-///
-/// # Errors
-/// When there is something at `path`, or the system refuses.
-pub fn save(path: &Path, bytes: &[u8], replace: bool) -> Result<(), StorageError> {
-    use std::io::Write;
-    refuse_existing(path, replace)?;
-    let mut temporary = Temporary::create(path)?;
-    let written = temporary.file.write_all(bytes).and_then(|()| temporary.file.sync_all());
-    written.map_err(|error| StorageError::system(Action::Write, path, error))?;
-    temporary.rename(path, replace).map_err(|error| StorageError::system(Action::Create, path, error))?;
-    // The name is as safe as the bytes once the folder is on the disk too; some file systems can't say.
-    if let Ok(folder) = fs::File::open(folder_of(path)) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
-}
-
-fn refuse_existing(path: &Path, replace: bool) -> Result<(), StorageError> {
-    let error = match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => io::Error::from(rustix::io::Errno::ISDIR),
-        Ok(_) if !replace => io::Error::from(rustix::io::Errno::EXIST),
-        Ok(_) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => error,
-    };
-    Err(StorageError::system(Action::Create, path, error))
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// A file beside the one that it is to become; gone when it does not.
-struct Temporary {
-    path: PathBuf,
-    file: fs::File,
-}
-
-impl Temporary {
-    fn create(target: &Path) -> Result<Self, StorageError> {
-        let mut number = 0;
-        loop {
-            let name = format!(".quelea-{}-{number}.tmp", std::process::id());
-            let path = folder_of(target).join(name);
-            match fs::File::create_new(&path) {
-                Ok(file) => return Ok(Self { path, file }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1_000 => number += 1,
-                Err(error) => return Err(StorageError::system(Action::Create, target, error)),
-            }
-        }
-    }
-
-    fn rename(&self, target: &Path, replace: bool) -> io::Result<()> {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        if replace {
-            return fs::rename(&self.path, target);
-        }
-        match renameat_with(CWD, &self.path, CWD, target, RenameFlags::NOREPLACE) {
-            // File systems that can't promise it; `target` was not there a moment ago.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => fs::rename(&self.path, target),
-            answer => Ok(answer?),
-        }
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        // After the rename there is nothing left to remove.
-        let _ = fs::remove_file(&self.path);
     }
 }

@@ -6,12 +6,14 @@
 //! many blocks are in memory. Whoever submits work decides that.
 #![forbid(unsafe_code)]
 
+pub mod create;
 mod error;
 pub mod file_layer;
 mod file_pool;
 mod layout;
 mod part_file;
 mod pipeline;
+pub mod save;
 mod store;
 mod tree;
 
