@@ -15,55 +15,119 @@ const ANSWER: Duration = Duration::from_secs(30);
 /// Redirects followed.
 const REDIRECTS: usize = 5;
 
-/// The session's HTTP clients, one for each family that can be reached, so that a tracker with addresses of both
-/// hears of both (BEP 7). Made when first needed, since reading the system's certificates takes a moment.
+/// The session's HTTP clients, made when first needed.
+///
+/// There is one for each family, so that a tracker with addresses of both hears of both (BEP 7), and each is made
+/// once without TLS and once with it: reading the system's certificates takes tens of milliseconds, which a
+/// download from a tracker without TLS does not wait for.
 pub(crate) struct Http {
     binding: Arc<Binding>,
     user_agent: String,
-    clients: OnceLock<Result<Vec<FamilyClient>, String>>,
+    plain: OnceLock<Clients>,
+    secure: OnceLock<Clients>,
 }
 
-/// A client that speaks over one family.
+type Clients = Result<Families, String>;
+
+/// A client for IPv4 and one for IPv6, where the family can be reached.
 #[derive(Clone)]
-pub(crate) struct FamilyClient {
-    client: Client,
-    pub(crate) is_ipv4: bool,
+struct Families {
+    four: Option<Client>,
+    six: Option<Client>,
 }
 
 impl Http {
     pub(crate) fn new(binding: Arc<Binding>) -> Self {
         let user_agent = format!("Quelea/{}", env!("CARGO_PKG_VERSION"));
-        Self { binding, user_agent, clients: OnceLock::new() }
+        Self { binding, user_agent, plain: OnceLock::new(), secure: OnceLock::new() }
     }
 
-    /// A client for each family.
-    pub(crate) fn clients(&self) -> Result<Vec<FamilyClient>, Failure> {
-        self.clients.get_or_init(|| self.build()).clone().map_err(Failure::Tls)
+    /// Gets `url` over one family: status and body, of at most `limit` bytes.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        over_ipv4: bool,
+        url: &str,
+        limit: usize,
+    ) -> Result<(u16, Vec<u8>), Failure> {
+        if url.starts_with("https:") {
+            return get(&self.secure(over_ipv4).await?, url, limit).await.map(Answer::into_body);
+        }
+        let plain = self.plain.get_or_init(|| self.build(false)).clone();
+        match get(&plain.map_err(Failure::Tls)?.of(over_ipv4)?, url, limit).await? {
+            Answer::Body(status, body) => Ok((status, body)),
+            Answer::ToTls(url) => {
+                get(&self.secure(over_ipv4).await?, &url, limit).await.map(Answer::into_body)
+            }
+        }
     }
 
-    fn build(&self) -> Result<Vec<FamilyClient>, String> {
-        let families = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        let locals = families.into_iter().filter_map(|family| self.binding.local_for(family).ok());
-        let build = |local: IpAddr| {
-            ClientBuilder::new()
+    async fn secure(self: &Arc<Self>, over_ipv4: bool) -> Result<Client, Failure> {
+        let clients = match self.secure.get() {
+            Some(clients) => clients.clone(),
+            None => {
+                let http = Arc::clone(self);
+                let build = move || http.secure.get_or_init(|| http.build(true)).clone();
+                let built = tokio::task::spawn_blocking(build).await;
+                built.map_err(|_| Failure::Tls("the session is closing".to_owned()))?
+            }
+        };
+        clients.map_err(Failure::Tls)?.of(over_ipv4)
+    }
+
+    fn build(&self, with_tls: bool) -> Clients {
+        let build = |family: IpAddr| {
+            let Ok(local) = self.binding.local_for(family) else { return Ok(None) };
+            let builder = ClientBuilder::new()
                 .user_agent(&self.user_agent)
                 .local_address(local)
                 .connect_timeout(CONNECT)
                 .timeout(ANSWER)
-                .redirect(Policy::custom(redirect))
                 .no_proxy()
                 // Announces to one tracker are minutes apart; a kept connection would only be timed out.
-                .pool_max_idle_per_host(0)
-                .build()
-                .map(|client| FamilyClient { client, is_ipv4: local.is_ipv4() })
-                .map_err(|error| describe(&error))
+                .pool_max_idle_per_host(0);
+            let builder = if with_tls {
+                builder.redirect(Policy::custom(|attempt| redirect(attempt, true)))
+            } else {
+                builder.redirect(Policy::custom(|attempt| redirect(attempt, false))).tls_certs_only([])
+            };
+            builder.build().map(Some).map_err(|error| describe(&error))
         };
-        locals.map(build).collect()
+        Ok(Families {
+            four: build(IpAddr::V4(Ipv4Addr::UNSPECIFIED))?,
+            six: build(IpAddr::V6(Ipv6Addr::UNSPECIFIED))?,
+        })
+    }
+}
+
+impl Families {
+    fn of(self, over_ipv4: bool) -> Result<Client, Failure> {
+        let client = if over_ipv4 { self.four } else { self.six };
+        client.ok_or_else(|| Failure::NotAllowed("no address of that family is bound".to_owned()))
+    }
+}
+
+/// What came of a request.
+enum Answer {
+    /// Status and body.
+    Body(u16, Vec<u8>),
+    /// The way leads to this address, which wants TLS.
+    ToTls(String),
+}
+
+impl Answer {
+    fn into_body(self) -> (u16, Vec<u8>) {
+        match self {
+            Self::Body(status, body) => (status, body),
+            // A client that speaks TLS follows such a redirect itself.
+            Self::ToTls(_) => (302, Vec::new()),
+        }
     }
 }
 
 /// A redirect may not lead from the outside to this machine or its network, nor away from TLS.
-fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
+///
+/// Without TLS at hand, a redirect to it is stopped at, to be taken up by a client that has it.
+fn redirect(attempt: Attempt<'_>, with_tls: bool) -> reqwest::redirect::Action {
     let from = attempt.previous().last();
     let was_local = from.is_some_and(|url| is_local(url.host_str()));
     let was_https = from.is_some_and(|url| url.scheme() == "https");
@@ -75,6 +139,9 @@ fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
     }
     if !was_local && is_local(attempt.url().host_str()) {
         return attempt.error("a redirect to an address of the local network");
+    }
+    if !with_tls && attempt.url().scheme() == "https" {
+        return attempt.stop();
     }
     attempt.follow()
 }
@@ -90,10 +157,13 @@ fn is_local(host: Option<&str>) -> bool {
     }
 }
 
-/// Gets `url`: status and body, of at most `limit` bytes.
-pub(crate) async fn get(client: &FamilyClient, url: &str, limit: usize) -> Result<(u16, Vec<u8>), Failure> {
-    let mut response = client.client.get(url).send().await.map_err(|error| failure(&error))?;
-    let status = response.status().as_u16();
+async fn get(client: &Client, url: &str, limit: usize) -> Result<Answer, Failure> {
+    let mut response = client.get(url).send().await.map_err(|error| failure(&error))?;
+    let status = response.status();
+    let location = response.headers().get(reqwest::header::LOCATION).and_then(|to| to.to_str().ok());
+    if let Some(to) = location.filter(|to| status.is_redirection() && to.starts_with("https:")) {
+        return Ok(Answer::ToTls(to.to_owned()));
+    }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
         if body.len() + chunk.len() > limit {
@@ -101,7 +171,7 @@ pub(crate) async fn get(client: &FamilyClient, url: &str, limit: usize) -> Resul
         }
         body.extend_from_slice(&chunk);
     }
-    Ok((status, body))
+    Ok(Answer::Body(status.as_u16(), body))
 }
 
 fn failure(error: &reqwest::Error) -> Failure {

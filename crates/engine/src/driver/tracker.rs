@@ -1,7 +1,7 @@
 //! A torrent's talk with its trackers: carries what its announcer wants said, and brings back addresses.
 
 use super::ToTorrent;
-use super::http::{self, Http};
+use super::http::Http;
 use super::udp::UdpRequest;
 use crate::clock::Clock;
 use crate::snapshot::{TrackerState, TrackerStatus};
@@ -175,13 +175,10 @@ impl Carrier {
         let found = self.resolve(url).await?;
         let address = quelea_tracker::http::announce_url(url, request);
         let mut families = JoinSet::new();
-        for client in self.http.clients()? {
-            if !found.iter().any(|to| to.is_ipv4() == client.is_ipv4) {
-                continue;
-            }
-            let address = address.clone();
+        for to in one_of_each_family(&found) {
+            let (http, address) = (Arc::clone(&self.http), address.clone());
             families.spawn(async move {
-                let (status, body) = http::get(&client, &address, quelea_tracker::http::MAX_BODY).await?;
+                let (status, body) = http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await?;
                 quelea_tracker::http::read_announce(status, &body)
             });
         }
@@ -223,11 +220,8 @@ impl Carrier {
             Scheme::Http | Scheme::Https => {
                 let address = quelea_tracker::http::scrape_url(url, &[info_hash]).ok_or_else(unsupported)?;
                 let mut counts = Vec::new();
-                for client in self.http.clients()? {
-                    if !found.iter().any(|to| to.is_ipv4() == client.is_ipv4) {
-                        continue;
-                    }
-                    let answer = http::get(&client, &address, quelea_tracker::http::MAX_BODY).await;
+                for to in one_of_each_family(&found) {
+                    let answer = self.http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await;
                     match answer.and_then(|(status, body)| quelea_tracker::http::read_scrape(status, &body)) {
                         Ok(answer) => {
                             counts = answer;
