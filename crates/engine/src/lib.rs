@@ -29,6 +29,7 @@
 
 mod add;
 mod clock;
+pub mod create;
 mod driver;
 mod error;
 mod events;
@@ -37,6 +38,7 @@ mod session;
 mod settings;
 mod snapshot;
 mod torrent;
+pub mod verify;
 mod worker;
 
 pub use add::AddTorrent;
