@@ -3,6 +3,7 @@
 //! `replay SEED` tells the story of one world and its figures; `--quiet` leaves out the story, `--node NAME`
 //! keeps one node's part of it. `--seeds N` runs N worlds from SEED on, a line each. `--kind KIND` makes worlds
 //! of one kind whatever the seed. `--pieces N` runs an even world with a torrent of N pieces, to measure with.
+//! `--check-every N` checks machines at every Nth step only, which is faster.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use quelea_sim::{Kind, Scenario, World};
@@ -10,7 +11,8 @@ use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: replay SEED [--seeds N] [--kind KIND] [--pieces N] [--quiet] [--node NAME]";
+const USAGE: &str = "usage: replay SEED [--seeds N] [--kind KIND] [--pieces N] [--check-every N]
+              [--quiet] [--node NAME]";
 
 #[derive(Default)]
 struct Wishes {
@@ -18,6 +20,7 @@ struct Wishes {
     seeds: Option<u64>,
     kind: Option<Kind>,
     pieces: Option<u32>,
+    check_every: Option<u64>,
     quiet: bool,
     node: Option<String>,
 }
@@ -41,6 +44,7 @@ fn wishes(mut arguments: impl Iterator<Item = String>) -> Result<Wishes, Box<dyn
             "--seeds" => wishes.seeds = Some(value()?.parse()?),
             "--kind" => wishes.kind = Some(value()?.parse()?),
             "--pieces" => wishes.pieces = Some(value()?.parse()?),
+            "--check-every" => wishes.check_every = Some(value()?.parse()?),
             "--node" => wishes.node = Some(value()?),
             "--quiet" => wishes.quiet = true,
             number => seed = Some(number.parse().map_err(|_| USAGE)?),
@@ -68,11 +72,13 @@ fn replay(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
 }
 
 fn scenario(wishes: &Wishes, seed: u64) -> Scenario {
-    match (wishes.pieces, wishes.kind) {
+    let mut scenario = match (wishes.pieces, wishes.kind) {
         (Some(pieces), _) => Scenario::even(pieces, seed),
         (None, Some(kind)) => Scenario::of_kind(kind, seed),
         (None, None) => Scenario::of_seed(seed),
-    }
+    };
+    scenario.checks_every = wishes.check_every.unwrap_or(scenario.checks_every).max(1);
+    scenario
 }
 
 /// Passes on the lines that concern one node, or all.

@@ -1,12 +1,13 @@
 //! What must hold: at every step, and at the end.
 
 use crate::link::Side;
-use crate::node::Node;
-use crate::scenario::{Kind, Role};
+use crate::node::{Figures, Node};
+use crate::scenario::{Kind, LEECHERS, Role};
+use crate::summary::Messages;
 use crate::world::World;
 use core::net::IpAddr;
 use core::time::Duration;
-use quelea_metainfo::geometry::PieceIndex;
+use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex};
 use quelea_swarm::event::Farewell;
 use quelea_time::Time;
 
@@ -24,6 +25,10 @@ pub struct Violation {
     pub what: String,
 }
 
+/// Blocks that an endgame may cost a node: about what is on its way to it when blocks are doubled.
+const WASTED_AT_THE_END: u64 = 20;
+/// Requests that are lost with one end of a link, of the sixteen that a pipeline begins with.
+const REQUESTS_LOST: u64 = 8;
 /// Two nodes that both have everything are done with each other after this.
 const PEACE: Duration = Duration::from_secs(5);
 
@@ -68,13 +73,11 @@ impl World {
 
     /// Nobody here breaks the protocol or falls silent.
     pub(crate) fn check_farewell(&self, number: usize, why: Farewell) -> Result<(), Violation> {
-        match why {
-            Farewell::Fault(_) | Farewell::Silent => {
-                let name = &self.nodes[number].name;
-                Err(self.violation(format!("{name} blames a peer that did nothing wrong: {why:?}")))
-            }
-            _ => Ok(()),
+        if matches!(why, Farewell::Fault(_) | Farewell::Silent) {
+            let name = &self.nodes[number].name;
+            return Err(self.violation(format!("{name} blames a peer that did nothing wrong: {why:?}")));
         }
+        Ok(())
     }
 
     pub(crate) fn who_is_late(&self) -> String {
@@ -101,7 +104,40 @@ impl World {
             }
         }
         self.check_liars()?;
-        self.check_peace()
+        self.check_peace()?;
+        self.check_chatter()
+    }
+
+    /// Messages cost what they must: about one request a block, and slots that move when there is a reason.
+    fn check_chatter(&self) -> Result<(), Violation> {
+        let Messages { blocks, requests, chokes, interest, .. } = self.messages;
+        let ends = 2 * self.links.len() as u64;
+        // A peer that is choked, cut off or snubbed leaves its pipeline unanswered.
+        if requests > blocks + blocks / 4 + REQUESTS_LOST * ends {
+            return Err(self.violation(format!("{requests} requests were sent for {blocks} blocks")));
+        }
+        let rounds = self.now().since(Time::ZERO).as_secs() / 10 + 1;
+        let slots: u64 = self.nodes.iter().map(|node| node.plan.upload_slots as u64).sum();
+        // In a round every slot may move; in between one moves when an interest ends, a peer leaves, or a node
+        // completes.
+        if chokes > 2 * (rounds * slots + interest + ends) {
+            return Err(self.violation(format!("{chokes} chokes and unchokes in {rounds} rounds")));
+        }
+        Ok(())
+    }
+
+    /// How much of what was received was of no use, when nothing but the endgame explains it.
+    pub(crate) fn check_waste(&mut self) -> Result<(), Violation> {
+        let now = self.now();
+        let figures: Vec<Figures> = self.nodes.iter_mut().map(|node| node.figures(now)).collect();
+        let wasted: u64 = figures.iter().map(|figures| figures.wasted).sum();
+        let downloaded: u64 = figures.iter().map(|figures| figures.downloaded).sum();
+        let endgame = WASTED_AT_THE_END * LEECHERS as u64 * u64::from(BLOCK_LENGTH);
+        let spoilt = self.faults.failed_pieces * u64::from(self.scenario.geometry.piece_length());
+        if wasted > downloaded / 20 + endgame + spoilt {
+            return Err(self.violation(format!("{wasted} of {downloaded} bytes received were of no use")));
+        }
+        Ok(())
     }
 
     /// Whoever was sent a piece that failed has found out who spoilt it.

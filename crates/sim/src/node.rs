@@ -20,8 +20,8 @@ const PORT: u16 = 6_881;
 const INFO_HASH: [u8; 20] = *b"the torrent of sim\0\0";
 /// With fewer peers than this a node that misses something asks the tracker early, as the engine does.
 const FEW_PEERS: usize = 5;
-/// The tracker of every world.
-const TRACKER: &str = "http://tracker.test/announce";
+/// The ways to the tracker of every world.
+const TRACKERS: [&str; 2] = ["http://one.tracker.test/announce", "http://other.tracker.test/announce"];
 
 /// A node, present or away.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Node {
                 seed: rng.u64(..),
             },
         );
-        let mut announcer = Announcer::new(vec![vec![TRACKER.to_owned()]], rng.u64(..));
+        let mut announcer = Announcer::new(vec![TRACKERS.map(str::to_owned).to_vec()], rng.u64(..));
         announcer.start(now, machine.is_complete());
         if machine.is_complete() && self.completed.is_none() {
             self.completed = Some(now);

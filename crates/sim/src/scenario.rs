@@ -184,7 +184,7 @@ impl Scenario {
         let pieces = rng.u64(24..=64);
         let blocks = rng.u32(1..=4);
         // Some pieces end with a short block.
-        let piece_length = blocks * BLOCK_LENGTH - if rng.bool() { rng.u32(0..BLOCK_LENGTH) } else { 0 };
+        let piece_length = blocks * BLOCK_LENGTH - if rng.bool() { rng.u32(0..BLOCK_LENGTH / 2) } else { 0 };
         let last = rng.u64(1..=u64::from(piece_length));
         let scenario =
             Self::with_length((pieces - 1) * u64::from(piece_length) + last, piece_length, kind, seed);
@@ -217,6 +217,7 @@ impl Scenario {
                 min_interval: Duration::from_secs(60),
                 peers: 30,
                 silence: 0,
+                remembers: matches!(kind, Kind::Plain | Kind::Rough | Kind::Old),
             },
             disks: DiskPlan {
                 slowest_write: Duration::from_millis(400),

@@ -157,7 +157,7 @@ pub struct Summary {
 
 impl Summary {
     pub(crate) fn of(
-        scenario: Scenario,
+        scenario: &Scenario,
         nodes: Vec<Node>,
         faults: Faults,
         messages: Messages,

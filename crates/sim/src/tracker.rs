@@ -21,6 +21,8 @@ pub struct TrackerPlan {
     pub peers: usize,
     /// How many of a thousand requests get no answer.
     pub silence: u32,
+    /// Whether it knows all nodes from another day: then many dial each other at once, and some who are not there.
+    pub remembers: bool,
 }
 
 /// How long a request without an answer is waited for.
@@ -35,7 +37,6 @@ pub(crate) struct Tracker {
     rng: Rng,
     pub(crate) announces: u64,
     pub(crate) silences: u64,
-    pub(crate) goodbyes: u64,
 }
 
 /// What comes back, and when.
@@ -46,9 +47,11 @@ pub(crate) struct Answer {
 }
 
 impl Tracker {
-    pub(crate) fn new(plan: TrackerPlan, seed: u64) -> Self {
+    /// A tracker of a world in which there will be these nodes.
+    pub(crate) fn new(plan: TrackerPlan, nodes: impl Iterator<Item = SocketAddr>, seed: u64) -> Self {
         let rng = Rng::with_seed(seed);
-        Self { plan, swarm: BTreeMap::new(), rng, announces: 0, silences: 0, goodbyes: 0 }
+        let swarm = nodes.filter(|_| plan.remembers).map(|node| (node, false)).collect();
+        Self { plan, swarm, rng, announces: 0, silences: 0 }
     }
 
     /// An announce from a node that listens at `from`.
@@ -60,7 +63,6 @@ impl Tracker {
         }
         match request.event {
             Some(Event::Stopped) => {
-                self.goodbyes += 1;
                 self.swarm.remove(&from);
             }
             Some(Event::Started | Event::Completed | Event::Paused) | None => {

@@ -114,6 +114,7 @@ impl World {
         let mut rng = Rng::with_seed(scenario.seed ^ 0x51ea_0000_0000_0000);
         let nodes: Vec<Node> =
             (0..scenario.nodes.len()).map(|number| Node::new(&scenario, number, &mut rng)).collect();
+        let tracker = Tracker::new(scenario.tracker, nodes.iter().map(|node| node.address), rng.u64(..));
         Self {
             by_address: nodes.iter().enumerate().map(|(number, node)| (node.address, number)).collect(),
             nodes,
@@ -122,7 +123,7 @@ impl World {
             messages: Messages::default(),
             agenda: Agenda::new(),
             content: Content::new(scenario.geometry, rng.u64(..)),
-            tracker: Tracker::new(scenario.tracker, rng.u64(..)),
+            tracker,
             trace: Trace::new(story),
             rng,
             seed_left: false,
@@ -152,6 +153,7 @@ impl World {
             }
             if matches!(happening, Happening::End) {
                 self.check_end()?;
+                self.check_waste()?;
                 return Ok(self.summary());
             }
             self.happen(happening)?;
@@ -389,6 +391,6 @@ impl World {
         self.faults.silences = self.tracker.silences;
         self.faults.spoilt_blocks = self.nodes.iter().map(|node| node.disk.spoilt).sum();
         self.messages.announces = self.tracker.announces;
-        Summary::of(self.scenario, self.nodes, self.faults, self.messages, &self.trace, self.agenda.now())
+        Summary::of(&self.scenario, self.nodes, self.faults, self.messages, &self.trace, self.agenda.now())
     }
 }

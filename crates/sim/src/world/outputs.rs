@@ -70,6 +70,8 @@ impl World {
         }
     }
 
+    // The machine's events may become more; those that concern a world are here.
+    #[allow(clippy::wildcard_enum_match_arm)]
     fn note(&mut self, node: usize, event: Event) -> Result<(), Violation> {
         let now = self.now();
         match event {
@@ -193,7 +195,20 @@ impl core::fmt::Display for Brief<'_> {
             Message::Cancel(span) => write!(f, "cancel {}+{}", span.piece, span.begin),
             Message::Reject(span) => write!(f, "reject {}+{}", span.piece, span.begin),
             Message::Have(piece) => write!(f, "have {piece}"),
-            other => write!(f, "{other:?}"),
+            Message::AllowedFast(piece) => write!(f, "allowed fast {piece}"),
+            Message::KeepAlive
+            | Message::Choke
+            | Message::Unchoke
+            | Message::Interested
+            | Message::NotInterested
+            | Message::Port(_)
+            | Message::Suggest(_)
+            | Message::HaveAll
+            | Message::HaveNone
+            | Message::HashRequest(_)
+            | Message::Hashes { .. }
+            | Message::HashReject(_)
+            | Message::Unknown(_) => write!(f, "{:?}", self.0),
         }
     }
 }

@@ -1,0 +1,73 @@
+//! Two hundred worlds: in each everybody gets what it wants in time, and nothing contradicts on the way.
+//!
+//! A world that fails says how to replay it.
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
+
+use quelea_sim::{Faults, Kind, Scenario};
+
+/// Worlds of each kind.
+const WORLDS: u64 = 25;
+/// Of these, so many are checked at every step; the others now and then, which is faster.
+const CHECKED: usize = 3;
+
+/// Runs the worlds of a kind. What went wrong in them because it was meant to.
+fn run(kind: Kind) -> Faults {
+    let mut faults = Faults::default();
+    for (number, seed) in kind.seeds(WORLDS).enumerate() {
+        let mut scenario = Scenario::of_seed(seed);
+        scenario.checks_every = if number < CHECKED { 1 } else { 16 };
+        match quelea_sim::run(scenario) {
+            Ok(summary) => faults = faults.plus(summary.faults),
+            Err(violation) => panic!("{violation}"),
+        }
+    }
+    faults
+}
+
+#[test]
+fn equals_without_faults_share_a_torrent() {
+    let faults = run(Kind::Even);
+    assert_eq!(faults, Faults::default(), "nothing goes wrong here");
+}
+
+#[test]
+fn unequal_peers_late_comers_and_a_few_breaks_do_no_harm() {
+    let faults = run(Kind::Plain);
+    assert!(faults.cuts > 0 && faults.failed_connects > 0 && faults.refusals > 0, "{faults:?}");
+}
+
+#[test]
+fn breaks_absences_and_failing_disks_and_trackers_are_survived() {
+    let faults = run(Kind::Rough);
+    assert!(faults.cuts > 100 && faults.failed_connects > 100, "{faults:?}");
+    assert!(faults.crashes > 0 && faults.goodbyes > 0 && faults.silences > 0, "{faults:?}");
+    assert!(faults.failed_reads > 0 && faults.failed_writes > 0, "{faults:?}");
+}
+
+#[test]
+fn a_liar_is_banned_and_everybody_else_completes() {
+    let faults = run(Kind::Liar);
+    assert!(faults.spoilt_blocks > 0 && faults.failed_pieces > 0 && faults.bans > 100, "{faults:?}");
+}
+
+#[test]
+fn a_swarm_completes_without_its_seed_once_it_has_every_piece() {
+    let faults = run(Kind::Orphans);
+    assert!(faults.crashes > 0 && faults.goodbyes > 0, "{faults:?}");
+    assert_eq!(faults.crashes + faults.goodbyes, WORLDS, "in every world the seed left");
+}
+
+#[test]
+fn memory_for_two_open_pieces_is_enough() {
+    run(Kind::Narrow);
+}
+
+#[test]
+fn peers_without_extensions_take_part() {
+    run(Kind::Old);
+}
+
+#[test]
+fn each_gets_the_pieces_that_it_wants() {
+    run(Kind::Picky);
+}
