@@ -8,7 +8,7 @@ use anyhow::Result;
 
 use crate::client::{Client, Job, Running};
 use crate::network::{Host, Network};
-use crate::payload::{Layout, Payload};
+use crate::payload::{Layout, Payload, Wanted};
 use crate::programs;
 use crate::scratch::Scratch;
 use crate::torrent::Torrent;
@@ -97,7 +97,9 @@ impl Scenario {
                 tracker.await_farewell(seeds.len())
             }
             // The others keep control files and padding beside the payload, and die without a word.
-            Client::Libtorrent | Client::Transmission | Client::Aria2 => payload.check(&downloads),
+            Client::Libtorrent | Client::Aria2 => payload.check(&downloads, Wanted::All),
+            // It never makes a file into which it writes nothing.
+            Client::Transmission => payload.check(&downloads, Wanted::WithBytes),
         }
     }
 
@@ -118,7 +120,7 @@ impl Scenario {
             let mut leech_job = job("downloads")?;
             leech_job.peers.push(seed_job.listen);
             leech.leech(&leech_job)?.must_complete()?;
-            payload.check(&leech_job.folder)
+            payload.check(&leech_job.folder, Wanted::All)
         })
     }
 
