@@ -7,6 +7,7 @@
 //! | torrent | connection | [`Outbox`](crate::outbox::Outbox): granted uploads, 4 MiB of messages | the peer is cut off |
 //! | lanes and disk | torrent | pieces open, which the memory budget bounds | the lane waits |
 //! | torrent | trackers | 16 notes | the torrent skips it and repeats it later |
+//! | keeper of the state | torrent | the mailbox | the torrent misses it and hears of it again |
 //! | session | subscribers | 4,096 events | the slowest misses events and is told how many |
 
 pub(crate) mod accept;
@@ -56,6 +57,12 @@ pub(crate) enum ToTorrent {
     Verified { piece: PieceIndex, outcome: PieceOutcome },
     /// All files have their lengths, or could not get them.
     Finished(Result<(), StorageError>),
+    /// A file that was written to is in trouble.
+    DiskTrouble(StorageError),
+    /// The trouble with the disk is over, or not.
+    Mended(Result<(), StorageError>),
+    /// Try at once whether the trouble with the disk is over.
+    Retry,
     /// Addresses were learnt.
     Addresses { found: Vec<SocketAddr>, source: Source },
     /// A tracker sees us at this address.

@@ -26,6 +26,18 @@ pub enum Error {
     /// The same torrent is in the session already.
     #[error("this torrent is already being downloaded")]
     Duplicate,
+    /// Another process, or another session with the same state directory, works on it in the same directory.
+    #[error(
+        "this torrent is being downloaded to {directory:?} already, by another Quelea{}; stop that one first, \
+         or name another directory",
+        process.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The download directory.
+        directory: PathBuf,
+        /// The process, where it can be told.
+        process: Option<u32>,
+    },
     /// No file of the torrent is wanted.
     #[error("no file is selected: select at least one")]
     NothingSelected,

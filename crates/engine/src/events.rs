@@ -33,13 +33,18 @@ pub enum Event {
     },
     /// All wanted files are complete and written.
     Completed(TorrentId),
-    /// The torrent has stopped because of its disk. What was verified is kept.
+    /// The torrent pauses because of its disk. What was verified is kept, and it goes on by itself once that
+    /// is mended.
     Failed {
         /// The torrent.
         id: TorrentId,
         /// What went wrong, where, and what to do.
         message: String,
     },
+    /// The trouble with its disk is over and the torrent goes on.
+    Resumed(TorrentId),
+    /// Something that stops nothing but that the user should know.
+    Warning(String),
     /// A tracker answered.
     TrackerAnswered {
         /// The torrent.
@@ -86,7 +91,9 @@ impl fmt::Display for Event {
                 write!(f, "{id} checked: {good} of {pieces} pieces are good")
             }
             Self::Completed(id) => write!(f, "{id} complete"),
-            Self::Failed { id, message } => write!(f, "{id} stopped: {message}"),
+            Self::Failed { id, message } => write!(f, "{id} pauses: {message}"),
+            Self::Resumed(id) => write!(f, "{id} goes on"),
+            Self::Warning(message) => f.write_str(message),
             Self::TrackerAnswered { id, url, peers } => write!(f, "{id} {url} named {peers} peers"),
             Self::TrackerFailed { id, url, message } => write!(f, "{id} {url}: {message}"),
             Self::PieceFailed { id, piece } => write!(f, "{id} piece {piece} did not match its hash"),

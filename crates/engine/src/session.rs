@@ -8,15 +8,17 @@ use crate::driver::tracker::{self, Carrier};
 use crate::driver::udp::{self, UdpRequest};
 use crate::driver::{ToTorrent, TorrentIo};
 use crate::events::TorrentId;
+use crate::opening::{Opened, Place};
+use crate::resume::{Begun, Keeper, Plan, Record};
 use crate::torrent::Handle;
 use crate::worker::Workers;
 use crate::{AddTorrent, Error, Event, Events, Result, Settings, Snapshot, State, Torrent};
 use quelea_block::{BLOCK_LENGTH, Pool};
-use quelea_metainfo::geometry::Geometry;
+use quelea_metainfo::geometry::{Geometry, PieceIndex};
 use quelea_metainfo::{Info, Metainfo};
 use quelea_net::Binding;
 use quelea_storage::{
-    CheckJob, CheckOutcome, CheckProgress, FilePool, FileSpec, Options, Pipeline, Store, part_file_name,
+    CheckJob, CheckOutcome, CheckProgress, FilePool, FileSpec, Options, Pipeline, part_file_name,
 };
 use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_tracker::{Announcer, Identity};
@@ -55,6 +57,7 @@ struct Inner {
     doors: Arc<Doors>,
     http: Arc<Http>,
     udp: mpsc::Sender<UdpRequest>,
+    keeper: Option<Arc<Keeper>>,
     state: Mutex<Shared>,
 }
 
@@ -96,6 +99,15 @@ impl Session {
         let (udp, requests) = mpsc::channel(udp::QUEUE);
         home.spawn(udp::run(Arc::clone(&binding), rng.u64(..), clock, requests));
         let (events, _) = broadcast::channel(EVENTS);
+        let teller = events.downgrade();
+        let warn = move |message: String| {
+            tracing::warn!("{message}");
+            if let Some(events) = teller.upgrade() {
+                let _ = events.send(Event::Warning(message));
+            }
+        };
+        let keep = |directory| Keeper::start(directory, warn).map(Arc::new);
+        let keeper = settings.state_dir.clone().map(keep).transpose().map_err(Error::Start)?;
         let inner = Inner {
             pool: Pool::new(settings.memory),
             files: FilePool::new(settings.max_open_files),
@@ -108,6 +120,7 @@ impl Session {
             port,
             doors,
             udp,
+            keeper,
             state: Mutex::new(Shared { torrents: Vec::new(), next_id: 1, rng, events: Some(events) }),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -157,8 +170,12 @@ impl Session {
         };
         let specs = file_specs(&info);
         let geometry = info.geometry;
-        let store = self.on_disk(move || Store::open(&root, specs, geometry, options)).await??;
-        let store = Arc::new(store);
+        let (keeper, info_hash) = (self.inner.keeper.clone(), info.hashes.wire());
+        let opened = self.on_disk(move || {
+            let place = Place { keeper: keeper.as_deref(), info_hash, root: &root };
+            Opened::open(place, specs, geometry, options)
+        });
+        let Opened { store, plan, begun } = opened.await??;
         let mut rng = fastrand::Rng::with_seed(seed);
         let io = Arc::new(TorrentIo {
             pool: self.inner.pool.clone(),
@@ -170,7 +187,12 @@ impl Session {
             peer_id: PeerId::own(&mut rng),
         });
         let published = Arc::new(Mutex::new(Arc::new(first_snapshot(id, &info, &wanted_pieces))));
-        let have = self.check(&info, &io, &published, &events).await?;
+        let found = self.check(&info, &io, &published, &events, plan.check.clone()).await?;
+        let mut have = plan.trusted.clone();
+        found.iter().for_each(|&piece| _ = have.set(piece));
+        if io.store.has_data() {
+            let _ = events.send(Event::Checked { id, good: have.count(), pieces: info.geometry.pieces() });
+        }
         show_found(&published, &info.geometry, &wanted_pieces, &have);
         let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let worker = self.inner.workers.place();
@@ -178,6 +200,8 @@ impl Session {
         if !self.inner.doors.open(io.info_hash, door) {
             return Err(Error::Duplicate);
         }
+        let record = self.keep(begun, &io, plan, found, &mailbox).await?;
+        let before = record.as_ref().map(|record| record.before()).unwrap_or_default();
         let machine =
             Machine::new(self.inner.clock.now(), self.config(&info, &io, &wanted_pieces, have, rng.u64(..)));
         let task = TorrentTask {
@@ -192,6 +216,8 @@ impl Session {
             wanted_length: length_of(&info.geometry, &wanted_pieces),
             wanted: wanted_pieces,
             info: Arc::clone(&info),
+            keeping: record.zip(self.inner.keeper.clone()),
+            before,
         };
         let tiers = trackers.clone();
         let announcer = if info.private {
@@ -289,31 +315,32 @@ impl Session {
         }
     }
 
-    /// Hashes data that lies in the directory already.
+    /// Hashes these pieces of what lies in the directory already. The good ones.
     async fn check(
         &self,
         info: &Arc<Info>,
         io: &TorrentIo,
         published: &Published,
         events: &broadcast::Sender<Event>,
-    ) -> Result<Bitfield> {
-        let geometry = info.geometry;
-        let mut have = Bitfield::none(geometry.pieces());
-        if !io.store.has_data() {
-            return Ok(have);
+        pieces: Vec<PieceIndex>,
+    ) -> Result<Vec<PieceIndex>> {
+        if pieces.is_empty() {
+            return Ok(pieces);
         }
         let (done, checked) = oneshot::channel();
         let hashes = Arc::clone(info);
         let (shown, teller) = (Arc::clone(published), events.clone());
+        // Those that need not be looked at count as looked at.
+        let before = info.geometry.pieces() - pieces.len() as u32;
         let progress = move |progress: CheckProgress| {
-            let pieces_checked = progress.checked as u32;
+            let pieces_checked = before + progress.checked as u32;
             let mut published = shown.lock().unwrap_or_else(PoisonError::into_inner);
             let snapshot = Arc::new(Snapshot { pieces_checked, ..(**published).clone() });
             *published = Arc::clone(&snapshot);
             let _ = teller.send(Event::Progress(snapshot.id, snapshot));
         };
         self.inner.pipeline.check(CheckJob {
-            pieces: geometry.iter().collect(),
+            pieces: pieces.clone(),
             store: Arc::clone(&io.store),
             expected: Box::new(move |piece| hashes.piece_hash(piece).copied().unwrap_or_default()),
             progress: Box::new(progress),
@@ -325,12 +352,33 @@ impl Session {
         if let Some(trouble) = trouble {
             tracing::warn!(%trouble, "some data could not be checked and count as missing");
         }
-        for piece in geometry.iter().filter(|piece| good.get(piece.at()).copied().unwrap_or(false)) {
-            have.set(piece);
-        }
-        let id = published.lock().unwrap_or_else(PoisonError::into_inner).id;
-        let _ = events.send(Event::Checked { id, good: have.count(), pieces: geometry.pieces() });
-        Ok(have)
+        let good = |piece: &PieceIndex| good.get(piece.at()).copied().unwrap_or(false);
+        Ok(pieces.into_iter().filter(good).collect())
+    }
+
+    /// Begins to remember what a torrent does, where anything is remembered.
+    async fn keep(
+        &self,
+        begun: Option<Begun>,
+        io: &TorrentIo,
+        plan: Plan,
+        found: Vec<PieceIndex>,
+        mailbox: &mpsc::Sender<ToTorrent>,
+    ) -> Result<Option<Arc<Record>>> {
+        let Some((begun, keeper)) = begun.zip(self.inner.keeper.clone()) else { return Ok(None) };
+        let (store, torrent) = (Arc::clone(&io.store), mailbox.downgrade());
+        let on_trouble = move |error| {
+            // It hears of it again, as long as it lasts.
+            if let Some(torrent) = torrent.upgrade() {
+                let _ = torrent.try_send(ToTorrent::DiskTrouble(error));
+            }
+        };
+        self.on_disk(move || {
+            let record = keeper.keep(begun, store, &plan, Box::new(on_trouble))?;
+            record.found(found.into_iter());
+            Some(record)
+        })
+        .await
     }
 
     /// Runs what may wait for the disk on a disk thread.
@@ -449,6 +497,8 @@ fn first_snapshot(id: TorrentId, info: &Info, wanted: &[bool]) -> Snapshot {
         pieces_checked: 0,
         downloaded: 0,
         uploaded: 0,
+        downloaded_ever: 0,
+        uploaded_ever: 0,
         wasted: 0,
         download_rate: 0,
         upload_rate: 0,

@@ -24,6 +24,9 @@ pub struct Settings {
     pub memory: usize,
     /// Open files, at most.
     pub max_open_files: usize,
+    /// Where it is remembered between two sessions which pieces are good, so that a torrent goes on without
+    /// hashing everything again; sessions may share it. `None`: nothing is remembered.
+    pub state_dir: Option<PathBuf>,
     /// The seed of every random choice; `None` takes one from the system.
     pub random_seed: Option<u64>,
 }
@@ -42,6 +45,7 @@ impl Settings {
             upload_slots: 8,
             memory: 64 << 20,
             max_open_files: 128,
+            state_dir: None,
             random_seed: None,
         }
     }

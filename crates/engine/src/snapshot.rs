@@ -14,7 +14,7 @@ pub enum State {
     Downloading,
     /// All wanted pieces are there; it uploads.
     Seeding,
-    /// Stopped by an error of its disk.
+    /// Paused by an error of its disk; goes on once that is mended.
     Failed,
 }
 
@@ -128,6 +128,10 @@ pub struct Snapshot {
     pub downloaded: u64,
     /// Payload sent in this session.
     pub uploaded: u64,
+    /// Payload received in this and all remembered sessions.
+    pub downloaded_ever: u64,
+    /// Payload sent in this and all remembered sessions.
+    pub uploaded_ever: u64,
     /// Payload received that was of no use: failed its hash or came twice.
     pub wasted: u64,
     /// Payload received a second, lately.
@@ -144,7 +148,7 @@ pub struct Snapshot {
     pub peers_known: usize,
     /// How the trackers stand.
     pub trackers: Vec<TrackerStatus>,
-    /// What stopped it, in [`State::Failed`].
+    /// What made it pause, in [`State::Failed`], and what to do about it.
     pub error: Option<String>,
 }
 

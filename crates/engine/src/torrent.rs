@@ -75,6 +75,15 @@ impl Torrent {
         scrapes
     }
 
+    /// Tries at once whether the disk is mended, for a torrent that pauses because of it ([`State::Failed`]). It
+    /// tries by itself every ten seconds.
+    ///
+    /// [`State::Failed`]: crate::State::Failed
+    pub async fn resume(&self) {
+        // A torrent whose task has ended has no trouble.
+        let _ = self.mailbox().send(ToTorrent::Retry).await;
+    }
+
     pub(crate) fn info_hash(&self) -> [u8; 20] {
         self.handle.info.hashes.wire()
     }

@@ -16,7 +16,7 @@
 
 mod holders;
 
-pub use holders::{Holder, Held};
+pub use holders::{Held, Holder};
 
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
 use std::collections::{HashMap, HashSet};

@@ -193,12 +193,19 @@ impl<B> Torrent<B> {
         self.picker.set_open_limit(pieces);
     }
 
-    /// Ends every connection; nothing is done from here on.
+    /// Ends every connection; nothing is done from here on, unless it is resumed.
     pub fn stop(&mut self, now: Time) {
         self.stopped = true;
         for key in self.peers.keys() {
             self.disconnect(now, key, Farewell::Stopped);
         }
+    }
+
+    /// Goes on after [`Torrent::stop`], with everything that was received till then.
+    pub fn resume(&mut self, now: Time) {
+        self.stopped = false;
+        self.next_tick = now;
+        self.next_round = now + choker::ROUND;
     }
 
     /// What is verified and written.

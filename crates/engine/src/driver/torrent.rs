@@ -1,11 +1,14 @@
 //! A torrent's task: feeds its machine, and does what the machine says.
 
+mod trouble;
+
 use super::dial::dial;
 use super::tracker::{self, Note};
 use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
+use crate::resume::{Ending, Keeper, Record, Totals};
 use crate::snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
 use quelea_block::BlockBuf;
 use quelea_metainfo::Info;
@@ -19,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot};
+use trouble::Trouble;
 
 /// How often figures are published.
 const PUBLISH: Duration = Duration::from_millis(250);
@@ -26,6 +30,8 @@ const PUBLISH: Duration = Duration::from_millis(250);
 const BATCH: usize = 64;
 /// Trackers have this long to hear that we leave.
 const GOODBYE: Duration = Duration::from_secs(3);
+/// The disk has this long to take the last of it. After that the next run hashes what this one wrote.
+const SAVING: Duration = Duration::from_secs(10);
 
 /// A torrent's latest figures, for whoever looks.
 pub(crate) type Published = Arc<Mutex<Arc<Snapshot>>>;
@@ -43,6 +49,10 @@ pub(crate) struct TorrentTask {
     pub(crate) published: Published,
     pub(crate) wanted_length: u64,
     pub(crate) wanted: Vec<bool>,
+    /// Where this torrent is remembered, if it is.
+    pub(crate) keeping: Option<(Arc<Record>, Arc<Keeper>)>,
+    /// What earlier sessions moved.
+    pub(crate) before: Totals,
 }
 
 struct Running {
@@ -53,7 +63,7 @@ struct Running {
     notes: mpsc::Sender<Note>,
     tracker_statuses: Vec<TrackerStatus>,
     trackers_answered: bool,
-    error: Option<String>,
+    trouble: Option<Trouble>,
     wanted_have: u64,
 }
 
@@ -72,7 +82,7 @@ impl TorrentTask {
             notes,
             tracker_statuses: Vec::new(),
             trackers_answered: false,
-            error: None,
+            trouble: None,
             wanted_have,
         };
         let goodbye = running.run().await;
@@ -105,6 +115,7 @@ impl Running {
         }
         loop {
             let due = self.task.machine.timeout().map(|due| self.task.clock.instant(due));
+            let retry_due = self.retry_due();
             tokio::select! {
                 biased;
                 count = self.task.mailbox.recv_many(&mut batch, BATCH) => {
@@ -129,6 +140,10 @@ impl Running {
                 () = sleep_until(due) => {
                     let now = self.now();
                     self.task.machine.handle_timeout(now);
+                    self.drain();
+                }
+                () = sleep_until(retry_due) => {
+                    self.retry();
                     self.drain();
                 }
                 _ = publish.tick() => self.publish(),
@@ -171,7 +186,10 @@ impl Running {
                 self.publish();
                 self.tell(Event::Completed(self.task.id));
             }
-            ToTorrent::Finished(Err(error)) => self.fail(now, error.to_string()),
+            ToTorrent::Finished(Err(error)) => self.not_finished(now, &error),
+            ToTorrent::DiskTrouble(error) => self.fail(now, &error),
+            ToTorrent::Mended(result) => self.handle_mended(now, result),
+            ToTorrent::Retry => self.retry(),
             ToTorrent::OpenPieces(pieces) => machine.set_open_pieces(pieces),
             ToTorrent::Stop(_) => {}
         }
@@ -206,20 +224,13 @@ impl Running {
             PieceVerdict::Written => {
                 self.wanted_have += u64::from(self.task.info.geometry.length_of(piece));
                 self.task.machine.handle_verdict(now, piece, Verdict::Written, &outcome.block_digests);
+                self.tried(now, piece);
             }
             PieceVerdict::HashMismatch => {
                 self.task.machine.handle_verdict(now, piece, Verdict::Mismatch, &outcome.block_digests);
+                self.tried(now, piece);
             }
-            PieceVerdict::Failed(error) => self.fail(now, error.to_string()),
-        }
-    }
-
-    /// The disk refuses: stop, keep what is verified, and say why.
-    fn fail(&mut self, now: Time, message: String) {
-        if self.error.is_none() {
-            self.error = Some(message.clone());
-            self.task.machine.stop(now);
-            self.tell(Event::Failed { id: self.task.id, message });
+            PieceVerdict::Failed(error) => self.not_written(now, piece, outcome.blocks, &error),
         }
     }
 
@@ -263,6 +274,7 @@ impl Running {
     fn verify(&mut self, piece: PieceIndex, blocks: Vec<BlockBuf>, digest_blocks: bool) {
         let Some(expected) = self.task.info.piece_hash(piece) else { return };
         let torrent = self.task.myself.clone();
+        let record = self.task.keeping.as_ref().map(|(record, _)| Arc::clone(record));
         self.task.io.pipeline.submit(PieceJob {
             store: Arc::clone(&self.task.io.store),
             piece,
@@ -271,6 +283,9 @@ impl Running {
             digest_blocks,
             // The mailbox has room for every piece that may be open, and the torrent never waits for a lane.
             done: Box::new(move |outcome| {
+                if let (PieceVerdict::Written, Some(record)) = (&outcome.verdict, record) {
+                    record.written(piece);
+                }
                 let _ = torrent.blocking_send(ToTorrent::Verified { piece, outcome });
             }),
         });
@@ -334,6 +349,9 @@ impl Running {
     fn publish(&mut self) {
         self.note(false);
         let snapshot = Arc::new(self.snapshot());
+        if let Some((record, _)) = &self.task.keeping {
+            record.moved(Totals { downloaded: snapshot.downloaded, uploaded: snapshot.uploaded });
+        }
         *self.task.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
         self.tell(Event::Progress(self.task.id, snapshot));
     }
@@ -343,7 +361,7 @@ impl Running {
         let stats = self.task.machine.stats(now);
         let missing = self.task.wanted_length - self.wanted_have;
         let received = (self.wanted_have + stats.bytes_unverified).min(self.task.wanted_length);
-        let state = match (&self.error, missing) {
+        let state = match (&self.trouble, missing) {
             (Some(_), _) => State::Failed,
             (None, 0) => State::Seeding,
             (None, _) => State::Downloading,
@@ -367,6 +385,8 @@ impl Running {
             pieces_checked: 0,
             downloaded: stats.downloaded,
             uploaded: stats.uploaded,
+            downloaded_ever: self.task.before.downloaded + stats.downloaded,
+            uploaded_ever: self.task.before.uploaded + stats.uploaded,
             wasted: stats.wasted,
             download_rate: rate,
             upload_rate: stats.upload_rate,
@@ -375,7 +395,7 @@ impl Running {
             seeds_connected: stats.seeds,
             peers_known: stats.known,
             trackers: self.tracker_statuses.clone(),
-            error: self.error.clone(),
+            error: self.trouble.as_ref().map(|trouble| trouble.message().to_owned()),
         }
     }
 
@@ -404,7 +424,7 @@ impl Running {
         // What is being hashed and written is finished, so that the next run finds it.
         let patience = tokio::time::sleep(GOODBYE);
         tokio::pin!(patience);
-        while self.task.machine.stats(now).pieces_verifying > 0 && self.error.is_none() {
+        while self.is_writing(now) {
             tokio::select! {
                 message = self.task.mailbox.recv() => match message {
                     Some(ToTorrent::Verified { piece, outcome }) => {
@@ -418,6 +438,24 @@ impl Running {
             }
         }
         self.publish();
+        self.save(now).await;
+    }
+
+    /// Whether pieces are being hashed and written, those left out that wait for the disk to be mended.
+    fn is_writing(&mut self, now: Time) -> bool {
+        let waiting = self.trouble.as_ref().map_or(0, Trouble::waiting);
+        self.task.machine.stats(now).pieces_verifying > waiting
+    }
+
+    /// Has all of it remembered, so that the next run goes on from here.
+    async fn save(&mut self, now: Time) {
+        let blocks = (!self.is_writing(now)).then(Vec::new);
+        let Some((record, keeper)) = self.task.keeping.take() else { return };
+        let (done, saved) = oneshot::channel();
+        keeper.end(Ending { record, blocks, done });
+        if tokio::time::timeout(SAVING, saved).await.is_err() {
+            tracing::warn!("the disk is slow: the next start checks what was written last");
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! remember between two runs which pieces are good.
 
 use quelea_metainfo::geometry::PieceIndex;
+use std::path::Path;
 
 use super::Store;
 use crate::error::StorageError;
@@ -61,6 +62,16 @@ impl Store {
             (Holder::PartFile, Some(parts)) => self.tree.stamp(parts.path()),
             (Holder::PartFile, None) => Ok(None),
         }
+    }
+
+    /// The error for a file that was written to and is there no more.
+    pub fn vanished(&self, holder: Holder) -> StorageError {
+        let path = match (holder, &self.parts) {
+            (Holder::File(file), _) => self.path_of(file),
+            (Holder::PartFile, Some(parts)) => parts.path(),
+            (Holder::PartFile, None) => Path::new(""),
+        };
+        StorageError::Vanished(self.tree.path_of(path))
     }
 
     /// Comes back once everything written to this file so far is on the disk and outlasts a loss of power.

@@ -1,0 +1,373 @@
+//! The state database: one SQLite file for all torrents of a user.
+//!
+//! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. A database
+//! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
+
+use quelea_storage::file_layer::Stamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Its name in the state directory.
+pub(super) const NAME: &str = "state.db";
+/// Held while the database is opened, so that of two processes one alone puts a damaged one aside.
+const GUARD: &str = "state.lock";
+/// `QLST`, where SQLite keeps whose file it is.
+const APPLICATION: i32 = 0x514c_5354;
+/// The form of the tables below.
+const VERSION: i32 = 1;
+/// Another process may hold the database so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Torrents that are remembered; of more, those are forgotten that were saved longest ago.
+const REMEMBERED: u32 = 10_000;
+
+/// - `have` has a bit for each piece (BEP 3, "bitfield"), `wanted` one for each file in the same way.
+/// - `clean` is 0 from before the first byte is written until all of them are told of here.
+/// - `seal` is the SHA-1 of what pieces are called good by, so that no bit that falls over makes one good.
+/// - `file.number` is -1 for the part file; times are nanoseconds since 1970, `saved` is seconds.
+const TABLES: &str = "
+CREATE TABLE torrent (
+    id INTEGER PRIMARY KEY,
+    info_hash BLOB NOT NULL,
+    directory BLOB NOT NULL,
+    have BLOB NOT NULL,
+    wanted BLOB NOT NULL,
+    clean INTEGER NOT NULL,
+    seal BLOB NOT NULL,
+    downloaded INTEGER NOT NULL,
+    uploaded INTEGER NOT NULL,
+    saved INTEGER NOT NULL,
+    UNIQUE (info_hash, directory)
+);
+CREATE TABLE file (
+    torrent INTEGER NOT NULL REFERENCES torrent ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    modified INTEGER NOT NULL,
+    changed INTEGER NOT NULL,
+    PRIMARY KEY (torrent, number)
+) WITHOUT ROWID;
+CREATE TABLE block (
+    torrent INTEGER NOT NULL REFERENCES torrent ON DELETE CASCADE,
+    piece INTEGER NOT NULL,
+    begin INTEGER NOT NULL,
+    bytes BLOB NOT NULL,
+    PRIMARY KEY (torrent, piece, begin)
+);
+";
+
+/// Why the state cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StateError {
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+/// What is remembered of a torrent in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Saved {
+    /// The pieces that are good where their files have not changed.
+    pub(crate) have: Vec<u8>,
+    /// Whether no byte was written beyond what is told here.
+    pub(crate) clean: bool,
+    /// How the files stood, by number.
+    pub(crate) stamps: HashMap<i64, Stamp>,
+    pub(crate) downloaded: u64,
+    pub(crate) uploaded: u64,
+}
+
+/// A block of a piece that was not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SavedBlock {
+    pub(crate) piece: u32,
+    pub(crate) begin: u32,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Names a torrent in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) info_hash: [u8; 20],
+    /// The absolute download directory, as bytes of the system.
+    pub(crate) directory: Vec<u8>,
+}
+
+/// What is to be remembered.
+#[derive(Debug)]
+pub(crate) struct Change<'a> {
+    pub(crate) have: &'a [u8],
+    pub(crate) wanted: &'a [u8],
+    pub(crate) clean: bool,
+    /// How files stand, by number; `None` forgets what was known of one.
+    pub(crate) stamps: &'a [(i64, Option<Stamp>)],
+    pub(crate) downloaded: u64,
+    pub(crate) uploaded: u64,
+    /// All blocks of pieces that are not whole.
+    pub(crate) blocks: &'a [SavedBlock],
+}
+
+pub(crate) struct Database {
+    connection: Connection,
+}
+
+/// A database that cannot be used as it is.
+enum Unfit {
+    Aside(String),
+    Failed(StateError),
+}
+
+impl From<rusqlite::Error> for Unfit {
+    fn from(error: rusqlite::Error) -> Self {
+        if is_damage(&error) { Self::Aside("it is damaged".to_owned()) } else { Self::Failed(error.into()) }
+    }
+}
+
+impl Database {
+    /// Opens the database in `directory`, creating both where they are missing. What a person should know is
+    /// put into `warnings`.
+    pub(crate) fn open(directory: &Path, warnings: &mut Vec<String>) -> Result<Self, StateError> {
+        create_folder(directory)?;
+        let guard = File::options().create(true).append(true).open(directory.join(GUARD))?;
+        guard.lock()?;
+        let path = directory.join(NAME);
+        match Self::open_at(&path) {
+            Ok(database) => Ok(database),
+            Err(Unfit::Failed(error)) => Err(error),
+            Err(Unfit::Aside(why)) => {
+                let aside = put_aside(&path)?;
+                warnings.push(format!(
+                    "the resume state {} cannot be used: {why}; it is kept as {}, and what is there is checked",
+                    path.display(),
+                    aside.display()
+                ));
+                Self::open_at(&path).map_err(|unfit| match unfit {
+                    Unfit::Failed(error) => error,
+                    Unfit::Aside(why) => std::io::Error::other(why).into(),
+                })
+            }
+        }
+    }
+
+    fn open_at(path: &Path) -> Result<Self, Unfit> {
+        // SQLite takes less than its smallest page for an empty database, and would write over it.
+        if path.metadata().is_ok_and(|found| (1..512).contains(&found.len())) {
+            return Err(Unfit::Aside("it is damaged".to_owned()));
+        }
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // What is committed outlasts a loss of power; see the order of things in `record`.
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        let mut database = Self { connection };
+        database.look_over()?;
+        database.forget_old()?;
+        Ok(database)
+    }
+
+    /// A database that lies nowhere.
+    #[cfg(test)]
+    pub(crate) fn in_memory() -> Self {
+        let Ok(database) = Self::open_at(Path::new(":memory:")) else { unreachable!() };
+        database
+    }
+
+    /// Makes sure that this is a whole database of ours.
+    fn look_over(&mut self) -> Result<(), Unfit> {
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let number = |pragma| begun.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+        let (application, version) = (number("application_id")?, number("user_version")?);
+        let tables: i64 = begun.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        if (application, version, tables) == (0, 0, 0) {
+            begun.execute_batch(TABLES)?;
+            begun.pragma_update(None, "application_id", APPLICATION)?;
+            begun.pragma_update(None, "user_version", VERSION)?;
+            return Ok(begun.commit()?);
+        }
+        if application != APPLICATION {
+            return Err(Unfit::Aside("it is no state of Quelea's".to_owned()));
+        }
+        if version > VERSION {
+            return Err(Unfit::Aside("a later version of Quelea wrote it".to_owned()));
+        }
+        let verdict: String = begun.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if verdict != "ok" || version != VERSION {
+            return Err(Unfit::Aside("it is damaged".to_owned()));
+        }
+        // Every column that is used, so that a table of another form shows itself here.
+        begun.query_row(
+            "SELECT count(have), count(wanted), count(clean), count(seal), count(downloaded), count(uploaded)
+             FROM torrent",
+            [],
+            |_| Ok(()),
+        )?;
+        begun.query_row("SELECT count(modified), count(changed) FROM file", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(bytes) FROM block", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    fn forget_old(&self) -> rusqlite::Result<()> {
+        self.connection.execute(
+            "DELETE FROM torrent WHERE id IN (SELECT id FROM torrent ORDER BY saved DESC LIMIT -1 OFFSET ?1)",
+            [REMEMBERED],
+        )?;
+        Ok(())
+    }
+
+    /// What is remembered of a torrent. Nothing, where it is not what was written.
+    pub(crate) fn load(&self, name: &Name) -> Result<Option<Saved>, StateError> {
+        let found = self
+            .connection
+            .query_row(
+                "SELECT id, have, clean, seal, downloaded, uploaded FROM torrent
+                 WHERE info_hash = ?1 AND directory = ?2",
+                params![name.info_hash, name.directory],
+                |row| {
+                    let saved = Saved {
+                        have: row.get(1)?,
+                        clean: row.get(2)?,
+                        stamps: HashMap::new(),
+                        downloaded: row.get::<_, i64>(4)?.cast_unsigned(),
+                        uploaded: row.get::<_, i64>(5)?.cast_unsigned(),
+                    };
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(3)?, saved))
+                },
+            )
+            .optional()?;
+        let Some((id, seal, mut saved)) = found else { return Ok(None) };
+        if seal != self::seal(name, &saved.have, saved.clean) {
+            return Ok(None);
+        }
+        let mut files = self
+            .connection
+            .prepare("SELECT number, length, modified, changed FROM file WHERE torrent = ?1")?;
+        let rows = files.query_map([id], |row| {
+            let length = row.get::<_, i64>(1)?.cast_unsigned();
+            Ok((row.get(0)?, Stamp { length, modified: row.get(2)?, changed: row.get(3)? }))
+        })?;
+        saved.stamps = rows.collect::<rusqlite::Result<_>>()?;
+        Ok(Some(saved))
+    }
+
+    /// The blocks of pieces that were not whole.
+    pub(crate) fn load_blocks(&self, name: &Name) -> Result<Vec<SavedBlock>, StateError> {
+        let mut blocks = self.connection.prepare(
+            "SELECT piece, begin, bytes FROM block JOIN torrent ON torrent.id = block.torrent
+             WHERE info_hash = ?1 AND directory = ?2",
+        )?;
+        let rows = blocks.query_map(params![name.info_hash, name.directory], |row| {
+            Ok(SavedBlock { piece: row.get(0)?, begin: row.get(1)?, bytes: row.get(2)? })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Remembers all of it, or nothing.
+    pub(crate) fn save(&mut self, name: &Name, change: &Change<'_>) -> Result<(), StateError> {
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let id: i64 = begun.query_row(
+            "INSERT INTO torrent
+                 (info_hash, directory, have, wanted, clean, seal, downloaded, uploaded, saved)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (info_hash, directory) DO UPDATE SET
+                 have = ?3, wanted = ?4, clean = ?5, seal = ?6, downloaded = ?7, uploaded = ?8, saved = ?9
+             RETURNING id",
+            params![
+                name.info_hash,
+                name.directory,
+                change.have,
+                change.wanted,
+                change.clean,
+                seal(name, change.have, change.clean),
+                change.downloaded.cast_signed(),
+                change.uploaded.cast_signed(),
+                seconds_since_1970(),
+            ],
+            |row| row.get(0),
+        )?;
+        {
+            let mut put = begun.prepare("INSERT OR REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut forget = begun.prepare("DELETE FROM file WHERE torrent = ?1 AND number = ?2")?;
+            for (number, stamp) in change.stamps {
+                match stamp {
+                    Some(Stamp { length, modified, changed }) => {
+                        put.execute(params![id, number, length.cast_signed(), modified, changed])?
+                    }
+                    None => forget.execute(params![id, number])?,
+                };
+            }
+            begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
+            let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
+            for block in change.blocks {
+                put.execute(params![id, block.piece, block.begin, block.bytes])?;
+            }
+        }
+        Ok(begun.commit()?)
+    }
+}
+
+/// Binds what pieces are called good by to the torrent and directory.
+fn seal(name: &Name, have: &[u8], clean: bool) -> [u8; 20] {
+    let length = (name.directory.len() as u64).to_le_bytes();
+    let parts: [&[u8]; 5] = [&name.info_hash, &length, &name.directory, &[u8::from(clean)], have];
+    quelea_digest::sha1(&parts.concat())
+}
+
+fn is_damage(error: &rusqlite::Error) -> bool {
+    match error {
+        // A table or column that is missing is an unspecific error of SQLite's.
+        rusqlite::Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::NotADatabase
+                | ErrorCode::DatabaseCorrupt
+                | ErrorCode::TypeMismatch
+                | ErrorCode::Unknown
+        ),
+        rusqlite::Error::SqlInputError { .. }
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::IntegralValueOutOfRange(..)
+        | rusqlite::Error::QueryReturnedNoRows => true,
+        _ => false,
+    }
+}
+
+/// Renames the database, and the journal that belongs to it, to names that are free.
+fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
+    let beside = |suffix: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    let mut number = 1u32;
+    let aside = loop {
+        let aside = beside(&format!(".aside-{number}"));
+        if aside.symlink_metadata().is_err() {
+            break aside;
+        }
+        number += 1;
+    };
+    std::fs::rename(path, &aside)?;
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let mut to = aside.as_os_str().to_owned();
+        to.push(suffix);
+        match std::fs::rename(beside(suffix), to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(aside)
+}
+
+/// Creates a folder that is its user's alone, as the XDG base directory specification asks.
+pub(super) fn create_folder(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+fn seconds_since_1970() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,170 @@
+//! The state when the power fails, when the program is killed, and when the database is not what it should be.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod database;
+mod fragile;
+
+use super::database::{Database, Name};
+use super::{Lock, Plan, Record};
+use fragile::Fragile;
+use quelea_metainfo::geometry::{Geometry, PieceIndex};
+use quelea_storage::{FileSpec, Options, Store};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// A torrent of a few files, one of them unwanted now and then, and its content without a zero.
+struct Content {
+    files: Vec<FileSpec>,
+    wanted: Vec<bool>,
+    geometry: Geometry,
+    bytes: Vec<u8>,
+}
+
+impl Content {
+    fn random(rng: &mut fastrand::Rng) -> Self {
+        let files: Vec<FileSpec> = (0..rng.usize(1..5))
+            .map(|number| FileSpec {
+                path: format!("t/{number}").into(),
+                length: rng.u64(..30_000),
+                pad: rng.u8(..8) == 0,
+            })
+            .collect();
+        let mut wanted: Vec<bool> = files.iter().map(|_| rng.u8(..4) > 0).collect();
+        wanted[0] = true;
+        let total = files.iter().map(|file| file.length).sum();
+        let mut bytes = Vec::new();
+        for file in &files {
+            bytes.extend((0..file.length).map(|_| if file.pad { 0 } else { rng.u8(1..) }));
+        }
+        Self { files, wanted, geometry: Geometry::new(total, rng.u32(600..6_000)).unwrap(), bytes }
+    }
+
+    fn piece(&self, piece: PieceIndex) -> &[u8] {
+        let start = self.geometry.offset_of(piece) as usize;
+        &self.bytes[start..start + self.geometry.length_of(piece) as usize]
+    }
+
+    fn open(&self, root: &Path, layer: Option<Arc<Fragile>>) -> Option<Arc<Store>> {
+        let mut options = Options {
+            wanted: Some(self.wanted.clone()),
+            part_file: Some(PathBuf::from(".parts")),
+            ..Options::default()
+        };
+        if let Some(layer) = layer {
+            options.layer = layer;
+        }
+        Store::open(root, self.files.clone(), self.geometry, options).ok().map(Arc::new)
+    }
+
+    /// Whether a piece is on the disk.
+    fn is_there(&self, root: &Path, piece: PieceIndex) -> bool {
+        let Some(store) = self.open(root, None) else { return false };
+        let mut found = vec![0; self.piece(piece).len()];
+        let span = self.geometry.span(piece.get(), 0, found.len() as u32).unwrap();
+        store.read(span, &mut found).is_ok() && found == self.piece(piece)
+    }
+}
+
+#[derive(Default)]
+struct Sums {
+    trusted: usize,
+    wrong: usize,
+    lost: usize,
+    cuts: usize,
+    refetched: usize,
+}
+
+/// Downloads a torrent in a few lives, each of which ends by a loss of power, a kill, or in peace.
+fn live(seed: u64, lying: bool, sums: &mut Sums) {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let content = Content::random(&mut rng);
+    // In memory, where there is such a place: nothing of this shall wait for a real disk.
+    let memory = Path::new("/dev/shm");
+    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let root = folder.path().join("downloads");
+    let name = Name { info_hash: [1; 20], directory: b"downloads".to_vec() };
+    let database = Mutex::new(Some(Database::in_memory()));
+    let disk = Arc::new(Fragile::new(&root, rng.u64(..), lying));
+    for _ in 0..3 {
+        disk.power(if rng.bool() { usize::MAX } else { rng.usize(1..60) });
+        let Some(store) = content.open(&root, Some(Arc::clone(&disk))) else {
+            disk.cut();
+            continue;
+        };
+        let saved = database.lock().unwrap().as_ref().unwrap().load(&name).unwrap();
+        let plan = Plan::new(saved.as_ref(), &store);
+        let mut good = Vec::new();
+        let mut missing = Vec::new();
+        for piece in content.geometry.iter() {
+            let there = content.is_there(&root, piece);
+            if plan.trusted.has(piece) {
+                sums.trusted += 1;
+                sums.wrong += usize::from(!there);
+            } else if plan.check.contains(&piece) && there {
+                good.push(piece);
+            } else {
+                // A piece of padding is whole without ever being written.
+                let padding = content.piece(piece).iter().all(|&byte| byte == 0);
+                sums.refetched += usize::from(there && !padding);
+                missing.push(piece);
+            }
+        }
+        let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
+        let record = {
+            let mut database = database.lock().unwrap();
+            let begun = (saved.as_ref(), &plan);
+            Record::start(
+                name.clone(),
+                Arc::clone(&store),
+                lock,
+                begun,
+                Box::new(|_| ()),
+                database.as_mut().unwrap(),
+            )
+        };
+        let record = record.unwrap();
+        record.found(good.into_iter());
+        rng.shuffle(&mut missing);
+        missing.truncate(rng.usize(..=missing.len()));
+        for piece in missing {
+            if store.write_piece(piece, &[content.piece(piece)]).is_err() {
+                break;
+            }
+            record.written(piece);
+            if rng.u8(..4) == 0 {
+                record.save(&database, None).unwrap();
+            }
+        }
+        if disk.is_on() && rng.bool() {
+            record.save(&database, Some(&[])).unwrap();
+        }
+        drop((store, record));
+        if !disk.is_on() || rng.bool() {
+            disk.cut();
+            sums.cuts += 1;
+        }
+    }
+    sums.lost += disk.lost();
+}
+
+#[test]
+fn no_piece_is_called_good_that_a_loss_of_power_took() {
+    let mut sums = Sums::default();
+    for seed in 0..1_000 {
+        live(seed, false, &mut sums);
+        assert_eq!(sums.wrong, 0, "seed {seed}: a piece that is not there is trusted");
+        assert_eq!(sums.refetched, 0, "seed {seed}: a piece that is there would be fetched again");
+    }
+    // The world is as hard as it is meant to be, and the state of use.
+    assert!(sums.cuts > 1_000 && sums.lost > 3_000, "{} cuts, {} pages lost", sums.cuts, sums.lost);
+    assert!(sums.trusted > 3_000, "{} pieces trusted", sums.trusted);
+}
+
+#[test]
+fn a_disk_that_lies_about_syncing_would_be_found_out() {
+    let mut sums = Sums::default();
+    for seed in 0..200 {
+        live(seed, true, &mut sums);
+    }
+    assert!(sums.wrong > 0, "the simulation loses nothing that matters");
+}
