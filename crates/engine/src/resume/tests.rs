@@ -168,3 +168,54 @@ fn a_disk_that_lies_about_syncing_would_be_found_out() {
     }
     assert!(sums.wrong > 0, "the simulation loses nothing that matters");
 }
+
+#[test]
+fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_trusted() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("downloads");
+    let content = Content {
+        files: vec![FileSpec { path: "a".into(), length: 4_000, pad: false }],
+        wanted: vec![true],
+        geometry: Geometry::new(4_000, 1_000).unwrap(),
+        bytes: (0..4_000).map(|number| (number % 251) as u8 + 1).collect(),
+    };
+    let store = content.open(&root, None).unwrap();
+    let name = Name { info_hash: [1; 20], directory: b"downloads".to_vec() };
+    let database = Mutex::new(Some(Database::in_memory()));
+    let plan = Plan::new(None, &store);
+    let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let trouble = Arc::clone(&told);
+    let on_trouble = Box::new(move |error: quelea_storage::StorageError| {
+        trouble.lock().unwrap().push(error.to_string());
+    });
+    let record = Record::start(
+        name.clone(),
+        Arc::clone(&store),
+        lock,
+        (None, &plan),
+        on_trouble,
+        database.lock().unwrap().as_mut().unwrap(),
+    );
+    let record = record.unwrap();
+    let write = |number| {
+        let piece = content.geometry.piece(number).unwrap();
+        store.write_piece(piece, &[content.piece(piece)]).unwrap();
+        record.written(piece);
+    };
+    write(0);
+    record.save(&database, None).unwrap();
+    std::fs::rename(root.join("a"), root.join("b")).unwrap();
+    write(1);
+    record.save(&database, None).unwrap();
+    assert!(told.lock().unwrap()[0].contains("downloads/a\" has vanished"), "{told:?}");
+    assert!(record.is_mended().is_err());
+    std::fs::rename(root.join("b"), root.join("a")).unwrap();
+    assert!(record.is_mended().is_ok());
+    // What became of it in the meantime is not known.
+    write(2);
+    record.save(&database, Some(&[])).unwrap();
+    let saved = database.lock().unwrap().as_ref().unwrap().load(&name).unwrap().unwrap();
+    let plan = Plan::new(Some(&saved), &content.open(&root, None).unwrap());
+    assert_eq!((plan.trusted.count(), plan.check.len()), (0, 4));
+}
