@@ -1,5 +1,9 @@
 //! The command line, described once: help, completions and environment variables all come from here.
 
+mod content;
+
+pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
+
 use crate::exit;
 use crate::source::Source;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
@@ -68,6 +72,14 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// Show what a torrent file or magnet link says
     Show(ShowArgs),
+    /// Make a torrent file of a file or a folder
+    Create(CreateArgs),
+    /// Check which pieces and files of a torrent are good
+    ///
+    /// Changes nothing. The exit code is 0 when all is good and 6 when anything is missing or damaged.
+    Verify(VerifyArgs),
+    /// Print the magnet link of a torrent file
+    Magnet(MagnetArgs),
     /// Print a bencoded file as JSON
     ///
     /// Every value names its type, and strings are in hexadecimal, so that nothing is lost:

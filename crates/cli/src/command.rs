@@ -2,8 +2,11 @@
 
 mod bencode;
 mod completions;
+mod create;
 mod get;
+mod magnet;
 mod show;
+mod verify;
 
 use crate::args::{Command, CommandLine};
 use crate::exit::Status;
@@ -14,6 +17,9 @@ pub(crate) fn run(line: &CommandLine) -> anyhow::Result<Status> {
         None => get::run(&line.get),
         Some(Command::Get(args)) => get::run(args),
         Some(Command::Show(args)) => show::run(args),
+        Some(Command::Create(args)) => create::run(args),
+        Some(Command::Verify(args)) => verify::run(args),
+        Some(Command::Magnet(args)) => magnet::run(args),
         Some(Command::Bencode(args)) => bencode::run(args),
         Some(Command::Completions(args)) => completions::run(args),
     }

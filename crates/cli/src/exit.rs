@@ -18,13 +18,23 @@ pub(crate) enum Status {
     Disk,
     /// An address could not be listened on, or a server not reached.
     Network,
+    /// Data that were to be verified are missing or damaged.
+    Incomplete,
     /// Stopped by a signal before everything was done.
     Interrupted,
 }
 
 impl Status {
-    const ALL: [Self; 7] =
-        [Self::Done, Self::Failed, Self::Usage, Self::Refused, Self::Disk, Self::Network, Self::Interrupted];
+    const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Failed,
+        Self::Usage,
+        Self::Refused,
+        Self::Disk,
+        Self::Network,
+        Self::Incomplete,
+        Self::Interrupted,
+    ];
 
     pub(crate) const fn code(self) -> u8 {
         match self {
@@ -34,6 +44,7 @@ impl Status {
             Self::Refused => 3,
             Self::Disk => 4,
             Self::Network => 5,
+            Self::Incomplete => 6,
             Self::Interrupted => 130,
         }
     }
@@ -46,6 +57,7 @@ impl Status {
             Self::Refused => "the torrent, magnet link or bencode is not valid or not supported",
             Self::Disk => "a file could not be read or written",
             Self::Network => "an address could not be listened on, or a server not reached",
+            Self::Incomplete => "verify found data that are missing or damaged",
             Self::Interrupted => "interrupted before the download was complete; the same command goes on",
         }
     }
@@ -106,7 +118,7 @@ mod tests {
     fn no_two_endings_share_a_code() {
         let mut codes: Vec<u8> = Status::ALL.iter().map(|status| status.code()).collect();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod args;
 mod command;
 mod display;
 mod exit;
+mod hashing;
 mod log;
 mod progress;
 mod report;
