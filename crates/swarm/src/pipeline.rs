@@ -82,10 +82,10 @@ impl Pipeline {
         self.outstanding.iter().map(|request| request.span)
     }
 
-    /// What has been outstanding for this long.
+    /// What is outstanding at a peer that has sent none of it for this long; nothing while it sends.
     pub fn late(&self, now: Time, patience: Duration) -> impl Iterator<Item = Span> + '_ {
-        let late = move |request: &&Outstanding| now.since(request.sent) >= patience;
-        self.outstanding.iter().take_while(late).map(|request| request.span)
+        let silent = now.since(self.last_block) >= patience;
+        self.iter().filter(move |_| silent)
     }
 
     /// Whether the peer does not send what it was asked for.

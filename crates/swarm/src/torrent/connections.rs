@@ -27,8 +27,8 @@ const DIALS_A_TICK: usize = 30;
 const ALLOWED_FAST: usize = 10;
 /// A peer that nobody wants anything of for this long gives its place to another.
 const IDLE: Duration = Duration::from_secs(20);
-/// A block that is not here after this long is late.
-const LATE: Duration = Duration::from_secs(8);
+/// The blocks of a peer that has sent none of them for this long are late.
+const LATE: Duration = Duration::from_secs(5);
 /// How often a peer may break the protocol in small ways.
 const MAX_FAULTS: u32 = 20;
 
