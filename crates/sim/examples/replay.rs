@@ -4,7 +4,7 @@
 //! keeps one node's part of it. `--seeds N` runs N worlds from SEED on, a line each. `--kind KIND` makes worlds
 //! of one kind whatever the seed. `--pieces N` runs an even world with a torrent of N pieces, to measure with.
 //! `--check-every N` checks machines at every Nth step only, which is faster.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stderr)]
 
 use quelea_sim::{Kind, Scenario, World};
 use std::error::Error;
@@ -58,8 +58,8 @@ fn replay(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
     if let Some(count) = wishes.seeds {
         for seed in wishes.seed..wishes.seed.saturating_add(count) {
             match World::new(scenario(wishes, seed), None).run() {
-                Ok(summary) => println!("{}", summary.line()),
-                Err(violation) => println!("{violation}"),
+                Ok(summary) => writeln!(io::stdout(), "{}", summary.line())?,
+                Err(violation) => writeln!(io::stdout(), "{violation}")?,
             }
         }
         return Ok(());
@@ -67,7 +67,7 @@ fn replay(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
     let story = Story { out: BufWriter::new(io::stdout()), node: wishes.node.clone() };
     let story: Option<Box<dyn Write>> = if wishes.quiet { None } else { Some(Box::new(story)) };
     let summary = World::new(scenario(wishes, wishes.seed), story).run()?;
-    println!("{summary}");
+    writeln!(io::stdout(), "{summary}")?;
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use quelea_tracker::{Announcer, Identity, Stats};
 use quelea_wire::handshake::{Feature, Reserved};
 use quelea_wire::{Bitfield, Handshake, PeerId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// The port that every node listens on.
 const PORT: u16 = 6_881;
@@ -26,7 +27,7 @@ const TRACKERS: [&str; 2] = ["http://one.tracker.test/announce", "http://other.t
 /// A node, present or away.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) name: String,
+    pub(crate) name: Rc<str>,
     pub(crate) plan: NodePlan,
     pub(crate) address: SocketAddr,
     pub(crate) disk: Disk,
@@ -83,7 +84,7 @@ impl Node {
             Role::Leecher => Bitfield::none(pieces),
         };
         Self {
-            name,
+            name: name.into(),
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1 + number as u8, 0, 1)), PORT),
             disk: Disk::new(written, spoils, rng.u64(..)),
             uplink: Uplink::new(plan.uplink),

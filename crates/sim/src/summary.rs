@@ -172,7 +172,7 @@ impl Summary {
                 uplink: node.plan.uplink,
                 joined: node.plan.joins,
                 completed: node.completed,
-                name: node.name,
+                name: node.name.to_string(),
             })
             .collect();
         Self {

@@ -8,7 +8,7 @@ use quelea_sim::{Faults, Kind, Scenario};
 /// Worlds of each kind.
 const WORLDS: u64 = 25;
 /// Of these, so many are checked at every step; the others now and then, which is faster.
-const CHECKED: usize = 3;
+const CHECKED: usize = 2;
 
 /// Runs the worlds of a kind. What went wrong in them because it was meant to.
 fn run(kind: Kind) -> Faults {

@@ -102,7 +102,7 @@ impl World {
 
     pub(crate) fn name_of(&self, ip: IpAddr) -> String {
         let found = self.nodes.iter().find(|node| node.address.ip() == ip);
-        found.map_or_else(|| ip.to_string(), |node| node.name.clone())
+        found.map_or_else(|| ip.to_string(), |node| node.name.to_string())
     }
 
     fn dial(&mut self, node: usize, address: SocketAddr) {
