@@ -55,6 +55,9 @@ pub struct Wish<'a> {
     pub snubbed: bool,
     /// It has nothing outstanding, so in the endgame it may double others' requests.
     pub idle: bool,
+    /// It sends what it is asked for. Each block that is asked for twice keeps a place for such a peer, or a few
+    /// that ignore their requests could keep everybody else from a download's last blocks.
+    pub proven: bool,
 }
 
 impl Wish<'_> {
@@ -350,13 +353,14 @@ impl<B> Picker<B> {
         /// Enough to keep a peer busy for a moment; each may be wasted.
         const TWINS: usize = 1;
         let mut left = TWINS.min(target - picked.len());
+        let places = if wish.proven { MAX_REQUESTERS } else { MAX_REQUESTERS - 1 };
         let endgame = self.is_endgame();
         for (&piece, open) in &mut self.open {
             if open.on_parole || !(endgame || open.is_late) || !wish.can_give(piece) {
                 continue;
             }
             while left > 0 {
-                let Some(block) = open.lease_twin(wish.peer) else { break };
+                let Some(block) = open.lease_twin(wish.peer, places) else { break };
                 picked.extend(self.geometry.block(piece, block));
                 left -= 1;
             }

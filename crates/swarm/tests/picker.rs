@@ -16,7 +16,7 @@ fn geometry() -> Geometry {
 }
 
 fn wish<'a>(peer: PeerKey, has: &'a Bitfield, count: usize, idle: bool) -> Wish<'a> {
-    Wish { peer, has, count, suggested: &[], only: None, snubbed: false, idle }
+    Wish { peer, has, count, suggested: &[], only: None, snubbed: false, idle, proven: true }
 }
 
 fn source(peer: PeerKey) -> Source {
@@ -128,6 +128,33 @@ fn a_piece_on_parole_is_asked_of_one_peer_at_a_time() {
     picker.disown(one);
     picker.pick(wish(two, &only_first, 3, true), &mut shared);
     assert_eq!(shared.len(), 3);
+}
+
+#[test]
+fn peers_that_never_sent_anything_leave_a_place_at_each_block_to_one_that_did() {
+    let mut picker = picker(7);
+    let mut peers = Peers::default();
+    let all = Bitfield::all(PIECES);
+    let first = peers.insert(());
+    picker.seed_joined();
+    let mut asked = Vec::new();
+    picker.pick(wish(first, &all, usize::from(u8::MAX), false), &mut asked);
+    let mut doubled = BTreeSet::new();
+    for _ in 0..asked.len() * 3 {
+        let silent = peers.insert(());
+        let mut twins = Vec::new();
+        picker.pick(Wish { proven: false, ..wish(silent, &all, 1, true) }, &mut twins);
+        doubled.extend(twins);
+    }
+    assert_eq!(doubled.len(), asked.len(), "they have taken every place that they may");
+    let me = peers.insert(());
+    for _ in 0..asked.len() {
+        let mut twins = Vec::new();
+        picker.pick(wish(me, &all, 1, true), &mut twins);
+        assert_eq!(twins.len(), 1);
+        picker.receive(twins[0], source(me), ());
+    }
+    assert_eq!(picker.verifying() as u32, PIECES);
 }
 
 #[test]

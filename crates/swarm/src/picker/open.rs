@@ -90,16 +90,14 @@ impl<B> OpenPiece<B> {
         Some(number as u32)
     }
 
-    /// Gives a block that others were asked for to `peer` as well, the least doubled first.
-    pub(super) fn lease_twin(&mut self, peer: PeerKey) -> Option<u32> {
+    /// Gives a block that fewer than `places` others were asked for to `peer` as well, the least doubled first.
+    pub(super) fn lease_twin(&mut self, peer: PeerKey, places: usize) -> Option<u32> {
         let (_, number) = self
             .slots
             .iter()
             .enumerate()
             .filter_map(|(number, slot)| match slot {
-                Slot::Requested(by) if by.len() < MAX_REQUESTERS && !by.contains(&peer) => {
-                    Some((by.len(), number))
-                }
+                Slot::Requested(by) if by.len() < places && !by.contains(&peer) => Some((by.len(), number)),
                 Slot::Requested(_) | Slot::Free | Slot::Received { .. } => None,
             })
             .min()?;

@@ -292,6 +292,9 @@ impl<B> Torrent<B> {
             return;
         }
         let mut waiting = core::mem::take(&mut self.refill);
+        // Whoever lets us wait comes last, or it would have back at once what was taken from it.
+        let peers = &self.peers;
+        waiting.sort_by_key(|&key| peers.get(key).is_some_and(|peer| peer.pipeline.is_snubbed()));
         for key in waiting.drain(..) {
             let Some(peer) = self.peers.get_mut(key) else { continue };
             peer.wants_refill = false;
@@ -307,6 +310,7 @@ impl<B> Torrent<B> {
                 only: peer.it_chokes_us.then_some(&peer.allowed_fast),
                 snubbed: peer.pipeline.is_snubbed(),
                 idle: peer.pipeline.is_empty(),
+                proven: peer.downloaded > 0 && !peer.pipeline.is_snubbed(),
             };
             let mut picked = core::mem::take(&mut self.picked);
             self.picker.pick(wish, &mut picked);
