@@ -4,7 +4,7 @@ use super::dial::{HANDSHAKE, answer, read_handshake};
 use super::{ToTorrent, TorrentIo};
 use quelea_wire::Handshake;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// Handshakes under way at most; more wait in the system's queue.
 const HANDSHAKES: usize = 256;
+/// Handshakes under way with one neighbour at most; more are closed, so that a crowd of one does not fill the queue.
+const OF_ONE_NEIGHBOUR: usize = 16;
 /// How long to wait when no connection can be accepted, which mostly means that no file may be opened.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -52,17 +54,65 @@ impl Doors {
     }
 }
 
+/// Counts the handshakes under way with each neighbour.
+#[derive(Default)]
+struct Neighbours {
+    handshakes: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// A place among the handshakes under way with one neighbour, given back when it is dropped.
+struct Place {
+    neighbours: Arc<Neighbours>,
+    neighbour: IpAddr,
+}
+
+impl Neighbours {
+    fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+        let neighbour = neighbourhood(address);
+        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        let under_way = handshakes.entry(neighbour).or_default();
+        if *under_way >= OF_ONE_NEIGHBOUR {
+            return None;
+        }
+        *under_way += 1;
+        Some(Place { neighbours: Arc::clone(self), neighbour })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut handshakes = self.neighbours.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(under_way) = handshakes.get_mut(&self.neighbour) {
+            *under_way -= 1;
+            if *under_way == 0 {
+                handshakes.remove(&self.neighbour);
+            }
+        }
+    }
+}
+
+/// What one customer has: an IPv4 address, or the first 64 bits of an IPv6 address.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 /// Accepts connections until the session ends.
 pub(crate) async fn accept(listener: TcpListener, doors: Arc<Doors>) {
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let neighbours = Arc::new(Neighbours::default());
     loop {
         let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
+                let address = canonical(address);
+                let Some(place) = neighbours.place(address.ip()) else { continue };
                 let doors = Arc::clone(&doors);
                 tokio::spawn(async move {
-                    welcome(stream, canonical(address), &doors).await;
-                    drop(permit);
+                    welcome(stream, address, &doors).await;
+                    drop((permit, place));
                 });
             }
             Err(error) => {
@@ -96,4 +146,24 @@ async fn welcome(mut stream: TcpStream, address: SocketAddr, doors: &Doors) {
 /// An IPv4 address that came as an IPv6 one is an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_neighbour_has_few_handshakes_under_way_and_others_have_theirs() {
+        let neighbours = Arc::new(Neighbours::default());
+        let of = |address: &str| neighbours.place(address.parse().unwrap());
+        let mut places: Vec<Place> = (0..OF_ONE_NEIGHBOUR).filter_map(|_| of("2001:db8::1")).collect();
+        assert_eq!(places.len(), OF_ONE_NEIGHBOUR);
+        assert!(of("2001:db8::2").is_none(), "the same customer");
+        assert!(of("2001:db8:0:1::1").is_some());
+        assert!(of("1.2.3.4").is_some());
+        places.pop();
+        assert!(of("2001:db8::2").is_some());
+        drop(places);
+        assert!(neighbours.handshakes.lock().unwrap().is_empty());
+    }
 }

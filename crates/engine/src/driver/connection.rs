@@ -13,7 +13,7 @@ use quelea_swarm::peers::PeerKey;
 use quelea_wire::decoder::{Decoder, Event, Limits};
 use quelea_wire::encoder::{PIECE_HEADER, piece_header};
 use quelea_wire::message::BlockSpan;
-use quelea_wire::{Bitfield, Fault, limits};
+use quelea_wire::{Bitfield, Fault, Message, limits};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -22,8 +22,11 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 
-/// Bytes read before the torrent hears of them and others have their turn.
+/// Bytes read before the torrent hears of them and others have their turn; also the memory that one report takes.
 const READ_BUDGET: usize = 1 << 20;
+/// What a message takes of the budget beside its payload: a report of tiny ones must neither be long in memory nor
+/// keep the torrent from other peers for long.
+const MESSAGE_COST: usize = 256;
 /// Blocks read from disk ahead of the socket.
 const BLOCKS_AHEAD: usize = 16;
 /// While more than this waits to be written, nothing is read: a peer that does not read is not served either.
@@ -284,10 +287,16 @@ impl Connection {
         !self.report_under_way && self.work.bytes.len() - self.bytes_written < MAX_UNWRITTEN
     }
 
-    /// Reads what has arrived, up to the budget, into the report.
+    /// Reads what has arrived, up to the budget, into the report. What the budget does not cover stays where it is
+    /// until the report is taken.
     fn read(&mut self) -> Result<(), End> {
+        if !self.may_read_socket() {
+            return Ok(());
+        }
         let mut budget = READ_BUDGET;
-        while budget > 0 && self.may_read_socket() {
+        // The decoder may hold what the last report had no room for.
+        self.decode(&mut budget)?;
+        while budget > 0 {
             let pool = &self.io.pool;
             self.decoder.prepare(self.depth, &mut |length| pool.take(length));
             let mut wanted = 0;
@@ -314,26 +323,42 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             self.heard = true;
-            budget = budget.saturating_sub(read);
+            // What is skipped costs as well.
+            let least = budget.saturating_sub(read);
             self.decoder.commit(read);
-            let mut blocks = 0;
-            while let Some(event) = self.decoder.poll(&mut |length| pool.take(length)) {
-                match event {
-                    Ok(Event::Block { piece, begin, block }) => {
-                        blocks += 1;
-                        let span = BlockSpan { piece, begin, length: block.len() as u32 };
-                        self.report.push(Reported::Block(span, block));
-                    }
-                    Ok(Event::Message(message)) => self.report.push(Reported::Message(message)),
-                    Err(fault) => return Err(End::Fault(fault)),
-                }
-            }
+            let blocks = self.decode(&mut budget)?;
+            budget = budget.min(least);
             // Room is made for what the last read brought and more, so that a fast peer's blocks come in bunches
             // and a slow one's hold no memory.
             self.depth =
                 if read == wanted { (self.depth * 2 + 1).min(limits::SPECULATED_BLOCKS) } else { blocks };
         }
         Ok(())
+    }
+
+    /// Moves what is whole into the report while the budget lasts; how many blocks that were.
+    fn decode(&mut self, budget: &mut usize) -> Result<usize, End> {
+        let pool = &self.io.pool;
+        let mut blocks = 0;
+        while *budget > 0 {
+            let Some(event) = self.decoder.poll(&mut |length| pool.take(length)) else { break };
+            let cost = match event.map_err(End::Fault)? {
+                Event::Block { piece, begin, block } => {
+                    blocks += 1;
+                    let span = BlockSpan { piece, begin, length: block.len() as u32 };
+                    self.report.push(Reported::Block(span, block));
+                    // A buffer is as large for a block of one byte.
+                    limits::BLOCK
+                }
+                Event::Message(message) => {
+                    let payload = payload_length(&message);
+                    self.report.push(Reported::Message(message));
+                    payload + MESSAGE_COST
+                }
+            };
+            *budget = budget.saturating_sub(cost);
+        }
+        Ok(blocks)
     }
 
     async fn send_report(&mut self) -> Result<(), End> {
@@ -343,6 +368,32 @@ impl Connection {
         let report = Report { peer: self.key, events: std::mem::take(&mut self.report) };
         self.report_under_way = true;
         self.torrent.send(ToTorrent::Report(report)).await.map_err(|_| End::Told)
+    }
+}
+
+/// Bytes of memory that a message holds beside itself.
+fn payload_length(message: &Message) -> usize {
+    match message {
+        Message::Bitfield(bits) => bits.len(),
+        Message::Extended { payload, .. } => payload.len(),
+        Message::Hashes { hashes, .. } => hashes.len(),
+        Message::KeepAlive
+        | Message::Choke
+        | Message::Unchoke
+        | Message::Interested
+        | Message::NotInterested
+        | Message::Have(_)
+        | Message::Request(_)
+        | Message::Cancel(_)
+        | Message::Port(_)
+        | Message::Suggest(_)
+        | Message::HaveAll
+        | Message::HaveNone
+        | Message::Reject(_)
+        | Message::AllowedFast(_)
+        | Message::HashRequest(_)
+        | Message::HashReject(_)
+        | Message::Unknown(_) => 0,
     }
 }
 
