@@ -6,7 +6,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quelea::create::Progress;
 use std::io::Write;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// The shortest time between two lines in a log.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
@@ -65,7 +66,7 @@ impl Hashing {
                 bar.set_message(format!("{rate:>10}  ETA {}", display::span(eta)));
             }
             Mode::Log { last } if last.elapsed() >= LOG_INTERVAL && done < total => {
-                *last = Instant::now();
+                *last = self.begun + elapsed;
                 let _ = writeln!(
                     std::io::stderr().lock(),
                     "{}: hashed {} of {}",

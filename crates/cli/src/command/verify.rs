@@ -54,11 +54,10 @@ fn load(source: &Source) -> anyhow::Result<Metainfo> {
 }
 
 fn refused(error: quelea::Error) -> anyhow::Error {
-    match error {
-        quelea::Error::Unsupported(_) => {
-            Status::Refused.because("cannot verify this torrent: it is a pure v2 torrent (BEP 52)")
-        }
-        other => other.into(),
+    if let quelea::Error::Unsupported(_) = error {
+        Status::Refused.because("cannot verify this torrent: it is a pure v2 torrent (BEP 52)")
+    } else {
+        error.into()
     }
 }
 
@@ -155,10 +154,7 @@ fn report<'a>(info: &'a Info, verified: &Verified) -> ReportJson<'a> {
             path: meant.path.as_str(),
             length: meant.length,
             state: word(&file.state),
-            found_length: match file.state {
-                FileState::Short { found } | FileState::Long { found } => Some(found),
-                _ => None,
-            },
+            found_length: found_length(&file.state),
             pieces: file.pieces,
             pieces_good: file.good_pieces,
         })
@@ -174,6 +170,11 @@ fn report<'a>(info: &'a Info, verified: &Verified) -> ReportJson<'a> {
         files: files.collect(),
         trouble: verified.trouble.as_ref().map(|trouble| display::clean(&trouble.to_string())),
     }
+}
+
+/// The length of a file that should have another.
+fn found_length(state: &FileState) -> Option<u64> {
+    if let FileState::Short { found } | FileState::Long { found } = state { Some(*found) } else { None }
 }
 
 fn bad_runs(pieces: &[bool]) -> Vec<[usize; 2]> {
