@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Which torrent is opened where.
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     /// Who remembers, if anybody does.
     pub(crate) keeper: Option<&'a Keeper>,

@@ -29,6 +29,7 @@ mod record;
 mod tests;
 
 use database::Name;
+pub(crate) use database::SavedBlock;
 pub(crate) use keeper::{Begun, Ending, Keeper};
 use lock::{Lock, Refused};
 pub(crate) use plan::Plan;

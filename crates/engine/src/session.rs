@@ -9,7 +9,7 @@ use crate::driver::udp::{self, UdpRequest};
 use crate::driver::{ToTorrent, TorrentIo};
 use crate::events::TorrentId;
 use crate::opening::{Opened, Place};
-use crate::resume::{Begun, Keeper, Plan, Record};
+use crate::resume::{Begun, Keeper, Plan, Record, SavedBlock};
 use crate::torrent::Handle;
 use crate::worker::Workers;
 use crate::{AddTorrent, Error, Event, Events, Result, Settings, Snapshot, State, Torrent};
@@ -175,7 +175,8 @@ impl Session {
             let place = Place { keeper: keeper.as_deref(), info_hash, root: &root };
             Opened::open(place, specs, geometry, options)
         });
-        let Opened { store, plan, begun } = opened.await??;
+        let Opened { store, plan, mut begun } = opened.await??;
+        let blocks = begun.as_mut().map(|begun| std::mem::take(&mut begun.blocks)).unwrap_or_default();
         let mut rng = fastrand::Rng::with_seed(seed);
         let io = Arc::new(TorrentIo {
             pool: self.inner.pool.clone(),
@@ -202,8 +203,17 @@ impl Session {
         }
         let record = self.keep(begun, &io, plan, found, &mailbox).await?;
         let before = record.as_ref().map(|record| record.before()).unwrap_or_default();
-        let machine =
+        let mut machine =
             Machine::new(self.inner.clock.now(), self.config(&info, &io, &wanted_pieces, have, rng.u64(..)));
+        for SavedBlock { piece, begin, bytes } in blocks {
+            if let Some(span) = info.geometry.span(piece, begin, bytes.len() as u32) {
+                let mut block = io.pool.take(bytes.len());
+                if block.len() == bytes.len() {
+                    block.copy_from_slice(&bytes);
+                    machine.restore_block(span, block);
+                }
+            }
+        }
         let task = TorrentTask {
             id,
             machine,

@@ -1,11 +1,18 @@
 //! What is remembered between two sessions, and what happens when the disk refuses.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    missing_docs
+)]
 
 mod made;
 
 use made::{add, bytes, torrent, write};
 use quelea::{AddTorrent, Error, Event, Events, Session, Settings, State, Torrent};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -352,5 +359,71 @@ fn state_directories_keep_sessions_apart() {
         assert_eq!(good, bed.pieces());
         assert!(hashed > 0, "nothing was to be remembered");
         assert!(!Path::new(&bed.path("out/state.db")).exists());
+    });
+}
+
+/// A peer that has everything, sends so many blocks, and then says no more. Its address.
+fn tired_seed(content: Vec<u8>, mut blocks: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut peer, _) = listener.accept().unwrap();
+        let mut handshake = [0; 68];
+        peer.read_exact(&mut handshake).unwrap();
+        // No extensions, and a peer id of its own (BEP 3).
+        handshake[20..28].fill(0);
+        handshake[48..].fill(b'x');
+        peer.write_all(&handshake).unwrap();
+        // One piece, which it has; unchoke.
+        peer.write_all(&[0, 0, 0, 2, 5, 0x80, 0, 0, 0, 1, 1]).unwrap();
+        let mut length = [0; 4];
+        while peer.read_exact(&mut length).is_ok() {
+            let mut message = vec![0; u32::from_be_bytes(length) as usize];
+            peer.read_exact(&mut message).unwrap();
+            if message.first() == Some(&6) && blocks > 0 {
+                blocks -= 1;
+                let number = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap()) as usize;
+                let (begin, length) = (number(5), number(9));
+                let mut answer = (9 + length as u32).to_be_bytes().to_vec();
+                answer.push(7);
+                answer.extend(&message[1..9]);
+                answer.extend(&content[begin..begin + length]);
+                peer.write_all(&answer).unwrap();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn a_piece_that_was_not_whole_is_gone_on_with() {
+    run(async {
+        const BLOCK: u64 = 16_384;
+        let bed = Bed::new();
+        let content = bytes(16 * BLOCK as usize, 9);
+        let torrent = torrent("one", &[("", content.clone())], content.len());
+        for round in 1..=2 {
+            let session = bed.session("out", true);
+            let mut one = add(&torrent);
+            one.peers = vec![tired_seed(content.clone(), 5)];
+            let leeched = session.add(one).await.unwrap();
+            while leeched.snapshot().wanted_received < round * 5 * BLOCK {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            session.close().await;
+            let snapshot = leeched.snapshot();
+            assert_eq!(
+                (snapshot.downloaded, snapshot.downloaded_ever, snapshot.wanted_have),
+                (5 * BLOCK, round * 5 * BLOCK, 0)
+            );
+        }
+        let session = bed.session("out", true);
+        let mut one = add(&torrent);
+        one.peers = vec![tired_seed(content.clone(), 100)];
+        let leeched = session.add(one).await.unwrap();
+        complete(&leeched).await;
+        assert_eq!(leeched.snapshot().downloaded, 6 * BLOCK);
+        session.close().await;
+        assert!(std::fs::read(bed.path("out/one")).unwrap() == content);
     });
 }

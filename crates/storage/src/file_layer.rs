@@ -261,8 +261,8 @@ fn stamp(stat: &rustix::fs::Stat) -> Option<Stamp> {
     let nanoseconds = |seconds: i64, rest: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(rest);
     Some(Stamp {
         length,
-        modified: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        changed: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        modified: nanoseconds(stat.st_mtime, stat.st_mtime_nsec as i64),
+        changed: nanoseconds(stat.st_ctime, stat.st_ctime_nsec as i64),
     })
 }
 

@@ -10,6 +10,11 @@ pub struct PeerKey {
     generation: u32,
 }
 
+impl PeerKey {
+    /// A key that no peer ever has.
+    pub(crate) const NOBODY: Self = Self { slot: u32::MAX, generation: u32::MAX };
+}
+
 impl fmt::Display for PeerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "peer {}.{}", self.slot, self.generation)

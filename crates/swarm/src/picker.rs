@@ -10,8 +10,10 @@
 
 mod open;
 mod rarity;
+mod saved;
 
 pub use open::{MAX_REQUESTERS, Source};
+pub(crate) use saved::SAVED;
 
 use crate::peers::PeerKey;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -15,6 +15,7 @@
 mod connections;
 mod download;
 mod peer;
+mod saved;
 mod stats;
 mod upload;
 mod verify;

@@ -36,6 +36,56 @@ fn picker(seed: u64) -> Picker<()> {
 }
 
 #[test]
+fn blocks_that_were_saved_are_not_asked_for_again() {
+    let all = Bitfield::all(PIECES);
+    let mut peers = Peers::default();
+    let me = peers.insert(());
+    let mut before = picker(1);
+    before.seed_joined();
+    let mut picked = Vec::new();
+    before.pick(wish(me, &all, 5, true), &mut picked);
+    for span in &picked[..4] {
+        before.receive(*span, source(me), ());
+    }
+    before.release(picked[4], me);
+    // Three of them are a piece, which is being verified; the fourth is saved.
+    let saved = before.take_blocks();
+    before.check_invariants().unwrap();
+    assert_eq!(saved.iter().map(|(span, ())| *span).collect::<Vec<_>>(), picked[3..4]);
+
+    let mut after = picker(2);
+    after.seed_joined();
+    assert!(matches!(after.restore(saved[0].0, ()), Receipt::Taken { .. }));
+    assert!(matches!(after.restore(saved[0].0, ()), Receipt::Useless(())));
+    after.check_invariants().unwrap();
+    let mut asked = Vec::new();
+    after.pick(wish(me, &all, 100, false), &mut asked);
+    assert!(!asked.contains(&saved[0].0));
+    assert_eq!(asked[0].piece, saved[0].0.piece, "what was begun is finished first");
+    let mut ends = 0;
+    for span in asked.iter().filter(|span| span.piece == saved[0].0.piece) {
+        ends += u32::from(matches!(after.receive(*span, source(me), ()), Receipt::Complete { .. }));
+    }
+    assert_eq!(ends, 1);
+}
+
+#[test]
+fn saved_blocks_open_no_more_pieces_than_there_is_room_for() {
+    let mut picker = picker(1);
+    picker.set_open_limit(2);
+    for piece in geometry().iter() {
+        picker.restore(geometry().block(piece, 1).unwrap(), ());
+    }
+    assert_eq!(picker.open(), 2);
+    picker.check_invariants().unwrap();
+    // A block that is none, and one of a piece that nobody wants.
+    assert!(matches!(picker.restore(geometry().span(0, 1, 5).unwrap(), ()), Receipt::Useless(())));
+    let mut unwanted = Picker::new(geometry(), &bits([3]), Bitfield::none(PIECES), 1);
+    let block = geometry().block(geometry().piece(2).unwrap(), 0).unwrap();
+    assert!(matches!(unwanted.restore(block, ()), Receipt::Useless(())));
+}
+
+#[test]
 fn the_rarest_piece_is_opened_first() {
     for seed in 0..50 {
         let mut picker = picker(seed);

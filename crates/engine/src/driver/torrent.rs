@@ -8,11 +8,11 @@ use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
-use crate::resume::{Ending, Keeper, Record, Totals};
+use crate::resume::{Ending, Keeper, Record, SavedBlock, Totals};
 use crate::snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
 use quelea_block::BlockBuf;
 use quelea_metainfo::Info;
-use quelea_metainfo::geometry::PieceIndex;
+use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
 use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict};
 use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
 use quelea_swarm::peers::PeerKey;
@@ -32,6 +32,9 @@ const BATCH: usize = 64;
 const GOODBYE: Duration = Duration::from_secs(3);
 /// The disk has this long to take the last of it. After that the next run hashes what this one wrote.
 const SAVING: Duration = Duration::from_secs(10);
+
+/// Blocks of pieces that are not whole are saved up to this many: 64 MiB.
+const SAVED_BLOCKS: usize = (64 << 20) / BLOCK_LENGTH as usize;
 
 /// A torrent's latest figures, for whoever looks.
 pub(crate) type Published = Arc<Mutex<Arc<Snapshot>>>;
@@ -449,13 +452,31 @@ impl Running {
 
     /// Has all of it remembered, so that the next run goes on from here.
     async fn save(&mut self, now: Time) {
-        let blocks = (!self.is_writing(now)).then(Vec::new);
         let Some((record, keeper)) = self.task.keeping.take() else { return };
+        let blocks = (!self.is_writing(now)).then(|| self.blocks_to_save());
         let (done, saved) = oneshot::channel();
         keeper.end(Ending { record, blocks, done });
         if tokio::time::timeout(SAVING, saved).await.is_err() {
             tracing::warn!("the disk is slow: the next start checks what was written last");
         }
+    }
+}
+
+impl Running {
+    /// Blocks that are on no disk: of pieces that are not whole, and of those that the disk refused.
+    fn blocks_to_save(&mut self) -> Vec<SavedBlock<BlockBuf>> {
+        let geometry = self.task.info.geometry;
+        let unwritten = self.trouble.take().map(Trouble::into_unwritten).unwrap_or_default();
+        let whole = unwritten.into_iter().flat_map(|(piece, blocks)| {
+            (0..).zip(blocks).filter_map(move |(number, block)| Some((geometry.block(piece, number)?, block)))
+        });
+        let open = self.task.machine.take_blocks();
+        let saved = |(span, bytes): (Span, BlockBuf)| SavedBlock {
+            piece: span.piece.get(),
+            begin: span.begin,
+            bytes,
+        };
+        whole.chain(open).take(SAVED_BLOCKS).map(saved).collect()
     }
 }
 

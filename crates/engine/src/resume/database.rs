@@ -3,12 +3,13 @@
 //! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. A database
 //! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
 
+use quelea_block::BlockBuf;
 use quelea_storage::file_layer::Stamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// Its name in the state directory.
 pub(super) const NAME: &str = "state.db";
@@ -82,10 +83,10 @@ pub(crate) struct Saved {
 
 /// A block of a piece that was not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SavedBlock {
+pub(crate) struct SavedBlock<B = Vec<u8>> {
     pub(crate) piece: u32,
     pub(crate) begin: u32,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: B,
 }
 
 /// Names a torrent in a directory.
@@ -107,7 +108,7 @@ pub(crate) struct Change<'a> {
     pub(crate) downloaded: u64,
     pub(crate) uploaded: u64,
     /// All blocks of pieces that are not whole.
-    pub(crate) blocks: &'a [SavedBlock],
+    pub(crate) blocks: &'a [SavedBlock<BlockBuf>],
 }
 
 pub(crate) struct Database {
@@ -270,9 +271,10 @@ impl Database {
         let id: i64 = begun.query_row(
             "INSERT INTO torrent
                  (info_hash, directory, have, wanted, clean, seal, downloaded, uploaded, saved)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, unixepoch())
              ON CONFLICT (info_hash, directory) DO UPDATE SET
-                 have = ?3, wanted = ?4, clean = ?5, seal = ?6, downloaded = ?7, uploaded = ?8, saved = ?9
+                 have = ?3, wanted = ?4, clean = ?5, seal = ?6, downloaded = ?7, uploaded = ?8,
+                 saved = unixepoch()
              RETURNING id",
             params![
                 name.info_hash,
@@ -283,7 +285,6 @@ impl Database {
                 seal(name, change.have, change.clean),
                 change.downloaded.cast_signed(),
                 change.uploaded.cast_signed(),
-                seconds_since_1970(),
             ],
             |row| row.get(0),
         )?;
@@ -301,7 +302,7 @@ impl Database {
             begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
             let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
             for block in change.blocks {
-                put.execute(params![id, block.piece, block.begin, block.bytes])?;
+                put.execute(params![id, block.piece, block.begin, &block.bytes[..]])?;
             }
         }
         Ok(begun.commit()?)
@@ -316,22 +317,25 @@ fn seal(name: &Name, have: &[u8], clean: bool) -> [u8; 20] {
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
-    match error {
+    use rusqlite::Error;
+    if let Error::SqliteFailure(failure, _) = error {
         // A table or column that is missing is an unspecific error of SQLite's.
-        rusqlite::Error::SqliteFailure(failure, _) => matches!(
+        return matches!(
             failure.code,
             ErrorCode::NotADatabase
                 | ErrorCode::DatabaseCorrupt
                 | ErrorCode::TypeMismatch
                 | ErrorCode::Unknown
-        ),
-        rusqlite::Error::SqlInputError { .. }
-        | rusqlite::Error::InvalidColumnType(..)
-        | rusqlite::Error::FromSqlConversionFailure(..)
-        | rusqlite::Error::IntegralValueOutOfRange(..)
-        | rusqlite::Error::QueryReturnedNoRows => true,
-        _ => false,
+        );
     }
+    matches!(
+        error,
+        Error::SqlInputError { .. }
+            | Error::InvalidColumnType(..)
+            | Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::QueryReturnedNoRows
+    )
 }
 
 /// Renames the database, and the journal that belongs to it, to names that are free.
@@ -365,9 +369,4 @@ fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
 pub(super) fn create_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-fn seconds_since_1970() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -3,17 +3,18 @@
 use super::database::{Database, Saved, SavedBlock, StateError};
 use super::record::OnTrouble;
 use super::{Lock, Name, Plan, Record, Refused};
+use quelea_block::BlockBuf;
 use quelea_storage::Store;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// The longest time that a piece which was written is not remembered, as long as the disk keeps up.
 const INTERVAL: Duration = Duration::from_secs(3);
-/// The same for the count of bytes that were moved.
-const TOTALS_INTERVAL: Duration = Duration::from_secs(30);
+/// The count of bytes that were moved is saved with pieces, and without any after so many intervals.
+const TOTALS_ROUNDS: u32 = 10;
 
 /// The state of a session's torrents. Dropping it saves what there is to save.
 pub(crate) struct Keeper {
@@ -41,7 +42,7 @@ struct Work {
 pub(crate) struct Ending {
     pub(crate) record: Arc<Record>,
     /// Blocks of pieces that are not whole, if nothing is being written any more.
-    pub(crate) blocks: Option<Vec<SavedBlock>>,
+    pub(crate) blocks: Option<Vec<SavedBlock<BlockBuf>>>,
     /// Told when all is saved.
     pub(crate) done: oneshot::Sender<()>,
 }
@@ -165,7 +166,7 @@ impl Drop for Keeper {
 
 impl Shared {
     fn serve(&self) {
-        let mut totals_due = Instant::now() + TOTALS_INTERVAL;
+        let mut round: u32 = 0;
         let mut failing = false;
         loop {
             let (endings, stopping) = {
@@ -174,10 +175,8 @@ impl Shared {
                 let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
                 (std::mem::take(&mut work.endings), work.stopping)
             };
-            let totals = stopping || Instant::now() >= totals_due;
-            if totals {
-                totals_due = Instant::now() + TOTALS_INTERVAL;
-            }
+            round = round.wrapping_add(1);
+            let totals = stopping || round.is_multiple_of(TOTALS_ROUNDS);
             for Ending { record, blocks, done } in endings {
                 self.note(&mut failing, record.save(&self.database, blocks.as_deref()));
                 record.unlock();

@@ -2,6 +2,7 @@
 
 use super::database::{Change, Database, Name, Saved, SavedBlock, StateError};
 use super::{Lock, Plan, number_of, wanted_bits};
+use quelea_block::BlockBuf;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_storage::file_layer::Stamp;
 use quelea_storage::{Holder, StorageError, Store};
@@ -128,7 +129,7 @@ impl Record {
     pub(super) fn save(
         &self,
         database: &Mutex<Option<Database>>,
-        end: Option<&[SavedBlock]>,
+        end: Option<&[SavedBlock<BlockBuf>]>,
     ) -> Result<(), StateError> {
         let (have, touched, totals) = {
             let mut state = self.state();
@@ -182,7 +183,7 @@ impl Record {
         have: &Bitfield,
         totals: Totals,
         stamps: &[(i64, Option<Stamp>)],
-        end: Option<&[SavedBlock]>,
+        end: Option<&[SavedBlock<BlockBuf>]>,
     ) -> Result<(), StateError> {
         database.save(
             &self.name,

@@ -151,4 +151,11 @@ impl<B> OpenPiece<B> {
             })
             .unzip()
     }
+    /// The blocks that are here, with their numbers.
+    pub(super) fn into_received(self) -> impl Iterator<Item = (u32, B)> {
+        (0..).zip(self.slots).filter_map(|(number, slot)| match slot {
+            Slot::Received { block, .. } => Some((number, block)),
+            Slot::Free | Slot::Requested(_) => None,
+        })
+    }
 }

@@ -5,6 +5,7 @@ use super::peer::Peer;
 use super::upload::Occasion;
 use crate::event::{Event, Farewell, Hello, Output, Refusal};
 use crate::peers::PeerKey;
+use crate::picker::SAVED;
 use crate::pipeline::MAX_DEPTH;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -160,7 +161,8 @@ impl<B> Torrent<B> {
     }
 
     pub(super) fn ban(&mut self, now: Time, ip: IpAddr, why: &'static str) {
-        if self.list.is_banned(ip) {
+        // Who sent what was saved by an earlier run is not known.
+        if ip == SAVED.ip || self.list.is_banned(ip) {
             return;
         }
         self.list.ban(ip);

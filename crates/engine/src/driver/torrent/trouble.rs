@@ -46,6 +46,11 @@ impl Trouble {
     pub(super) fn waiting(&self) -> usize {
         self.unwritten.len()
     }
+
+    /// Those pieces.
+    pub(super) fn into_unwritten(self) -> Vec<(PieceIndex, Vec<BlockBuf>)> {
+        self.unwritten
+    }
 }
 
 impl Running {

@@ -12,6 +12,8 @@ fn name(directory: &str) -> Name {
 const STAMP: Stamp = Stamp { length: 5, modified: -7, changed: i64::MAX };
 
 fn save(database: &mut Database, directory: &str, clean: bool) {
+    let mut bytes = quelea_block::Pool::new(0).take(3);
+    bytes.copy_from_slice(&[1, 2, 3]);
     let change = Change {
         have: &[0b1010_0000],
         wanted: &[0x80],
@@ -19,7 +21,7 @@ fn save(database: &mut Database, directory: &str, clean: bool) {
         stamps: &[(-1, Some(STAMP)), (0, Some(STAMP)), (4, None)],
         downloaded: u64::MAX,
         uploaded: 9,
-        blocks: &[SavedBlock { piece: 1, begin: 16_384, bytes: vec![1, 2, 3] }],
+        blocks: &[SavedBlock { piece: 1, begin: 16_384, bytes }],
     };
     database.save(&name(directory), &change).unwrap();
 }
@@ -107,7 +109,7 @@ fn garbage_is_kept_aside() {
 fn a_truncated_one_is_kept_aside() {
     for keep in [1, 100, 4_095, 4_096, 8_192] {
         assert_kept_aside(|path| {
-            std::fs::File::options().write(true).open(path).unwrap().set_len(keep).unwrap()
+            std::fs::File::options().write(true).open(path).unwrap().set_len(keep).unwrap();
         });
     }
 }

@@ -150,7 +150,7 @@ impl FileLayer for Fragile {
         disk.tick += 1;
         let tick = disk.tick;
         let time = *disk.times.entry(path.to_owned()).or_insert(tick);
-        let durable_length = was_there.then(|| file.len());
+        let durable_length = was_there.then_some(file.len());
         let held = Held { path: path.to_owned(), before: Vec::new(), durable_length, durable_time: time };
         disk.files.entry(file.ino()).or_insert(held);
         Ok(opened)
