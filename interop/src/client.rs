@@ -38,6 +38,8 @@ pub struct Job<'a> {
     pub folder: PathBuf,
     /// Peers named by hand; Transmission and aria2 cannot be told.
     pub peers: Vec<SocketAddr>,
+    /// The authority to trust; only Quelea is told.
+    pub authority: Option<PathBuf>,
 }
 
 impl Job<'_> {

@@ -27,6 +27,7 @@ pub mod programs;
 pub mod quelea;
 pub mod scenario;
 pub mod scratch;
+pub mod tls;
 pub mod torrent;
 pub mod tracker;
 pub mod transmission;

@@ -9,8 +9,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -31,9 +31,10 @@ pub struct Network {
     hosts: AtomicU8,
 }
 
-/// One host.
+/// One host; it stays until its last clone goes.
+#[derive(Clone)]
 pub struct Host {
-    namespace: Option<Namespace>,
+    namespace: Option<Arc<Namespace>>,
     /// Its address.
     pub address: Ipv4Addr,
 }
@@ -67,7 +68,7 @@ impl Network {
             namespace.holder.id()
         ))?;
         namespace.ip(&format!("addr add {address}/24 dev eth0\nlink set eth0 up\n"))?;
-        Ok(Host { namespace: Some(namespace), address })
+        Ok(Host { namespace: Some(Arc::new(namespace)), address })
     }
 }
 

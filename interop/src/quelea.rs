@@ -38,6 +38,9 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
             command.env_remove(name);
         }
     }
+    if let Some(authority) = &job.authority {
+        command.env("SSL_CERT_FILE", authority);
+    }
     command.arg(&job.torrent.file).arg("--output-dir").arg(&job.folder);
     command.args(["--port", &job.listen.port().to_string(), "--bind", &job.listen.ip().to_string(), "-v"]);
     for peer in &job.peers {

@@ -11,6 +11,7 @@ use crate::network::{Host, Network};
 use crate::payload::{Layout, Payload, Wanted};
 use crate::programs;
 use crate::scratch::Scratch;
+use crate::tls;
 use crate::torrent::Torrent;
 use crate::tracker::{self, Protocol, Tracker};
 use crate::wait;
@@ -103,6 +104,38 @@ impl Scenario {
         }
     }
 
+    /// Quelea serves Quelea, which find each other by a tracker behind TLS.
+    ///
+    /// All run on one host: what comes through TLS comes from the tracker's own address, as far as it can see.
+    pub fn transfer_through_tls() -> Result<()> {
+        if programs::find(tls::PROGRAM).is_none() {
+            return programs::may_run(&[tls::PROGRAM]).map(|_| ());
+        }
+        Self::run(&[Client::Quelea], |scenario| {
+            let (payload, torrent, mut tracker) = scenario.publish(Layout::Single, Protocol::Https)?;
+            let front = tls::Front::start(&scenario.scratch, tracker.host())?;
+            let host = tracker.host().clone();
+            let job = |folder| -> Result<Job<'_>> {
+                let address = IpAddr::from(host.address);
+                let listen = SocketAddr::new(address, host.free_port(address)?);
+                let authority = Some(front.authority.clone());
+                Ok(Job {
+                    listen,
+                    authority,
+                    ..scenario.job(&host, &torrent, scenario.scratch.folder(folder)?)
+                })
+            };
+            let seed_job = job("seed")?;
+            payload.copy_to(&seed_job.folder)?;
+            let _seed = Client::Quelea.seed(&seed_job)?;
+            tracker.await_seeds(1)?;
+            let leech_job = job("downloads")?;
+            Client::Quelea.leech(&leech_job)?.must_complete()?;
+            payload.check_alone(&leech_job.folder)?;
+            tracker.await_farewell(1)
+        })
+    }
+
     /// One host, `::1` on both sides, no tracker: the leech is told of the seed, or the seed of the leech.
     pub fn transfer_over_ipv6(seed: Client, leech: Client) -> Result<()> {
         Self::run(&[seed, leech], |scenario| {
@@ -138,6 +171,6 @@ impl Scenario {
     /// A part in the transfer of `torrent`, with the host's own address and no peers named.
     pub fn job<'a>(&'a self, host: &'a Host, torrent: &'a Torrent, folder: PathBuf) -> Job<'a> {
         let listen = SocketAddr::new(host.address.into(), PORT);
-        Job { scratch: &self.scratch, host, listen, torrent, folder, peers: Vec::new() }
+        Job { scratch: &self.scratch, host, listen, torrent, folder, peers: Vec::new(), authority: None }
     }
 }

@@ -16,13 +16,19 @@ use crate::wait;
 /// The program's name.
 pub const PROGRAM: &str = "opentracker";
 
-const PORT: u16 = 6_969;
+/// Where it listens, for both.
+pub const PORT: u16 = 6_969;
+
+/// Where TLS in front of it listens.
+pub const TLS_PORT: u16 = 6_970;
 
 /// How clients announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// BEP 3 and 23.
     Http,
+    /// The same through TLS.
+    Https,
     /// BEP 15.
     Udp,
 }
@@ -36,11 +42,17 @@ pub struct Tracker {
 
 /// The URL under which a tracker on `host` will be found.
 pub fn announce_url(host: &Host, protocol: Protocol) -> String {
-    let scheme = match protocol {
-        Protocol::Http => "http",
-        Protocol::Udp => "udp",
+    let (scheme, port) = match protocol {
+        Protocol::Http => ("http", PORT),
+        Protocol::Https => ("https", TLS_PORT),
+        Protocol::Udp => ("udp", PORT),
     };
-    format!("{scheme}://{}:{PORT}/announce", host.address)
+    format!("{scheme}://{}/announce", address(host, port))
+}
+
+/// A port of a host.
+pub fn address(host: &Host, port: u16) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::into(host.address), port)
 }
 
 impl Tracker {
@@ -65,6 +77,11 @@ impl Tracker {
         let mut tracker = Self { process, host, hash };
         tracker.await_seeds(0)?;
         Ok(tracker)
+    }
+
+    /// Where it runs.
+    pub fn host(&self) -> &Host {
+        &self.host
     }
 
     /// Waits until as many peers have announced that they have everything.
@@ -101,7 +118,7 @@ impl Tracker {
             write!(hash, "%{}", self.hash.get(at..at + 2).unwrap_or_default())?;
         }
         let head = format!("GET /{page}?info_hash={hash}{query} HTTP/1.1");
-        let at = SocketAddr::new(Ipv4Addr::into(self.host.address), PORT);
+        let at = address(&self.host, PORT);
         Ok(http::ask(&self.host, at, &head, "")?.map(|answer| answer.body))
     }
 }

@@ -88,3 +88,8 @@ fn over_ipv6_from_libtorrent() -> Result<()> {
 fn over_ipv6_from_quelea() -> Result<()> {
     Scenario::transfer_over_ipv6(Quelea, Quelea)
 }
+
+#[test]
+fn through_a_tracker_behind_tls() -> Result<()> {
+    Scenario::transfer_through_tls()
+}

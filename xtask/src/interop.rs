@@ -16,6 +16,8 @@ const PARTS: &[Part] = &[
     Part { package: "aria2", is_there: || find_program("aria2c").is_some() },
     Part { package: "python3", is_there: || Path::new("/usr/bin/python3").is_file() },
     Part { package: "python3-libtorrent", is_there: has_libtorrent },
+    Part { package: "openssl", is_there: || find_program("openssl").is_some() },
+    Part { package: "stunnel4", is_there: || find_program("stunnel").is_some() },
     Part { package: "iproute2", is_there: || find_program("ip").is_some() },
     Part { package: "util-linux", is_there: || find_program("nsenter").is_some() },
 ];

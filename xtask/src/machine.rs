@@ -1,5 +1,6 @@
 //! The machine that the tasks run on: commands, programs found, Debian packages.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -60,6 +61,13 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
     folders.map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// The value of `PATH` with this folder in it, behind all others.
+pub(crate) fn in_path(folder: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain([folder.to_path_buf()]);
+    std::env::join_paths(folders).unwrap_or(path.clone())
 }
 
 /// A part that a task needs: how it is found, and the Debian package that brings it.

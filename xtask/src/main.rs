@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "steps are timed for a reader; nothing here is replayed")]
 
 mod arrows;
+mod fuzz;
 mod interop;
 mod lint;
 mod machine;
@@ -24,12 +25,15 @@ use anyhow::{Result, bail};
 const HELP: &str = "\
 Usage: cargo xtask TASK
 
-  test               all that a change must pass: lint, tests, docs, release build, corpus, interop
+  test               all that a change must pass: lint, tests, docs, release build, corpus, interop, fuzz
   lint               format, clippy, the arrows between crates, purity, where unsafe stands, cargo-deny
   interop [FILTER]   real clients against the release build; FILTER is a part of a test's name
   sim SEED           replay one world of the simulator with its trace
   bench NAME [ARGS]  run one benchmark (bench/README.md lists them)
-  fuzz TARGET        fuzz one target (needs cargo-fuzz and a nightly toolchain)
+  fuzz TARGET [--seconds N]
+                     fuzz one target until it finds something, is stopped, or N seconds are over
+  fuzz --smoke [--seconds N]
+                     fuzz every target for a minute, or N seconds
   help               this text
 
 With CI=true in the environment a missing part is a failure instead of a skipped step.
@@ -56,7 +60,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("interop", [filter]) => interop::run(Some(filter)),
         ("sim", [seed]) => tools::sim(seed),
         ("bench", [name, rest @ ..]) => tools::bench(name, rest),
-        ("fuzz", [target, rest @ ..]) => tools::fuzz(target, rest),
+        ("fuzz", rest) => fuzz::run_task(rest),
         ("help" | "--help" | "-h", _) => {
             print!("{HELP}");
             Ok(())

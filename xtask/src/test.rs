@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::machine::{cargo_with, root, run as run_command};
 use crate::metadata::Workspace;
 use crate::report::{Outcome, Report};
-use crate::{interop, lint};
+use crate::{fuzz, interop, lint};
 
 /// The whole task.
 pub(crate) fn run() -> Result<()> {
@@ -38,6 +38,7 @@ pub(crate) fn run() -> Result<()> {
     let built = || program.clone().context("there is no release build");
     report.step("corpus", || corpus(&built()?));
     report.step("interop", || interop::check(&built()?, None));
+    fuzz::add_step(&mut report);
     report.finish()
 }
 

@@ -1,10 +1,10 @@
-//! The tasks that hand over to one program: a world of the simulator, a benchmark, a fuzz target.
+//! The tasks that hand over to one program: a world of the simulator, a benchmark.
 
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::machine::{cargo, find_program, root, run};
+use crate::machine::{cargo, root, run};
 use crate::test::release_build;
 
 /// Replays the world that grows from `seed`, with its trace.
@@ -21,16 +21,4 @@ pub(crate) fn bench(name: &str, arguments: &[String]) -> Result<()> {
     }
     let program = release_build()?;
     run(Command::new("python3").arg(script).arg("--quelea").arg(program).args(arguments))
-}
-
-/// Fuzzes one target of `fuzz/` until it is stopped or finds something.
-pub(crate) fn fuzz(target: &str, arguments: &[String]) -> Result<()> {
-    let source = root().join("fuzz/fuzz_targets").join(target).with_extension("rs");
-    if !source.is_file() {
-        bail!("there is no fuzz target {}", source.display());
-    }
-    if find_program("cargo-fuzz").is_none() {
-        bail!("cargo-fuzz is not installed: `cargo install cargo-fuzz`");
-    }
-    run(cargo().args(["+nightly", "fuzz", "run", target]).args(arguments))
 }
