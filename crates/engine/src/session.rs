@@ -385,7 +385,10 @@ impl Session {
         };
         self.on_disk(move || {
             let record = keeper.keep(begun, store, &plan, Box::new(on_trouble))?;
-            record.found(found.into_iter());
+            if !found.is_empty() {
+                record.found(found.into_iter());
+                keeper.hurry();
+            }
             Some(record)
         })
         .await

@@ -35,6 +35,8 @@ struct Shared {
 struct Work {
     records: Vec<Arc<Record>>,
     endings: Vec<Ending>,
+    /// Whether there is something to save that took long to find out.
+    hurry: bool,
     stopping: bool,
 }
 
@@ -138,6 +140,12 @@ impl Keeper {
         }
     }
 
+    /// Saves soon: pieces were hashed, which shall not be for nothing.
+    pub(crate) fn hurry(&self) {
+        self.shared.work().hurry = true;
+        self.shared.wake.notify_one();
+    }
+
     /// Saves a torrent for the last time.
     pub(crate) fn end(&self, ending: Ending) {
         self.shared.work().endings.push(ending);
@@ -170,9 +178,10 @@ impl Shared {
         let mut failing = false;
         loop {
             let (endings, stopping) = {
-                let idle = |work: &mut Work| work.endings.is_empty() && !work.stopping;
+                let idle = |work: &mut Work| work.endings.is_empty() && !work.hurry && !work.stopping;
                 let waited = self.wake.wait_timeout_while(self.work(), INTERVAL, idle);
                 let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                work.hurry = false;
                 (std::mem::take(&mut work.endings), work.stopping)
             };
             round = round.wrapping_add(1);
