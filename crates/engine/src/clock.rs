@@ -21,7 +21,15 @@ impl Clock {
     }
 
     /// The moment `time` as the runtime's timers want it.
-    pub(crate) fn instant(&self, time: Time) -> tokio::time::Instant {
+    fn instant(&self, time: Time) -> tokio::time::Instant {
         tokio::time::Instant::from_std(self.began + time.since(Time::ZERO))
+    }
+
+    /// Waits until `due`; for ever when nothing is.
+    pub(crate) async fn sleep_until(&self, due: Option<Time>) {
+        match due {
+            Some(due) => tokio::time::sleep_until(self.instant(due)).await,
+            None => std::future::pending().await,
+        }
     }
 }

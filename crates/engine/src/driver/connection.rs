@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 const READ_BUDGET: usize = 1 << 20;
 /// What a message takes of the budget beside its payload: a report of tiny ones must neither be long in memory nor
 /// keep the torrent from other peers for long.
-const MESSAGE_COST: usize = 256;
+const MESSAGE_COST: usize = 4_096;
 /// Blocks read from disk ahead of the socket.
 const BLOCKS_AHEAD: usize = 16;
 /// While more than this waits to be written, nothing is read: a peer that does not read is not served either.

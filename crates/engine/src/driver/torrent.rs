@@ -117,7 +117,7 @@ impl Running {
             self.finish();
         }
         loop {
-            let due = self.task.machine.timeout().map(|due| self.task.clock.instant(due));
+            let (clock, due) = (self.task.clock, self.task.machine.timeout());
             let retry_due = self.retry_due();
             tokio::select! {
                 biased;
@@ -140,12 +140,12 @@ impl Running {
                         }
                     }
                 }
-                () = sleep_until(due) => {
+                () = clock.sleep_until(due) => {
                     let now = self.now();
                     self.task.machine.handle_timeout(now);
                     self.drain();
                 }
-                () = sleep_until(retry_due) => {
+                () = clock.sleep_until(retry_due) => {
                     self.retry();
                     self.drain();
                 }
@@ -477,12 +477,5 @@ impl Running {
             bytes,
         };
         whole.chain(open).take(SAVED_BLOCKS).map(saved).collect()
-    }
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
     }
 }

@@ -73,7 +73,7 @@ pub(crate) async fn run(
             shown.clone_from(&statuses);
             carrier.tell(ToTorrent::Trackers { statuses, answered }).await;
         }
-        let due = announcer.timeout().map(|due| clock.instant(due));
+        let due = announcer.timeout();
         tokio::select! {
             note = notes.recv(), if !stopping => match note {
                 Some(note) => {
@@ -96,7 +96,7 @@ pub(crate) async fn run(
                     carrier.tell_peers(response).await;
                 }
             }
-            () = sleep_until(due) => announcer.handle_timeout(clock.now()),
+            () = clock.sleep_until(due) => announcer.handle_timeout(clock.now()),
         }
     }
 }
@@ -278,11 +278,4 @@ async fn ask_udp(udp: mpsc::Sender<UdpRequest>, to: SocketAddr, ask: Ask) -> Res
     let (answer, answered) = oneshot::channel();
     udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;
     answered.await.map_err(|_| gone())?
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

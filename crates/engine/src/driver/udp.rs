@@ -47,7 +47,7 @@ pub(crate) async fn run(
                 let _ = waiter.send(answer);
             }
         }
-        let due = machine.timeout().map(|due| clock.instant(due));
+        let due = machine.timeout();
         tokio::select! {
             request = requests.recv() => {
                 let Some(UdpRequest { to, ask, answer }) = request else { return };
@@ -67,7 +67,7 @@ pub(crate) async fn run(
                     machine.handle_datagram(clock.now(), from, &buffer[..length]);
                 }
             }
-            () = sleep_until(due) => machine.handle_timeout(clock.now()),
+            () = clock.sleep_until(due) => machine.handle_timeout(clock.now()),
         }
         let gone: Vec<u64> = waiting.iter().filter(|(_, to)| to.is_closed()).map(|(id, _)| *id).collect();
         for id in gone {
@@ -127,11 +127,4 @@ async fn readable(socket: Option<&UdpSocket>) -> &UdpSocket {
         return socket;
     }
     std::future::pending().await
-}
-
-async fn sleep_until(due: Option<tokio::time::Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due).await,
-        None => std::future::pending().await,
-    }
 }

@@ -12,7 +12,6 @@ use quelea_metainfo::geometry::PieceIndex;
 use quelea_storage::StorageError;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How often it is tried whether the disk is mended.
 const RETRY: Duration = Duration::from_secs(10);
@@ -29,7 +28,7 @@ pub(super) struct Trouble {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trial {
     /// The next one is due then.
-    Due(Instant),
+    Due(Time),
     /// This piece is being written.
     Piece(PieceIndex),
     /// The files are being looked at.
@@ -55,7 +54,7 @@ impl Trouble {
 
 impl Running {
     /// When it should be tried whether the disk is mended.
-    pub(super) fn retry_due(&self) -> Option<Instant> {
+    pub(super) fn retry_due(&self) -> Option<Time> {
         match self.trouble.as_ref()?.trial {
             Trial::Due(due) => Some(due),
             Trial::Piece(_) | Trial::Files => None,
@@ -68,7 +67,7 @@ impl Running {
             self.task.machine.stop(now);
         }
         let message = error.to_string();
-        let due = Trial::Due(Instant::now() + RETRY);
+        let due = Trial::Due(now + RETRY);
         let trouble = self.trouble.get_or_insert_with(|| Trouble {
             message: String::new(),
             unwritten: Vec::new(),
@@ -94,7 +93,7 @@ impl Running {
         if let Some(trouble) = &mut self.trouble {
             trouble.unwritten.push((piece, blocks));
             if trouble.trial == Trial::Piece(piece) {
-                trouble.trial = Trial::Due(Instant::now() + RETRY);
+                trouble.trial = Trial::Due(now + RETRY);
             }
         }
     }
@@ -139,7 +138,7 @@ impl Running {
     /// The files were looked at.
     pub(super) fn handle_mended(&mut self, now: Time, result: Result<(), StorageError>) {
         let Some(trouble) = &mut self.trouble else { return };
-        trouble.trial = Trial::Due(Instant::now() + RETRY);
+        trouble.trial = Trial::Due(now + RETRY);
         match result {
             Ok(()) if trouble.unwritten.is_empty() => self.go_on(now),
             // A piece that came in between is tried next.
