@@ -1,7 +1,8 @@
 //! Pieces to files: layout, hash lanes, disk threads, checking.
 //!
 //! Owns: where the bytes of a torrent lie ([`Layout`]), its files on the disk ([`Store`]), the bound on open
-//! files ([`FilePool`]), and the threads that hash, write, read and check ([`Pipeline`]).
+//! files ([`FilePool`]), the threads that hash, write, read and check ([`Pipeline`]), and what a torrent is made
+//! of ([`create`]).
 //! Does not own: which pieces are wanted first, whom to blame for a bad one, what a torrent file says, and how
 //! many blocks are in memory. Whoever submits work decides that.
 #![forbid(unsafe_code)]
