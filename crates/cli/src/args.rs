@@ -1,15 +1,18 @@
-//! The command line, described once: help, completions and environment variables all come from here.
+//! The command line, described once: help, completions, manual pages, environment variables and the keys of the
+//! configuration file all come from here.
 
 mod content;
 
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 
 use crate::exit;
+use crate::quantity;
 use crate::source::Source;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,8 +28,16 @@ const ENVIRONMENT: &str = "\
 Environment:
   Every option of get can be set by a variable: QUELEA_ and its long name, as in
   QUELEA_OUTPUT_DIR=~/Downloads or QUELEA_SEED=yes; QUELEA_BIND and QUELEA_PEER
-  take a list with spaces between. The command line wins. QUELEA_LOG takes a log
-  filter (such as quelea_tracker=trace) in place of -v. NO_COLOR is respected.
+  take a list with spaces between. QUELEA_LOG takes a log filter (such as
+  quelea_tracker=trace) in place of -v. NO_COLOR is respected.
+";
+
+const FILES: &str = "\
+Configuration:
+  The same options can stand in ~/.config/quelea/config.toml, by their long names:
+  max-peers = 100, seed = true, bind = [\"192.0.2.7\"]. The command line wins over
+  the environment, that over the file. quelea config prints what is in force, and
+  where it comes from; a switch is turned off again by --seed=no.
 ";
 
 fn after_help() -> String {
@@ -35,7 +46,7 @@ fn after_help() -> String {
 
 fn after_long_help() -> String {
     format!(
-        "{EXAMPLES}\n{ENVIRONMENT}\nExit codes:\n{}\n\
+        "{EXAMPLES}\n{ENVIRONMENT}\n{FILES}\nExit codes:\n{}\n\
          A torrent file named like a command is written with its folder: quelea ./show",
         exit::table()
     )
@@ -43,7 +54,7 @@ fn after_long_help() -> String {
 
 /// A fast and careful BitTorrent client.
 ///
-/// Downloads a torrent and ends when it is complete. What is there already is checked and kept, so running the
+/// Downloads torrents and ends when they are complete. What is there already is checked and kept, so running the
 /// same command again goes on where it stopped.
 #[derive(Debug, Parser)]
 #[command(
@@ -52,7 +63,7 @@ fn after_long_help() -> String {
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
-    override_usage = "quelea [OPTIONS] FILE\n       quelea COMMAND …",
+    override_usage = "quelea [OPTIONS] FILE...\n       quelea COMMAND …",
     subcommand_value_name = "COMMAND",
     after_help = after_help(),
     after_long_help = after_long_help(),
@@ -67,8 +78,8 @@ pub(crate) struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Download a torrent (the command may be left out)
-    #[command(override_usage = "quelea [get] [OPTIONS] FILE", after_long_help = EXAMPLES)]
+    /// Download torrents (the command may be left out)
+    #[command(override_usage = "quelea [get] [OPTIONS] FILE...", after_long_help = EXAMPLES)]
     Get(GetArgs),
     /// Show what a torrent file or magnet link says
     Show(ShowArgs),
@@ -85,6 +96,10 @@ pub(crate) enum Command {
     /// Every value names its type, and strings are in hexadecimal, so that nothing is lost:
     /// {"i": "-3"}, {"s": "666f6f"}, {"l": [values]}, {"d": [["key", value]]}.
     Bencode(BencodeArgs),
+    /// Print the options in force and where each comes from
+    ///
+    /// What is printed can be saved as a configuration file. Options may be given as for a download.
+    Config(ConfigArgs),
     /// Print completions for a shell
     ///
     /// For example: quelea completions bash > ~/.local/share/bash-completion/completions/quelea
@@ -93,20 +108,56 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// The torrent: a file, or an http(s) URL of one
+    /// The torrents: files, or http(s) URLs of them
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath, value_parser = source_parser())]
-    source: Option<Source>,
+    sources: Vec<Source>,
 
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+impl GetArgs {
+    /// What to download. The parser asks for it, so it is missing only beside another command.
+    pub(crate) fn sources(&self) -> anyhow::Result<&[Source]> {
+        if self.sources.is_empty() {
+            return Err(exit::Status::Usage.because("no torrent is given: see quelea --help"));
+        }
+        let described = CommandLine::command();
+        let is_command = |source: &&Source| {
+            matches!(source, Source::File(path)
+                if path.to_str().is_some_and(|name| described.find_subcommand(name).is_some()))
+        };
+        if let Some(command) = self.sources.iter().find(is_command) {
+            return Err(exit::Status::Usage.because(format!(
+                "{command} is a command and comes first: quelea {command} [OPTIONS]; a file of this name is \
+                 written ./{command}"
+            )));
+        }
+        Ok(&self.sources)
+    }
+}
+
+/// How to download. Each option but `--config` is a key of the configuration file too (see `config`).
+#[derive(Debug, Args)]
+pub(crate) struct Options {
     /// Write into this directory
     #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
     #[arg(env = "QUELEA_OUTPUT_DIR", hide_env = true, help_heading = "Files")]
     pub(crate) output_dir: PathBuf,
 
+    /// Remember here which pieces are good, instead of in ~/.local/state/quelea
+    ///
+    /// So a download that was stopped goes on without checking all that is there; only files that changed since
+    /// are checked. The word none remembers nothing.
+    #[arg(long, value_name = "DIR", env = "QUELEA_STATE_DIR", hide_env = true, value_hint = ValueHint::DirPath)]
+    #[arg(help_heading = "Files")]
+    pub(crate) state_dir: Option<PathBuf>,
+
     /// Only these files: numbers (1-5,7) or a pattern ('*.mkv'); repeatable
     ///
     /// Numbers are those that `quelea show` prints. A pattern without a slash is compared with the name of every
     /// file and folder, one with a slash with the whole path; a folder stands for everything in it. A file is
-    /// downloaded when any of the given numbers or patterns selects it.
+    /// downloaded when any of the given numbers or patterns selects it. Of several torrents each is asked.
     #[arg(long, value_name = "FILES", env = "QUELEA_SELECT", hide_env = true)]
     #[arg(help_heading = "Files")]
     pub(crate) select: Vec<String>,
@@ -115,13 +166,37 @@ pub(crate) struct GetArgs {
     ///
     /// Without it files are sparse: they grow as pieces arrive.
     #[arg(long, env = "QUELEA_PREALLOCATE", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::SetTrue, help_heading = "Files")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Files"
+    )]
     pub(crate) preallocate: bool,
 
     /// Go on uploading when complete, until Ctrl-C
     #[arg(long, env = "QUELEA_SEED", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::SetTrue, help_heading = "Peers")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Peers"
+    )]
     pub(crate) seed: bool,
+
+    /// Go on uploading until this many bytes were sent for each byte there is: 1.5
+    ///
+    /// With --seed-time, whatever comes first. The program ends when every torrent has got there, or at Ctrl-C.
+    #[arg(long, value_name = "RATIO", env = "QUELEA_SEED_RATIO", hide_env = true, value_parser = quantity::ratio)]
+    #[arg(help_heading = "Peers")]
+    pub(crate) seed_ratio: Option<f64>,
+
+    /// Go on uploading for this long when complete: 45m, 12h, 1d 6h
+    #[arg(long, value_name = "TIME", env = "QUELEA_SEED_TIME", hide_env = true, value_parser = quantity::span)]
+    #[arg(help_heading = "Peers")]
+    pub(crate) seed_time: Option<Duration>,
 
     /// Listen on this TCP port; 0 lets the system choose
     ///
@@ -138,7 +213,7 @@ pub(crate) struct GetArgs {
     #[arg(help_heading = "Peers")]
     pub(crate) bind: Vec<IpAddr>,
 
-    /// Connect to at most this many peers
+    /// Connect to at most this many peers of a torrent
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(env = "QUELEA_MAX_PEERS", hide_env = true, help_heading = "Peers")]
     pub(crate) max_peers: u16,
@@ -148,24 +223,65 @@ pub(crate) struct GetArgs {
     #[arg(help_heading = "Peers")]
     pub(crate) peer: Vec<SocketAddr>,
 
+    /// Hold at most this much of what arrives in memory: 64M, 1G
+    ///
+    /// A piece stays in memory from its first byte until it is verified and written. Every torrent may have two
+    /// pieces under way, however long they are. The program itself needs a little beside this.
+    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = quantity::memory)]
+    #[arg(env = "QUELEA_MAX_MEMORY", hide_env = true, help_heading = "Limits")]
+    pub(crate) max_memory: u64,
+
+    /// Print JSON on standard output, an object a line, for programs
+    #[arg(long, env = "QUELEA_JSON", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Output"
+    )]
+    pub(crate) json: bool,
+
     /// Print nothing but errors, whatever -v says
     #[arg(short, long, env = "QUELEA_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::SetTrue, help_heading = "Output")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Output"
+    )]
     pub(crate) quiet: bool,
 
     /// Tell more about what happens; -vv and -vvv tell even more
     #[arg(short, long, env = "QUELEA_VERBOSE", hide_env = true)]
     #[arg(action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
+
+    /// Add the log to this file
+    ///
+    /// What is told on the screen goes there too, and at least as much as -v would show; -vv and -vvv add to it.
+    #[arg(long, value_name = "FILE", env = "QUELEA_LOG_FILE", hide_env = true, value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Output")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// Take options from this file, instead of ~/.config/quelea/config.toml
+    #[arg(long, value_name = "FILE", env = "QUELEA_CONFIG", hide_env = true, value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Configuration")]
+    pub(crate) config: Option<PathBuf>,
 }
 
-impl GetArgs {
-    /// What to download. The parser asks for it, so it is missing only beside another command.
-    pub(crate) fn source(&self) -> anyhow::Result<&Source> {
-        self.source
-            .as_ref()
-            .ok_or_else(|| exit::Status::Usage.because("no torrent is given: see quelea --help"))
+impl Options {
+    /// Whether to go on when everything is there.
+    pub(crate) fn seeds(&self) -> bool {
+        self.seed || self.seed_ratio.is_some() || self.seed_time.is_some()
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConfigArgs {
+    #[command(flatten)]
+    pub(crate) options: Options,
 }
 
 #[derive(Debug, Args)]
@@ -205,7 +321,6 @@ fn source_parser() -> impl TypedValueParser<Value = Source> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     fn parse(line: &str) -> Result<CommandLine, clap::Error> {
         CommandLine::try_parse_from(line.split(' '))
@@ -223,7 +338,7 @@ mod tests {
         let Some(Command::Get(long)) = long.command else { panic!("{long:?}") };
         assert!(short.command.is_none());
         assert_eq!(format!("{:?}", short.get), format!("{long:?}"));
-        assert_eq!(long.select, ["1", "*.txt"]);
+        assert_eq!(long.options.select, ["1", "*.txt"]);
     }
 
     #[test]
@@ -235,6 +350,29 @@ mod tests {
             let variable = format!("QUELEA_{}", long.to_uppercase().replace('-', "_"));
             assert_eq!(option.get_env(), Some(std::ffi::OsStr::new(&variable)), "--{long}");
         }
+    }
+
+    #[test]
+    fn a_switch_can_be_turned_off_and_takes_no_word_beside_it() {
+        let line = parse("quelea --seed=no -qv --preallocate a.torrent").unwrap().get;
+        let Options { seed, quiet, verbose, preallocate, .. } = line.options;
+        assert_eq!((seed, quiet, verbose, preallocate), (false, true, 1, true));
+        assert_eq!(line.sources.len(), 1);
+    }
+
+    #[test]
+    fn a_goal_for_seeding_implies_seeding() {
+        assert!(parse("quelea a.torrent --seed-ratio 1.5").unwrap().get.options.seeds());
+        assert!(parse("quelea a.torrent --seed-time 2h").unwrap().get.options.seeds());
+        assert!(!parse("quelea a.torrent").unwrap().get.options.seeds());
+    }
+
+    #[test]
+    fn a_command_behind_an_option_is_not_taken_for_a_file() {
+        let line = parse("quelea --seed show a.torrent").unwrap().get;
+        let told = line.sources().unwrap_err().to_string();
+        assert!(told.starts_with("show is a command and comes first"), "{told}");
+        assert_eq!(parse("quelea --seed ./show a.torrent").unwrap().get.sources().unwrap().len(), 2);
     }
 
     #[test]
@@ -253,7 +391,9 @@ mod tests {
             "quelea a.torrent --peer 127.0.0.1",
             "quelea a.torrent --max-peers 0",
             "quelea a.torrent -p 65536",
-            "quelea --seed show a.torrent",
+            "quelea a.torrent --seed-ratio -1",
+            "quelea a.torrent --seed-time soon",
+            "quelea a.torrent --max-memory 1",
             "quelea completions nosuchshell",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -2,6 +2,7 @@
 
 mod bencode;
 mod completions;
+mod config;
 mod create;
 mod get;
 mod magnet;
@@ -9,10 +10,11 @@ mod show;
 mod verify;
 
 use crate::args::{Command, CommandLine};
+use crate::config::Settled;
 use crate::exit::Status;
 use std::io::{ErrorKind, Write};
 
-pub(crate) fn run(line: &CommandLine) -> anyhow::Result<Status> {
+pub(crate) fn run(line: &CommandLine, settled: &Settled) -> anyhow::Result<Status> {
     match &line.command {
         None => get::run(&line.get),
         Some(Command::Get(args)) => get::run(args),
@@ -21,6 +23,7 @@ pub(crate) fn run(line: &CommandLine) -> anyhow::Result<Status> {
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Magnet(args)) => magnet::run(args),
         Some(Command::Bencode(args)) => bencode::run(args),
+        Some(Command::Config(args)) => config::run(args, settled),
         Some(Command::Completions(args)) => completions::run(args),
     }
 }

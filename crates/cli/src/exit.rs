@@ -53,7 +53,7 @@ impl Status {
         match self {
             Self::Done => "everything asked for was done",
             Self::Failed => "something else went wrong",
-            Self::Usage => "the command line makes no sense, or selects no file",
+            Self::Usage => "the command line or the configuration makes no sense, or selects no file",
             Self::Refused => "the torrent, magnet link or bencode is not valid or not supported",
             Self::Disk => "a file could not be read or written",
             Self::Network => "an address could not be listened on, or a server not reached",
@@ -64,6 +64,21 @@ impl Status {
 }
 
 impl Status {
+    /// The one of two that a person would rather know of, where several torrents ended differently.
+    pub(crate) fn worse(self, other: Self) -> Self {
+        let weight = |status: Self| match status {
+            Self::Done => 0,
+            Self::Interrupted => 1,
+            Self::Incomplete => 2,
+            Self::Usage => 3,
+            Self::Refused => 4,
+            Self::Network => 5,
+            Self::Disk => 6,
+            Self::Failed => 7,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
+
     /// An error that ends the program with this status. Foreign text in the message must be clean.
     pub(crate) fn because(self, message: impl Into<String>) -> anyhow::Error {
         Failure { status: self, message: message.into() }.into()
@@ -103,7 +118,9 @@ pub(crate) fn status_of(error: &anyhow::Error) -> Status {
     }
     match error.downcast_ref::<quelea::Error>() {
         Some(quelea::Error::Metainfo(_) | quelea::Error::Unsupported(_)) => Status::Refused,
-        Some(quelea::Error::ReadTorrent { .. } | quelea::Error::Storage(_)) => Status::Disk,
+        Some(quelea::Error::ReadTorrent { .. } | quelea::Error::Storage(_) | quelea::Error::InUse { .. }) => {
+            Status::Disk
+        }
         Some(quelea::Error::Listen { .. }) => Status::Network,
         Some(quelea::Error::NothingSelected) => Status::Usage,
         Some(_) | None => Status::Failed,
@@ -113,12 +130,20 @@ pub(crate) fn status_of(error: &anyhow::Error) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cmp::Ordering;
 
     #[test]
     fn no_two_endings_share_a_code() {
         let mut codes: Vec<u8> = Status::ALL.iter().map(|status| status.code()).collect();
         codes.dedup();
         assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
+    }
+
+    #[test]
+    fn of_several_endings_the_worst_counts() {
+        let mut order = Status::ALL;
+        order.sort_by(|a, b| if a.worse(*b) == *a && a != b { Ordering::Greater } else { Ordering::Less });
+        assert_eq!(order.map(Status::code), [0, 130, 6, 2, 3, 5, 4, 1]);
     }
 
     #[test]

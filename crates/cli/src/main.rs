@@ -3,24 +3,27 @@
 
 mod args;
 mod command;
+mod config;
 mod display;
 mod exit;
 mod hashing;
+mod json;
 mod log;
 mod progress;
+mod quantity;
 mod report;
 mod select;
 mod signals;
 mod source;
+mod state;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match command::run(&args::CommandLine::parse()) {
+    match config::settle().and_then(|(line, settled)| command::run(&line, &settled)) {
         Ok(status) => status.into(),
         Err(error) => {
-            report::error(&error);
+            report::error(None, &error);
             exit::status_of(&error).into()
         }
     }

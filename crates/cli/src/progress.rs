@@ -1,4 +1,4 @@
-//! A torrent's figures as one line: a bar for a terminal of any width, words for a log.
+//! A torrent's figures, or the sum of several, as one line: a bar for a terminal of any width, words for a log.
 //!
 //! Pure: the same figures and width give the same line. Drawing it is the job of `report`.
 
@@ -70,6 +70,37 @@ impl From<&Snapshot> for Figures {
 }
 
 impl Figures {
+    /// What several torrents amount to.
+    pub(crate) fn sum(each: &[Self]) -> Self {
+        let total = |of: fn(&Self) -> u64| each.iter().map(of).fold(0, u64::saturating_add);
+        let count = |of: fn(&Self) -> usize| each.iter().map(of).fold(0, usize::saturating_add);
+        let any = |phase: fn(&Phase) -> bool| each.iter().any(|figures| phase(&figures.phase));
+        let (wanted, received, rate) =
+            (total(|f| f.wanted), total(|f| f.received), total(|f| f.download_rate));
+        let phase = if any(|phase| matches!(phase, Phase::Downloading | Phase::Checking { .. })) {
+            Phase::Downloading
+        } else if any(|phase| matches!(phase, Phase::Seeding)) {
+            Phase::Seeding
+        } else {
+            Phase::Failed
+        };
+        Self {
+            name: display::count(each.len(), "torrent", "torrents"),
+            phase,
+            waiting: None,
+            wanted,
+            have: total(|f| f.have),
+            received,
+            downloaded: total(|f| f.downloaded),
+            uploaded: total(|f| f.uploaded),
+            download_rate: rate,
+            upload_rate: total(|f| f.upload_rate),
+            eta: wanted.saturating_sub(received).checked_div(rate).map(Duration::from_secs),
+            connected: count(|f| f.connected),
+            known: count(|f| f.known),
+        }
+    }
+
     /// Bytes uploaded for each that is there, to two digits.
     pub(crate) fn ratio(&self) -> String {
         format!("{:.2}", if self.have == 0 { 0.0 } else { self.uploaded as f64 / self.have as f64 })
@@ -101,23 +132,40 @@ const NAME: (usize, usize) = (12, 48);
 /// ` [` and `] 43.2%` around a bar.
 const FRAME: usize = 9;
 
-/// One line of at most `width` columns for a terminal: name, bar, percent, and what fits of the rest.
-pub(crate) fn line(figures: &Figures, width: usize, paint: Paint) -> String {
-    let seeding = figures.phase == Phase::Seeding;
-    let name_wish = measure_text_width(&figures.name).min(NAME.1);
-    let least = name_wish.min(NAME.0) + if seeding { 0 } else { FRAME + BAR.0 };
+/// A line each of at most `width` columns for a terminal: name, bar, percent, and what fits of the rest, below each
+/// other.
+pub(crate) fn lines(each: &[Figures], width: usize, paint: Paint) -> Vec<String> {
+    let widths = each.iter().map(|figures| measure_text_width(&figures.name));
+    let name_wish = widths.max().unwrap_or(0).min(NAME.1);
+    let fields: Vec<Vec<Field>> = each.iter().map(|figures| fitting(figures, name_wish, width)).collect();
+    let widest = fields.iter().map(|fields| taken(fields)).max().unwrap_or(0);
+    let rest = width.saturating_sub(widest);
+    each.iter()
+        .zip(&fields)
+        .map(|(figures, fields)| compose(figures, fields, rest, name_wish, paint))
+        .collect()
+}
+
+/// The fields that leave enough of `width` for a name that would take `name_wish` columns and for a bar.
+fn fitting(figures: &Figures, name_wish: usize, width: usize) -> Vec<Field> {
+    let bar = if figures.phase == Phase::Seeding { 0 } else { FRAME + BAR.0 };
+    let least = name_wish.min(NAME.0) + bar;
     let mut fields = fields(figures);
     while least + taken(&fields) > width && !fields.is_empty() {
         let least_weight = fields.iter().map(|field| field.weight).min();
         fields.retain(|field| Some(field.weight) != least_weight);
     }
-    let rest = width.saturating_sub(taken(&fields));
-    let mut out = if seeding {
-        display::cut(&figures.name, rest.min(name_wish))
+    fields
+}
+
+/// Name and bar in `rest` columns, and the fields.
+fn compose(figures: &Figures, fields: &[Field], rest: usize, name_wish: usize, paint: Paint) -> String {
+    let mut out = if figures.phase == Phase::Seeding {
+        display::fit(&figures.name, rest.min(name_wish))
     } else {
         name_and_bar(figures, rest, name_wish, paint)
     };
-    for field in &fields {
+    for field in fields {
         out.push_str("  ");
         out.push_str(&field.text);
     }
@@ -164,7 +212,7 @@ fn fields(figures: &Figures) -> Vec<Field> {
     let field = |text: String, weight: u8| Field { text, weight };
     match figures.phase {
         Phase::Checking { .. } => vec![field("checking what is there".to_owned(), 5)],
-        Phase::Failed => vec![field("stopped".to_owned(), 5)],
+        Phase::Failed => vec![field("paused".to_owned(), 5)],
         Phase::Seeding => vec![
             field("seeding".to_owned(), 5),
             field(up, 4),
@@ -227,7 +275,7 @@ pub(crate) fn words(figures: &Figures) -> String {
         format!("{} down, {} up", display::rate(figures.download_rate), display::rate(figures.upload_rate));
     match figures.phase {
         Phase::Checking { done, all } => format!("checking what is there: {done} of {all} pieces"),
-        Phase::Failed => "stopped".to_owned(),
+        Phase::Failed => "paused".to_owned(),
         Phase::Seeding => format!(
             "seeding: {} up, {} sent, ratio {}, {peers}",
             display::rate(figures.upload_rate),
@@ -298,7 +346,7 @@ mod tests {
     }
 
     fn plain(figures: &Figures, width: usize) -> String {
-        line(figures, width, Paint::Plain)
+        lines(std::slice::from_ref(figures), width, Paint::Plain).remove(0)
     }
 
     #[test]
@@ -307,6 +355,30 @@ mod tests {
             plain(&figures(), 120),
             "debian-12.5.0-amd64-netins… [━━━━━━━━━━━━────────────────] 43.2%  ↓ 45.1 MiB/s  ↑  1.2 MiB/s  ETA 3m 12s   12/340 peers"
         );
+    }
+
+    #[test]
+    fn lines_of_several_torrents_stand_below_each_other() {
+        let short = Figures { name: "a".to_owned(), received: 100 << 20, have: 100 << 20, ..figures() };
+        let each = [short, figures(), Figures::sum(&[figures(), figures()])];
+        assert_eq!(
+            lines(&each, 90, Paint::Plain),
+            [
+                "a            [━────────────] 10.0%  ↓ 45.1 MiB/s  ↑  1.2 MiB/s  ETA 3m 12s   12/340 peers",
+                "debian-12.5… [━━━━━╸───────] 43.2%  ↓ 45.1 MiB/s  ↑  1.2 MiB/s  ETA 3m 12s   12/340 peers",
+                "2 torrents   [━━━━━╸───────] 43.2%  ↓ 90.2 MiB/s  ↑  2.4 MiB/s  ETA 12s      24/680 peers",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sum_adds_up_and_goes_on_while_one_does() {
+        let done = Figures { phase: Phase::Seeding, have: 1000 << 20, received: 1000 << 20, ..figures() };
+        let sum = Figures::sum(&[figures(), done.clone()]);
+        assert_eq!((sum.wanted, sum.have, sum.connected), (2000 << 20, 1400 << 20, 24));
+        assert_eq!(sum.phase, Phase::Downloading);
+        assert_eq!(Figures::sum(&[done.clone(), done]).phase, Phase::Seeding);
+        assert_eq!(Figures::sum(&[]).eta, None);
     }
 
     #[test]
@@ -428,9 +500,16 @@ mod tests {
         }
 
         #[test]
+        fn several_lines_are_no_wider_either(each in prop::collection::vec(any_figures(), 0..5), width in 0usize..220) {
+            for line in lines(&each, width, Paint::Plain) {
+                prop_assert!(measure_text_width(&line) <= width, "{:?}", line);
+            }
+        }
+
+        #[test]
         fn colours_take_no_columns(figures in any_figures(), width in 40usize..200) {
-            let coloured = line(&figures, width, Paint::Coloured);
-            prop_assert_eq!(console::strip_ansi_codes(&coloured), plain(&figures, width));
+            let coloured = lines(std::slice::from_ref(&figures), width, Paint::Coloured);
+            prop_assert_eq!(console::strip_ansi_codes(&coloured[0]), plain(&figures, width));
         }
 
         #[test]

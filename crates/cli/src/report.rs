@@ -1,16 +1,20 @@
-//! What a download tells its user, on standard error: a progress line on a terminal, sparse lines in a log,
-//! nothing but errors when quiet.
+//! What downloads tell their user, on standard error: progress lines on a terminal, sparse lines in a log,
+//! nothing but errors when quiet. For programs, `json` tells it on standard output.
 
-use crate::args::GetArgs;
+use crate::args::Options;
 use crate::display;
-use crate::exit::Failure;
+use crate::exit::{Failure, Status};
+use crate::json::JsonLines;
+use crate::log;
 use crate::progress::{self, Figures, Paint, Phase};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quelea::{Event, Waiting};
+use quelea::{Event, Snapshot, Waiting};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Write;
 use std::mem::{Discriminant, discriminant};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -22,11 +26,13 @@ const LOG_STAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// Trackers whose last failure is remembered, so that it is told once.
 const REMEMBERED: usize = 256;
 
-/// Prints why the program ends. Text that comes from outside is made harmless; our own may have several lines.
-pub(crate) fn error(error: &anyhow::Error) {
+/// Prints why the program ends, or one of several torrents (`name`, cleaned). Text that comes from outside is made
+/// harmless; our own may have several lines.
+pub(crate) fn error(name: Option<&str>, error: &anyhow::Error) {
     let text = error.to_string();
     let text = if error.is::<Failure>() { text } else { display::clean(&text) };
-    write_line(&format!("quelea: {}", display::plain(&text)));
+    let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+    write_line(&format!("quelea: {name}{}", display::plain(&text)));
 }
 
 /// Nothing can be done about a standard error that is closed.
@@ -34,11 +40,28 @@ fn write_line(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
+/// What a torrent is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Subject {
+    /// As in the torrent.
+    pub(crate) name: String,
+    /// In hexadecimal.
+    pub(crate) info_hash: String,
+    /// Where it is written. Cleaned: safe to print.
+    pub(crate) place: String,
+}
+
+/// A torrent's figures, and whether nothing more is to be done for it.
+pub(crate) type Shown<'a> = (&'a Subject, Arc<Snapshot>, bool);
+
 /// Where the user looks, and what was told already.
 pub(crate) struct Report {
     mode: Mode,
+    /// Whether there are several torrents, so that each line must say which it is about.
+    several: bool,
     /// Whether small misfortunes are told: a piece that failed, a peer that was banned.
     verbose: bool,
+    begun: Instant,
     bar: ProgressBar,
     failures: HashMap<String, String>,
 }
@@ -46,7 +69,9 @@ pub(crate) struct Report {
 enum Mode {
     Quiet,
     Terminal,
-    Log { last: Option<Told> },
+    /// What stands in the log, by the torrent's hash; of the sum of several, by nothing.
+    Log(HashMap<String, Told>),
+    Json(JsonLines),
 }
 
 /// The line about progress that stands in a log.
@@ -57,22 +82,25 @@ struct Told {
 }
 
 impl Report {
-    pub(crate) fn new(args: &GetArgs) -> Self {
+    pub(crate) fn new(options: &Options, several: bool) -> Self {
         let terminal = Term::stderr();
         // What cannot move its cursor gets lines, like a file.
         let dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
-        let mode = if args.quiet {
+        let mode = if options.json {
+            Mode::Json(JsonLines::default())
+        } else if options.quiet {
             Mode::Quiet
         } else if terminal.is_term() && !dumb {
             Mode::Terminal
         } else {
-            Mode::Log { last: None }
+            Mode::Log(HashMap::new())
         };
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        Self { mode, verbose: args.verbose > 0, bar, failures: HashMap::new() }
+        let begun = Instant::now();
+        Self { mode, several, verbose: options.verbose > 0, begun, bar, failures: HashMap::new() }
     }
 
     /// What the log must not write over.
@@ -80,64 +108,130 @@ impl Report {
         &self.bar
     }
 
+    /// Whether who read what is told has gone.
+    pub(crate) fn is_unheard(&self) -> bool {
+        matches!(&self.mode, Mode::Json(lines) if lines.is_broken())
+    }
+
     /// Says something once.
     pub(crate) fn say(&self, line: &str) {
+        log::said(line);
         match self.mode {
-            Mode::Quiet => {}
-            Mode::Terminal | Mode::Log { .. } => self.bar.suspend(|| write_line(line)),
+            Mode::Quiet | Mode::Json(_) => {}
+            Mode::Terminal | Mode::Log(_) => self.bar.suspend(|| write_line(line)),
+        }
+    }
+
+    /// Says something about one torrent, which is named where there are others.
+    fn say_of(&self, subject: &Subject, line: &str) {
+        if self.several {
+            self.say(&format!("{}: {line}", display::clean(&subject.name)));
+        } else {
+            self.say(line);
+        }
+    }
+
+    /// A torrent is in the session.
+    pub(crate) fn added(&mut self, source: &str, subject: &Subject, snapshot: &Snapshot) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.added(source, subject, snapshot);
+        }
+    }
+
+    /// Everything that was wanted of a torrent is there.
+    pub(crate) fn completed(&mut self, subject: &Subject, snapshot: &Snapshot, time: Duration) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.completed(subject, snapshot, time);
+        }
+        let figures = Figures::from(snapshot);
+        self.say(&format!("{}: {}", subject.place, progress::summary(&figures, time)));
+    }
+
+    /// A torrent failed; `source` is what the user called it.
+    pub(crate) fn failed(&mut self, source: &str, subject: Option<&Subject>, failure: &anyhow::Error) {
+        log::said(&failure.to_string());
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.failed(source, subject, failure);
+        }
+        let name = subject.filter(|_| self.several).map(|subject| display::clean(&subject.name));
+        self.bar.suspend(|| error(name.as_deref(), failure));
+    }
+
+    /// Something that stops nothing but that the user should know.
+    pub(crate) fn warn(&mut self, message: &str) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.warning(message);
+        }
+        self.say(&display::plain(&display::clean(message)));
+    }
+
+    /// The program ends.
+    pub(crate) fn ended(&mut self, status: Status) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.ended(status);
         }
     }
 
     /// Shows how things stand. On a terminal always; in a log when there was progress and some time has passed.
-    pub(crate) fn show(&mut self, figures: &Figures) {
+    pub(crate) fn show(&mut self, torrents: &[Shown<'_>]) {
         match &mut self.mode {
             Mode::Quiet => {}
             Mode::Terminal => {
                 if self.bar.is_hidden() {
                     self.bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
-                // The last column is left free: some terminals begin another line when it is written to.
-                let columns = usize::from(Term::stderr().size().1).saturating_sub(1);
-                let paint = if console::colors_enabled_stderr() { Paint::Coloured } else { Paint::Plain };
-                self.bar.set_message(progress::line(figures, columns, paint));
+                self.bar.set_message(lines(torrents, self.several));
             }
-            // Where nothing lies there is nothing to check, which takes no time and is not worth a line.
-            Mode::Log { .. } if matches!(figures.phase, Phase::Checking { done: 0, .. }) => {}
-            Mode::Log { last } => {
-                let told = Told {
-                    at: Instant::now(),
-                    words: progress::words(figures),
-                    stage: (discriminant(&figures.phase), figures.waiting),
-                };
-                let due = last.as_ref().is_none_or(|before| {
-                    let interval = if told.stage != before.stage {
-                        LOG_STAGE_INTERVAL
-                    } else if figures.phase == Phase::Seeding {
-                        SEEDING_INTERVAL
-                    } else {
-                        LOG_INTERVAL
-                    };
-                    told.words != before.words && told.at.duration_since(before.at) >= interval
-                });
-                if due {
-                    write_line(&format!("{}: {}", figures.name, told.words));
-                    *last = Some(told);
+            Mode::Json(lines) => {
+                for (subject, snapshot, _) in torrents.iter().filter(|(_, _, over)| !over) {
+                    lines.progress(subject, snapshot);
+                }
+            }
+            Mode::Log(told) => {
+                for (subject, snapshot, _) in torrents.iter().filter(|(_, _, over)| !over) {
+                    let figures = Figures::from(&**snapshot);
+                    tell(told.entry(subject.info_hash.clone()), &figures, self.several);
+                }
+                if self.several && !torrents.is_empty() {
+                    tell(told.entry(String::new()), &sum(torrents), false);
                 }
             }
         }
     }
 
+    /// Says what came of several torrents, of which `complete` are complete.
+    pub(crate) fn sum(&self, torrents: &[Shown<'_>], complete: usize) {
+        if self.several && !torrents.is_empty() {
+            let figures = sum(torrents);
+            let sum = if complete == torrents.len() {
+                progress::summary(&figures, self.begun.elapsed())
+            } else {
+                let all = display::count(torrents.len(), "torrent", "torrents");
+                format!("{complete} of {all} complete, {} came", display::bytes(figures.downloaded))
+            };
+            self.say(&format!("{}: {sum}", figures.name));
+        }
+    }
+
     /// Tells of an event if a person would want to know.
-    pub(crate) fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, subject: &Subject, event: &Event) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.event(subject, event);
+        }
         match event {
             Event::Checked { good, pieces, .. } if *good > 0 => {
-                self.say(&format!("{good} of {pieces} pieces were there already"));
+                self.say_of(subject, &format!("{good} of {pieces} pieces were there already"));
             }
+            Event::Failed { message, .. } => {
+                let message = display::plain(&display::clean(message));
+                self.say_of(subject, &format!("paused: {message}"));
+            }
+            Event::Resumed(_) => self.say_of(subject, "the disk is well again; going on"),
             Event::TrackerFailed { url, message: told, .. } => {
                 let known = self.failures.get(url).is_some_and(|before| before == told);
                 if !known && (self.failures.len() < REMEMBERED || self.failures.contains_key(url)) {
                     let message = display::plain(&display::clean(told));
-                    self.say(&format!("tracker {}: {message}", display::clean(url)));
+                    self.say_of(subject, &format!("tracker {}: {message}", display::clean(url)));
                     self.failures.insert(url.clone(), told.clone());
                 }
             }
@@ -145,16 +239,16 @@ impl Report {
                 self.failures.remove(url);
             }
             Event::PieceFailed { piece, .. } if self.verbose => {
-                self.say(&format!("piece {piece} did not match its hash and is fetched again"));
+                self.say_of(subject, &format!("piece {piece} did not match its hash and is fetched again"));
             }
             Event::PeerBanned { address, reason, .. } if self.verbose => {
-                self.say(&format!("banned {address}: {reason}"));
+                self.say_of(subject, &format!("banned {address}: {reason}"));
             }
             // Seen in the figures, told by who waits for it, or too small to tell.
             Event::Progress(..)
             | Event::Checked { .. }
             | Event::Completed(_)
-            | Event::Failed { .. }
+            | Event::Warning(_)
             | Event::PieceFailed { .. }
             | Event::PeerBanned { .. }
             | Event::Missed(_)
@@ -165,5 +259,81 @@ impl Report {
     /// Takes the progress line away.
     pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// The lines on the terminal: one for each torrent that is not over, as many as there is room for, and their sum.
+fn lines(torrents: &[Shown<'_>], several: bool) -> String {
+    let (rows, columns) = Term::stderr().size();
+    // The last column is left free: some terminals begin another line when it is written to.
+    let columns = usize::from(columns).saturating_sub(1);
+    let paint = if console::colors_enabled_stderr() { Paint::Coloured } else { Paint::Plain };
+    let mut figures: Vec<Figures> = torrents
+        .iter()
+        .filter(|(_, _, over)| !over || !several)
+        .map(|(_, snapshot, _)| Figures::from(&**snapshot))
+        .collect();
+    // The sum, a line that counts what is left out, and one for the cursor.
+    let room = usize::from(rows).saturating_sub(3).max(1);
+    let hidden = figures.len().saturating_sub(room);
+    if hidden > 0 {
+        // What moves is shown first; the order among those is kept.
+        figures.sort_by_key(|figures| match figures.phase {
+            Phase::Downloading if figures.waiting.is_none() => 0,
+            Phase::Checking { .. } | Phase::Failed => 1,
+            Phase::Seeding if figures.upload_rate > 0 => 2,
+            Phase::Downloading => 3,
+            Phase::Seeding => 4,
+        });
+        figures.truncate(room);
+    }
+    if several && !torrents.is_empty() {
+        figures.push(sum(torrents));
+    }
+    let mut lines = progress::lines(&figures, columns, paint);
+    if hidden > 0 {
+        let more = display::cut(&format!("… and {hidden} more"), columns);
+        lines.insert(room, more);
+    }
+    lines.join("\n")
+}
+
+fn sum(torrents: &[Shown<'_>]) -> Figures {
+    let each: Vec<Figures> = torrents.iter().map(|(_, snapshot, _)| Figures::from(&**snapshot)).collect();
+    Figures::sum(&each)
+}
+
+/// Writes a line into a log when it is due. Of `several` torrents each is told of when it begins something else.
+fn tell(last: Entry<'_, String, Told>, figures: &Figures, several: bool) {
+    // Where nothing lies there is nothing to check, which takes no time and is not worth a line.
+    if matches!(figures.phase, Phase::Checking { done: 0, .. }) {
+        return;
+    }
+    let told = Told {
+        at: Instant::now(),
+        words: progress::words(figures),
+        stage: (discriminant(&figures.phase), figures.waiting),
+    };
+    let due = match &last {
+        Entry::Vacant(_) => true,
+        Entry::Occupied(before) => {
+            let before = before.get();
+            let interval = if told.stage != before.stage {
+                LOG_STAGE_INTERVAL
+            } else if several {
+                Duration::MAX
+            } else if figures.phase == Phase::Seeding {
+                SEEDING_INTERVAL
+            } else {
+                LOG_INTERVAL
+            };
+            told.words != before.words && told.at.duration_since(before.at) >= interval
+        }
+    };
+    if due {
+        let line = format!("{}: {}", figures.name, told.words);
+        log::said(&line);
+        write_line(&line);
+        last.insert_entry(told);
     }
 }

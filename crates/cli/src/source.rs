@@ -81,6 +81,26 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The torrent that `source` names, read or fetched. A URL is fetched from one of `bind`, as in [`fetch`].
+pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Metainfo> {
+    let fetched = match &source {
+        Source::File(_) => None,
+        Source::Url(url) => Some(fetch(url, bind).await?),
+        Source::Magnet(_) => {
+            return Err(Status::Refused.because(
+                "magnet links cannot be downloaded yet: that comes in a later version. \
+                 `quelea show` shows what a link says; to download, use the torrent file",
+            ));
+        }
+    };
+    // A large torrent takes a while, which must not stop the progress of others.
+    let work = move || match (&source, fetched) {
+        (Source::File(path), None) => parse(&source, &read_file(path)?),
+        (_, bytes) => parse(&source, &bytes.unwrap_or_default()),
+    };
+    tokio::task::spawn_blocking(work).await?
+}
+
 /// The torrent that was read from `source`.
 pub(crate) fn parse(source: &Source, bytes: &[u8]) -> anyhow::Result<Metainfo> {
     Metainfo::parse(bytes)

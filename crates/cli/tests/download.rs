@@ -54,6 +54,7 @@ impl Bed {
                 command.env_remove(name);
             }
         }
+        command.env("XDG_CONFIG_HOME", "/nonexistent").env("QUELEA_STATE_DIR", "none");
         command.arg(self.path("t.torrent")).arg("-o").arg(self.path(to)).args([
             "-p",
             "0",

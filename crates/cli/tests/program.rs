@@ -17,6 +17,7 @@ fn quelea(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env("QUELEA_STATE_DIR", "none");
     command
 }
 

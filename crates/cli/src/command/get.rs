@@ -1,177 +1,439 @@
-//! `quelea get`: a torrent's whole way, from its source to a summary.
+//! `quelea get`: torrents' whole way, from their sources to a summary.
 
-use crate::args::GetArgs;
-use crate::exit::Status;
-use crate::progress::{self, Figures};
-use crate::report::Report;
+use crate::args::{GetArgs, Options};
+use crate::display;
+use crate::exit::{self, Status};
+use crate::log;
+use crate::progress::Figures;
+use crate::report::{Report, Subject};
+use crate::select;
 use crate::signals::Signals;
 use crate::source::{self, Source};
-use crate::{display, log, select};
-use quelea::{AddTorrent, Event, Events, Session, Settings, Snapshot, State, Torrent};
-use quelea_metainfo::Metainfo;
+use crate::state;
+use quelea::{AddTorrent, Event, Events, Session, Settings, Snapshot, State, Torrent, TorrentId};
+use quelea_metainfo::{Info, Metainfo};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How often the figures are shown.
 const FRAME: Duration = Duration::from_millis(250);
+/// Torrents that are fetched at a time, and that are opened and checked at a time.
+const AT_ONCE: usize = 4;
 
 pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Status> {
-    let mut report = Report::new(args);
-    log::start(args.verbose, args.quiet, report.bar())?;
+    let sources = args.sources()?;
+    let mut report = Report::new(&args.options, sources.len() > 1);
+    log::start(&args.options, report.bar())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let bytes = match args.source()? {
-        Source::File(path) => source::read_file(path)?,
-        Source::Url(url) => runtime.block_on(source::fetch(url, &args.bind))?,
-        Source::Magnet(_) => {
-            return Err(Status::Refused.because(
-                "magnet links cannot be downloaded yet: that comes in a later version. \
-                 `quelea show` shows what a link says; to download, use the torrent file",
-            ));
-        }
-    };
-    let metainfo = source::parse(args.source()?, &bytes)?;
-    drop(bytes);
-    let ended = runtime.block_on(download(args, metainfo, &mut report));
+    let ended = runtime.block_on(download(sources, &args.options, &mut report));
+    // A server that does not answer must not hold up the end.
+    runtime.shutdown_background();
     report.clear();
+    match &ended {
+        Ok(status) => report.ended(*status),
+        Err(error) => report.ended(exit::status_of(error)),
+    }
     ended
 }
 
-async fn download(args: &GetArgs, metainfo: Metainfo, report: &mut Report) -> anyhow::Result<Status> {
+/// Downloads all; the status is that of the worst.
+async fn download(sources: &[Source], options: &Options, report: &mut Report) -> anyhow::Result<Status> {
+    let mut loading = Loading::new(sources, options);
+    let mut worst = Status::Done;
+    // Nothing is listened on before there is something to download.
+    let first = loop {
+        match loading.next().await {
+            Some((_, Ok(torrent))) => break torrent,
+            Some((source, Err(error))) => {
+                worst = worst.worse(exit::status_of(&error));
+                report.failed(&source, None, &error);
+            }
+            None => return Ok(worst),
+        }
+    };
     let mut signals = Signals::listen()?;
-    let place = place(&args.output_dir, &metainfo);
-    let mut torrent = AddTorrent::new(metainfo);
-    torrent.wanted = wanted(&torrent.metainfo, &args.select)?;
-    torrent.preallocate = args.preallocate;
-    torrent.peers.clone_from(&args.peer);
-
-    let mut settings = Settings::new(&args.output_dir);
-    settings.port = args.port;
-    settings.bind.clone_from(&args.bind);
-    settings.max_peers = usize::from(args.max_peers);
-    let session = Session::start(settings)?;
+    let session = Session::start(settings(options))?;
     tracing::info!(port = session.port(), "listening");
-
-    let mut download =
-        Download { session, report, place, torrent: None, latest: None, started: None, complete: false };
-    let ended = download.run(torrent, args.seed, &mut signals).await;
-    // A download that is complete says so in its summary.
-    if ended.is_ok() && (args.seed || !download.complete) {
-        download.report.say("stopping; Ctrl-C again stops at once");
+    let mut downloads = Downloads {
+        events: session.events(),
+        session,
+        options,
+        report,
+        loading,
+        waiting: VecDeque::from([first]),
+        opening: JoinSet::new(),
+        announced: Vec::new(),
+        entries: BTreeMap::new(),
+        worst,
+    };
+    let ended = downloads.run(&mut signals).await;
+    if ended == Ended::Stopped || options.seeds() {
+        downloads.report.say("stopping; Ctrl-C again stops at once");
     }
     tokio::select! {
-        () = download.session.close() => {}
+        () = downloads.session.close() => {}
         () = signals.stop() => {}
     }
-    download.report.clear();
-    ended?;
-    if !download.complete || args.seed {
-        download.tell_where_it_stopped();
-    }
-    Ok(if download.complete { Status::Done } else { Status::Interrupted })
+    downloads.report.clear();
+    downloads.sum_up();
+    Ok(if downloads.is_complete() { downloads.worst } else { downloads.worst.worse(Status::Interrupted) })
 }
 
-/// A torrent while it is downloaded and seeded.
-struct Download<'a> {
-    session: Session,
-    report: &'a mut Report,
-    /// Where the torrent is written, to be shown.
-    place: String,
-    /// The torrent, once what was there has been checked.
+fn settings(options: &Options) -> Settings {
+    let mut settings = Settings::new(&options.output_dir);
+    settings.port = options.port;
+    settings.bind.clone_from(&options.bind);
+    settings.max_peers = usize::from(options.max_peers);
+    settings.state_dir = state::directory(options.state_dir.as_deref());
+    settings.memory = usize::try_from(options.max_memory).unwrap_or(usize::MAX);
+    settings
+}
+
+/// A torrent that was read, and the name of its source.
+struct Loaded {
+    source: String,
+    torrent: AddTorrent,
+}
+
+/// The sources while they are read and fetched, a few at a time.
+struct Loading<'a> {
+    sources: std::slice::Iter<'a, Source>,
+    options: &'a Options,
+    /// In the order of the command line, which decides whether of two that clash one is refused.
+    tasks: VecDeque<(String, JoinHandle<anyhow::Result<Metainfo>>)>,
+}
+
+impl<'a> Loading<'a> {
+    fn new(sources: &'a [Source], options: &'a Options) -> Self {
+        Self { sources: sources.iter(), options, tasks: VecDeque::new() }
+    }
+
+    /// The next that is there, or why it is not; `None` when there are no more.
+    async fn next(&mut self) -> Option<(String, anyhow::Result<Loaded>)> {
+        while self.tasks.len() < AT_ONCE
+            && let Some(source) = self.sources.next()
+        {
+            let (bind, name) = (self.options.bind.clone(), source.to_string());
+            let source = source.clone();
+            let task = tokio::spawn(async move { source::load(source, &bind).await });
+            self.tasks.push_back((name, task));
+        }
+        // Waiting for the task may be broken off, so it leaves the queue only when it is done.
+        let loaded = (&mut self.tasks.front_mut()?.1).await.map_err(anyhow::Error::from).flatten();
+        let (source, _) = self.tasks.pop_front()?;
+        let loaded = loaded.and_then(|metainfo| {
+            let mut torrent = AddTorrent::new(metainfo);
+            torrent.wanted = wanted(&torrent.metainfo, &self.options.select)?;
+            torrent.preallocate = self.options.preallocate;
+            torrent.peers.clone_from(&self.options.peer);
+            Ok(Loaded { source: source.clone(), torrent })
+        });
+        Some((source, loaded))
+    }
+
+    fn is_done(&self) -> bool {
+        self.tasks.is_empty() && self.sources.len() == 0
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Every torrent is over.
+    ByItself,
+    /// A signal came, or who reads the JSON has gone.
+    Stopped,
+}
+
+/// A torrent that the session was asked to open and has not given back yet.
+struct Announced {
+    source: String,
+    subject: Subject,
+}
+
+/// A torrent of the session, from the moment its data are checked.
+struct Entry {
+    subject: Subject,
+    /// Its handle, once what was there has been checked.
     torrent: Option<Torrent>,
     /// The last figures that were told, which is all there is while it is being checked.
-    latest: Option<Arc<Snapshot>>,
+    latest: Arc<Snapshot>,
     /// When the download itself began.
     started: Option<Instant>,
-    /// Whether the end was reached, and told.
-    complete: bool,
+    /// When it was complete, and told.
+    complete: Option<Instant>,
+    /// Whether nothing more is to be done for it: it is complete, and was seeded for long enough.
+    over: bool,
 }
 
-impl Download<'_> {
-    /// Runs until the torrent is complete, or for ever to seed, or a signal comes.
-    async fn run(&mut self, torrent: AddTorrent, seed: bool, signals: &mut Signals) -> anyhow::Result<()> {
-        let session = self.session.clone();
-        let mut events = session.events();
-        let mut adding = pin!(session.add(torrent));
+impl Entry {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.torrent.as_ref().map_or_else(|| Arc::clone(&self.latest), Torrent::snapshot)
+    }
+}
+
+/// All torrents while they are downloaded and seeded.
+struct Downloads<'a> {
+    session: Session,
+    events: Events,
+    options: &'a Options,
+    report: &'a mut Report,
+    loading: Loading<'a>,
+    /// What was read and waits for its turn.
+    waiting: VecDeque<Loaded>,
+    opening: JoinSet<(String, quelea::Result<Torrent>)>,
+    /// What is being opened; no two of the same name, so that an event can be told by it.
+    announced: Vec<Announced>,
+    entries: BTreeMap<TorrentId, Entry>,
+    worst: Status,
+}
+
+impl Downloads<'_> {
+    /// Runs until every torrent is over, or for ever to seed, or a signal comes.
+    async fn run(&mut self, signals: &mut Signals) -> Ended {
         let mut frame = tokio::time::interval(FRAME);
         frame.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
+            self.open_more();
             tokio::select! {
-                () = signals.stop() => return Ok(()),
-                torrent = &mut adding, if self.torrent.is_none() => self.torrent = Some(torrent?),
-                event = next(&mut events) => self.take(&event?)?,
-                _ = frame.tick() => {}
+                () = signals.stop() => return Ended::Stopped,
+                Some((source, loaded)) = self.loading.next() => match loaded {
+                    Ok(loaded) => self.waiting.push_back(loaded),
+                    Err(error) => self.fail(&source, None, &error),
+                },
+                Some(Ok((name, opened))) = self.opening.join_next() => self.opened(&name, opened),
+                Some(event) = self.events.next() => self.take(&event),
+                _ = frame.tick() => self.look_at_all(),
             }
-            if let Some(snapshot) = self.snapshot()
-                && self.is_over(&snapshot)?
-                && !seed
-            {
-                return Ok(());
+            if self.report.is_unheard() {
+                return Ended::Stopped;
+            }
+            if self.is_over() {
+                return Ended::ByItself;
             }
         }
     }
 
-    fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.torrent.as_ref().map(Torrent::snapshot).or_else(|| self.latest.clone())
+    fn is_over(&self) -> bool {
+        self.loading.is_done()
+            && self.waiting.is_empty()
+            && self.opening.is_empty()
+            && self.entries.values().all(|entry| entry.over)
+    }
+
+    /// Whether everything that could be downloaded is there.
+    fn is_complete(&self) -> bool {
+        self.loading.is_done()
+            && self.waiting.is_empty()
+            && self.opening.is_empty()
+            && self.entries.values().all(|entry| entry.over || entry.complete.is_some())
+    }
+
+    /// Hands what waits to the session, unless one of the same name is being opened.
+    fn open_more(&mut self) {
+        while self.opening.len() < AT_ONCE {
+            let free = |loaded: &Loaded| {
+                let name = &loaded.torrent.metainfo.info.name;
+                self.announced.iter().all(|announced| announced.subject.name != *name)
+            };
+            let Some(at) = self.waiting.iter().position(free) else { return };
+            let Some(Loaded { source, torrent }) = self.waiting.remove(at) else { return };
+            let info = &torrent.metainfo.info;
+            match self.clash(info) {
+                Some(Clash::Same) => self.report.say(&format!("{source}: the same torrent is given twice")),
+                Some(Clash::Path(path)) => {
+                    let error = Status::Usage.because(format!(
+                        "{source}: {} is a file of another torrent too: download it into another directory",
+                        display::clean(&path)
+                    ));
+                    self.fail(&source, None, &error);
+                }
+                None => {
+                    let subject = Subject {
+                        name: info.name.clone(),
+                        info_hash: info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default(),
+                        place: place(&self.options.output_dir, info),
+                    };
+                    let (session, name) = (self.session.clone(), info.name.clone());
+                    self.announced.push(Announced { source, subject });
+                    self.opening.spawn(async move { (name, session.add(torrent).await) });
+                }
+            }
+        }
+    }
+
+    /// Whether a torrent of the session is the same, or has a file at the same path.
+    fn clash(&self, info: &Info) -> Option<Clash> {
+        let namesakes = self.entries.values().filter_map(|entry| entry.torrent.as_ref());
+        for other in namesakes.map(Torrent::info).filter(|other| other.name == info.name) {
+            if other.hashes.wire() == info.hashes.wire() {
+                return Some(Clash::Same);
+            }
+            let real = |info: &'_ Info| -> HashSet<String> {
+                let files = info.files.iter().filter(|file| !file.pad);
+                files.map(|file| file.path.as_str().to_owned()).collect()
+            };
+            if let Some(path) = real(other).intersection(&real(info)).next() {
+                return Some(Clash::Path(path.clone()));
+            }
+        }
+        None
+    }
+
+    /// The session has checked what was there, or refuses the torrent.
+    fn opened(&mut self, name: &str, opened: quelea::Result<Torrent>) {
+        match opened {
+            Ok(torrent) => {
+                let id = torrent.id();
+                self.meet(id, &torrent.snapshot());
+                if let Some(entry) = self.entries.get_mut(&id) {
+                    entry.torrent = Some(torrent);
+                }
+                self.announced.retain(|announced| announced.subject.name != name);
+                self.look(id);
+            }
+            Err(error) => {
+                self.entries.retain(|_, entry| entry.torrent.is_some() || entry.subject.name != name);
+                if let Some(at) = self.announced.iter().position(|announced| announced.subject.name == name) {
+                    let Announced { source, subject } = self.announced.swap_remove(at);
+                    self.fail(&source, Some(&subject), &error.into());
+                }
+            }
+        }
+    }
+
+    /// Makes the entry of a torrent that was not heard of yet.
+    fn meet(&mut self, id: TorrentId, snapshot: &Arc<Snapshot>) {
+        if self.entries.contains_key(&id) {
+            return;
+        }
+        let Some(announced) = self.announced.iter().find(|each| each.subject.name == snapshot.name) else {
+            return;
+        };
+        self.report.added(&announced.source, &announced.subject, snapshot);
+        self.entries.insert(
+            id,
+            Entry {
+                subject: announced.subject.clone(),
+                torrent: None,
+                latest: Arc::clone(snapshot),
+                started: None,
+                complete: None,
+                over: false,
+            },
+        );
     }
 
     /// What an event changes or says.
-    fn take(&mut self, event: &Event) -> anyhow::Result<()> {
-        self.report.event(event);
-        if let Event::Failed { message, .. } = event {
-            return Err(disk_failure(message));
+    fn take(&mut self, event: &Event) {
+        let id = match event {
+            Event::Progress(id, snapshot) => {
+                self.meet(*id, snapshot);
+                if let Some(entry) = self.entries.get_mut(id) {
+                    entry.latest = Arc::clone(snapshot);
+                }
+                *id
+            }
+            Event::Completed(id)
+            | Event::Checked { id, .. }
+            | Event::Failed { id, .. }
+            | Event::Resumed(id)
+            | Event::TrackerAnswered { id, .. }
+            | Event::TrackerFailed { id, .. }
+            | Event::PieceFailed { id, .. }
+            | Event::PeerBanned { id, .. } => *id,
+            Event::Warning(message) => return self.report.warn(message),
+            Event::Missed(_) | _ => return,
+        };
+        if let Some(entry) = self.entries.get(&id) {
+            self.report.event(&entry.subject, event);
         }
-        if let Event::Progress(_, snapshot) = event {
-            self.latest = Some(Arc::clone(snapshot));
-        }
-        Ok(())
+        self.look(id);
     }
 
-    fn tell_where_it_stopped(&self) {
-        let Some(snapshot) = self.snapshot() else { return };
-        let figures = Figures::from(&*snapshot);
-        let name = &figures.name;
-        self.report.say(&if self.complete {
-            format!("{name}: {} uploaded, ratio {}", display::bytes(figures.uploaded), figures.ratio())
-        } else {
-            let percent = display::percent(figures.have, figures.wanted);
-            format!("{name}: stopped at {percent}; the same command goes on from there")
-        });
+    fn fail(&mut self, source: &str, subject: Option<&Subject>, error: &anyhow::Error) {
+        self.worst = self.worst.worse(exit::status_of(error));
+        self.report.failed(source, subject, error);
     }
 
-    /// Shows how things stand; whether all that was wanted is there.
-    fn is_over(&mut self, snapshot: &Snapshot) -> anyhow::Result<bool> {
-        let figures = Figures::from(snapshot);
-        if snapshot.state == State::Failed {
-            return Err(disk_failure(snapshot.error.as_deref().unwrap_or("no reason is known")));
+    fn look_at_all(&mut self) {
+        let ids: Vec<TorrentId> = self.entries.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.look(id));
+        let shown: Vec<(&Subject, Arc<Snapshot>, bool)> =
+            self.entries.values().map(|entry| (&entry.subject, entry.snapshot(), entry.over)).collect();
+        self.report.show(&shown);
+    }
+
+    /// Notices when a torrent is complete, and when it was seeded for long enough.
+    fn look(&mut self, id: TorrentId) {
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.over) else { return };
+        let snapshot = entry.snapshot();
+        match snapshot.state {
+            State::Downloading => {
+                entry.started.get_or_insert_with(Instant::now);
+            }
+            State::Seeding => {
+                let figures = Figures::from(&*snapshot);
+                let complete = *entry.complete.get_or_insert_with(|| {
+                    let took = entry.started.map_or(Duration::ZERO, |started| started.elapsed());
+                    self.report.completed(&entry.subject, &snapshot, took);
+                    Instant::now()
+                });
+                entry.over = !self.options.seeds() || has_seeded(self.options, &figures, complete.elapsed());
+                if entry.over && self.options.seeds() {
+                    self.report.say(&format!("{}: {}", figures.name, uploaded(&figures)));
+                }
+            }
+            // What its disk stopped waits for that to be mended.
+            State::Checking | State::Failed | _ => {}
         }
-        if snapshot.state == State::Downloading {
-            self.started.get_or_insert_with(Instant::now);
+    }
+
+    /// Says at the end where those stand that could have gone on, and what came of all.
+    fn sum_up(&mut self) {
+        for entry in self.entries.values().filter(|entry| !entry.over) {
+            if entry.snapshot().state == State::Failed {
+                self.worst = self.worst.worse(Status::Disk);
+            }
+            let figures = Figures::from(&*entry.snapshot());
+            let name = &figures.name;
+            self.report.say(&if entry.complete.is_some() {
+                format!("{name}: {}", uploaded(&figures))
+            } else {
+                let percent = display::percent(figures.have, figures.wanted);
+                format!("{name}: stopped at {percent}; the same command goes on from there")
+            });
         }
-        if snapshot.state == State::Seeding && !self.complete {
-            self.complete = true;
-            let took = self.started.map_or(Duration::ZERO, |started| started.elapsed());
-            self.report.say(&format!("{}: {}", self.place, progress::summary(&figures, took)));
-        }
-        self.report.show(&figures);
-        Ok(self.complete)
+        let last: Vec<(&Subject, Arc<Snapshot>, bool)> =
+            self.entries.values().map(|entry| (&entry.subject, entry.snapshot(), entry.over)).collect();
+        let complete = self.entries.values().filter(|entry| entry.complete.is_some()).count();
+        self.report.sum(&last, complete);
     }
 }
 
-/// The next event. The session lives as long as the download, so there always is one.
-async fn next(events: &mut Events) -> anyhow::Result<Event> {
-    events.next().await.ok_or_else(|| quelea::Error::Closed.into())
+/// What a torrent may share with another one of the session.
+enum Clash {
+    Same,
+    Path(String),
 }
 
-fn disk_failure(message: &str) -> anyhow::Error {
-    Status::Disk.because(format!("stopped: {}", display::clean(message)))
+/// Whether a complete torrent that was seeded for `time` has reached what the user set as its goal.
+fn has_seeded(options: &Options, figures: &Figures, time: Duration) -> bool {
+    let ratio =
+        options.seed_ratio.is_some_and(|ratio| figures.uploaded as f64 >= ratio * figures.have as f64);
+    ratio || options.seed_time.is_some_and(|goal| time >= goal)
+}
+
+fn uploaded(figures: &Figures) -> String {
+    format!("{} uploaded, ratio {}", display::bytes(figures.uploaded), figures.ratio())
 }
 
 /// Where the torrent's file or folder is written, to be shown.
-fn place(output_dir: &Path, metainfo: &Metainfo) -> String {
-    let place = output_dir.join(&metainfo.info.name);
+fn place(output_dir: &Path, info: &Info) -> String {
+    let place = output_dir.join(&info.name);
     let place = place.strip_prefix(".").unwrap_or(&place);
     display::clean(&place.to_string_lossy())
 }

@@ -1,0 +1,50 @@
+//! Where it is remembered which pieces are good.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// The word for remembering nothing.
+const NONE: &str = "none";
+
+/// The directory for the state: the one that was asked for, else the user's, which the XDG Base Directory
+/// Specification names.
+pub(crate) fn directory(asked: Option<&Path>) -> Option<PathBuf> {
+    match asked {
+        Some(path) => (path.as_os_str() != OsStr::new(NONE)).then(|| path.to_owned()),
+        None => usual(|name| std::env::var_os(name).map(PathBuf::from)),
+    }
+}
+
+fn usual(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+    let folder = |name| variable(name).filter(|path| path.is_absolute());
+    let parent = if cfg!(windows) {
+        folder("LOCALAPPDATA")
+    } else {
+        folder("XDG_STATE_HOME").or_else(|| folder("HOME").map(|home| home.join(".local/state")))
+    };
+    parent.map(|parent| parent.join("quelea"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_that_was_asked_for_wins_and_none_is_none() {
+        assert_eq!(directory(Some(Path::new("here"))), Some(PathBuf::from("here")));
+        assert_eq!(directory(Some(Path::new("./none"))), Some(PathBuf::from("./none")));
+        assert_eq!(directory(Some(Path::new("none"))), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn the_usual_directory_is_the_users() {
+        let of = |set: &[(&str, &str)]| {
+            usual(|name| set.iter().find(|(known, _)| *known == name).map(|(_, path)| PathBuf::from(path)))
+        };
+        assert_eq!(of(&[("HOME", "/home/me")]), Some(PathBuf::from("/home/me/.local/state/quelea")));
+        let both = [("XDG_STATE_HOME", "/state"), ("HOME", "/home/me")];
+        assert_eq!(of(&both), Some(PathBuf::from("/state/quelea")));
+        assert_eq!(of(&[("XDG_STATE_HOME", "relative"), ("HOME", "")]), None);
+    }
+}
