@@ -37,7 +37,7 @@ impl Hashing {
             Mode::Quiet
         } else if Term::stderr().is_term() && !dumb {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let template = "{prefix} [{bar:40.green}] {percent:>3}%  {msg}";
+            let template = "{prefix} [{wide_bar:.green}] {percent:>3}%  {msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("━╸─"));
             }
