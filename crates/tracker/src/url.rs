@@ -139,14 +139,16 @@ impl TrackerUrl {
             Some((path, query)) => (path, Some(query)),
             None => (path_and_query, None),
         };
-        Ok(Self {
+        let url = Self {
             scheme,
             user_info: user_info.map(ToString::to_string),
             host,
             port: port.unwrap_or(scheme.default_port()),
             path: escaped(path),
             query: query.map(escaped),
-        })
+        };
+        // Percent-encoding makes it up to three times as long.
+        if url.to_string().len() > MAX_LENGTH { Err(UrlError::TooLong) } else { Ok(url) }
     }
 
     /// How to speak to it.
@@ -401,6 +403,15 @@ mod tests {
         ] {
             assert_eq!(TrackerUrl::parse(text), Err(error), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_url_that_percent_encoding_makes_too_long_is_refused() {
+        let fits = alloc::format!("http://a/{}", "<".repeat((MAX_LENGTH - 9) / 3));
+        let url = TrackerUrl::parse(&fits).unwrap();
+        assert_eq!(TrackerUrl::parse(&url.to_string()), Ok(url));
+        let grows = alloc::format!("http://a/{}", "<".repeat((MAX_LENGTH - 9) / 3 + 1));
+        assert_eq!(TrackerUrl::parse(&grows), Err(UrlError::TooLong));
     }
 
     #[test]
