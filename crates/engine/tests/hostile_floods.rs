@@ -25,7 +25,7 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 const FLOODERS: usize = 16;
 /// What the whole process may grow by, in KiB: 1 MiB in a report and as much in a decoder for each flooder, the
 /// memory of the session's blocks, and some for threads and allocators.
-const GROWTH: u64 = 160 << 10;
+const GROWTH: u64 = 96 << 10;
 
 /// The process's memory in KiB: the most that it was since [`forget_peak`].
 fn peak() -> u64 {
