@@ -438,6 +438,36 @@ fn stopped_goes_to_those_that_know_us_only() {
 }
 
 #[test]
+fn stopped_does_not_overtake_what_is_under_way() {
+    let late = Behaviour::AnswersLate(Duration::from_secs(2), response(1800));
+    let mut world = World::new("a").set("a", answers(1800)).start();
+    world.secs(10);
+    world.become_("a", late);
+    world.announcer.completed(world.now);
+    world.announcer.stop(world.now);
+    world.drain();
+    assert_eq!(events(&world.log), [STARTED, COMPLETED], "it is being told that we are complete");
+    world.secs(1);
+    assert!(!world.announcer.is_stopped());
+    world.secs(5);
+    assert_eq!(events(&world.log), [STARTED, COMPLETED, STOPPED]);
+    assert!(world.announcer.is_stopped());
+}
+
+#[test]
+fn who_completes_before_the_first_answer_and_leaves_after_it_tells_all() {
+    let late = Behaviour::AnswersLate(Duration::from_secs(2), response(1800));
+    let mut world = World::new("a").set("a", late).start();
+    world.announcer.completed(world.now);
+    world.secs(3);
+    world.announcer.stop(world.now);
+    world.drain();
+    world.secs(10);
+    assert_eq!(events(&world.log), [STARTED, COMPLETED, STOPPED]);
+    assert!(world.announcer.is_stopped());
+}
+
+#[test]
 fn stopping_before_any_answer_tells_nobody() {
     let mut world = World::new("a|b").start();
     world.announcer.stop(world.now);

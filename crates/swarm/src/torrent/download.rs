@@ -32,14 +32,13 @@ impl<B> Torrent<B> {
             Message::Interested => self.interested(now, key, true),
             Message::NotInterested => self.interested(now, key, false),
             Message::Have(piece) => self.has(now, key, *piece),
-            Message::Bitfield(_) | Message::HaveAll | Message::HaveNone if !opening => {
-                self.handle_fault(now, key, "a bitfield that is not the first message");
-            }
             Message::Bitfield(bits) => match Bitfield::from_wire(bits, self.geometry.pieces()) {
-                Ok(has) => self.has_these(now, key, has),
+                Ok(has) if opening => self.has_these(now, key, has),
+                Ok(has) => self.has_more(now, key, &has),
                 Err(_) => self.handle_fault(now, key, "a bitfield of the wrong size"),
             },
-            Message::HaveAll => self.has_these(now, key, Bitfield::all(self.geometry.pieces())),
+            Message::HaveAll if opening => self.has_these(now, key, Bitfield::all(self.geometry.pieces())),
+            Message::HaveAll => self.has_more(now, key, &Bitfield::all(self.geometry.pieces())),
             Message::HaveNone => {}
             Message::Request(span) => self.requested(now, key, *span),
             Message::Cancel(span) => self.cancelled(now, key, *span),
@@ -151,6 +150,17 @@ impl<B> Torrent<B> {
             self.wants_refill(key);
         }
         self.note_seed(key);
+    }
+
+    /// A bitfield after the first message, which BEP 3 does not foresee: aria2 sends one instead of many `have`
+    /// where it is shorter. It says what those would.
+    fn has_more(&mut self, now: Time, key: PeerKey, has: &Bitfield) {
+        if self.peers.get(key).is_none_or(|peer| !has.has_any_not_in(&peer.has)) {
+            return;
+        }
+        for number in has.numbers() {
+            self.has(now, key, number);
+        }
     }
 
     fn has_these(&mut self, now: Time, key: PeerKey, has: Bitfield) {

@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod holdings;
 mod requests;
 mod room;
 mod slots;

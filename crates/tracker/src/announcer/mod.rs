@@ -214,25 +214,30 @@ impl Announcer {
         }
     }
 
-    /// Leaves the swarm: nothing is asked any more, answers under way are no longer wanted, and the trackers
-    /// that know us are told, once. The driver gives that a few seconds ([`is_stopped`](Self::is_stopped)).
+    /// Leaves the swarm: nothing new is asked, peers from answers under way are no longer wanted, and the trackers
+    /// that know us are told, once, each when it has answered what it is being asked. The driver gives that a few
+    /// seconds ([`is_stopped`](Self::is_stopped)).
     pub fn stop(&mut self, now: Time) {
         if !self.running {
             return;
         }
         self.running = false;
-        self.requests.clear();
+        self.rows.iter_mut().flat_map(Row::iter_mut).for_each(Standing::stop);
+        self.requests.retain(|request| self.rows.iter().any(|row| row.awaits(request.id)));
+        self.say_farewell(now);
+    }
+
+    fn say_farewell(&mut self, now: Time) {
         for tracker in self.rows.iter_mut().flat_map(Row::iter_mut) {
-            if tracker.stop() {
-                let request = request(&mut self.next_id, now, tracker, Some(Event::Stopped), 0);
-                self.requests.push_back(request);
+            if let Some(event) = tracker.farewell() {
+                self.requests.push_back(request(&mut self.next_id, now, tracker, Some(event), 0));
             }
         }
     }
 
     /// Whether it was never started, or was stopped and no tracker still has to hear of it.
     pub fn is_stopped(&self) -> bool {
-        !self.running && self.rows.iter().flat_map(Row::iter).all(|tracker| !tracker.is_asked())
+        !self.running && self.rows.iter().flat_map(Row::iter).all(|tracker| !tracker.is_leaving())
     }
 
     /// Wants an announce before its time.
@@ -299,9 +304,11 @@ impl Announcer {
             for notice in notices {
                 self.notify(notice);
             }
+        } else {
+            self.say_farewell(now);
         }
         self.step(now);
-        wanted
+        wanted && self.running
     }
 
     /// Every tracker, in the order in which they are tried.
@@ -324,7 +331,7 @@ impl Announcer {
         let Some(mut tracker) = self.rows.iter_mut().find_map(|row| row.remove(url)) else { return false };
         self.rows.retain(|row| row.iter().next().is_some());
         self.requests.retain(|request| request.url != *url);
-        if self.running && tracker.stop() {
+        if self.running && tracker.knows_us() {
             let request = request(&mut self.next_id, now, &mut tracker, Some(Event::Stopped), 0);
             self.requests.push_back(request);
         }

@@ -77,6 +77,8 @@ pub(super) struct Standing {
     /// It has answered an announce since we started, so it must hear when we complete and stop.
     knows_us: bool,
     owes_completed: bool,
+    /// We leave, and it has not been told yet.
+    leaving: bool,
     /// Not to be asked before.
     ready: Time,
     /// `ready` is what the tracker asked for when it refused: starting anew does not override it.
@@ -101,6 +103,7 @@ impl Standing {
             asked_at: None,
             knows_us: false,
             owes_completed: false,
+            leaving: false,
             ready: Time::ZERO,
             barred: false,
             gone: false,
@@ -118,17 +121,44 @@ impl Standing {
         self.asked = None;
         self.knows_us = false;
         self.owes_completed = false;
+        self.leaving = false;
         self.fails = 0;
         if !self.barred {
             self.ready = Time::ZERO;
         }
     }
 
-    /// Whether it has to be told.
-    pub(super) fn stop(&mut self) -> bool {
-        self.asked = None;
-        self.owes_completed = false;
-        core::mem::take(&mut self.knows_us)
+    /// We leave. One that knows us hears of it when it has answered what it is being asked, for what overtakes
+    /// that would be forgotten by it; nobody waits for one that never answered.
+    pub(super) fn stop(&mut self) {
+        self.leaving = self.knows_us;
+        if !self.knows_us {
+            self.asked = None;
+            self.owes_completed = false;
+        }
+    }
+
+    /// Whether it has ever answered, so that it has to hear when we leave.
+    pub(super) const fn knows_us(&self) -> bool {
+        self.knows_us
+    }
+
+    /// What it has to hear next, now that we leave; `None` while it is being asked and when it has heard all.
+    pub(super) fn farewell(&mut self) -> Option<Event> {
+        if !self.leaving || self.asked.is_some() {
+            return None;
+        }
+        if core::mem::take(&mut self.owes_completed) {
+            return Some(Event::Completed);
+        }
+        self.leaving = false;
+        self.knows_us = false;
+        Some(Event::Stopped)
+    }
+
+    /// Whether it still has to hear that we leave, or is just hearing it.
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.leaving || self.asked.is_some()
     }
 
     pub(super) fn completed(&mut self, now: Time) {
@@ -227,6 +257,7 @@ impl Standing {
             // The next `started` will say that nothing is missing.
             self.owes_completed = false;
         }
+        self.leaving = false;
         self.fails = self.fails.saturating_add(1);
         self.failure = Some(failure.to_string());
         let backoff = with_jitter(backoff(self.fails), 10, rng);

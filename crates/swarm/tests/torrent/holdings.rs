@@ -1,0 +1,38 @@
+//! What peers say they have.
+
+use crate::bench::{Bench, bits, sent};
+use quelea_swarm::event::Output;
+use quelea_wire::{Bitfield, Message};
+
+#[test]
+fn a_bitfield_in_the_middle_adds_to_what_is_known() {
+    let mut bench = Bench::leecher();
+    let key = bench.peer();
+    bench.says(key, bits(&[0]));
+    let said = bench.says(key, bits(&[0, 3, 5]));
+    assert!(!said.iter().any(|output| matches!(output, Output::Disconnect(..))), "{said:?}");
+    let known: Vec<u32> = bench.machine.peer_stats().map(|peer| peer.pieces).collect();
+    assert_eq!(known, [3]);
+    // It takes nothing back.
+    bench.says(key, Message::Bitfield(Bitfield::none(6).as_wire().to_vec()));
+    bench.says(key, Message::HaveNone);
+    assert_eq!(bench.machine.peer_stats().next().unwrap().pieces, 3);
+    bench.says(key, Message::HaveAll);
+    assert_eq!(bench.machine.stats(bench.now).seeds, 1);
+}
+
+#[test]
+fn interest_follows_a_bitfield_in_the_middle() {
+    let mut bench = Bench::leecher();
+    let key = bench.peer();
+    bench.says(key, Message::HaveNone);
+    assert!(sent(&bench.says(key, bits(&[2])), key, &Message::Interested));
+}
+
+#[test]
+fn a_bitfield_of_the_wrong_size_ends_the_connection() {
+    let mut bench = Bench::leecher();
+    let key = bench.peer();
+    let said = bench.says(key, Message::Bitfield(vec![0; 2]));
+    assert!(said.iter().any(|output| matches!(output, Output::Disconnect(..))), "{said:?}");
+}
