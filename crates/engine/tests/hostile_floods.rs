@@ -3,6 +3,8 @@
 //! One test after the other, in a process of their own, because what is measured is the process.
 #![cfg(target_os = "linux")]
 #![allow(
+    clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
