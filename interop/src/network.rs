@@ -103,6 +103,11 @@ impl Host {
         self.inside(|| Ok(TcpListener::bind((address, 0))?.local_addr()?.port()))?
     }
 
+    /// Runs `action` with this host's network, for a test that is itself a client. Threads it starts stay there.
+    pub fn within<T: Send>(&self, action: impl FnOnce() -> T + Send) -> Result<T> {
+        self.inside(action)
+    }
+
     /// Runs `action` with this host's network; sockets made there stay there.
     fn inside<T: Send>(&self, action: impl FnOnce() -> T + Send) -> Result<T> {
         let Some(namespace) = &self.namespace else { return Ok(action()) };
