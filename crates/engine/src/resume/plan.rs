@@ -61,7 +61,7 @@ impl Plan {
             return plan;
         }
         let have = saved.and_then(|saved| Bitfield::from_wire(&saved.have, geometry.pieces()).ok());
-        let clean = saved.is_some();
+        let clean = saved.is_some_and(|saved| saved.clean) && have.is_some();
         for piece in geometry.iter() {
             let (mut changed, mut whole) = (false, true);
             for held in store.held(piece) {
