@@ -30,6 +30,10 @@ enum Mode {
 
 impl Hashing {
     /// Begins to show; `name` need not be clean.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "how long a person waits is shown; nothing here is replayed"
+    )]
     pub(crate) fn new(name: &str, quiet: bool) -> Self {
         let begun = Instant::now();
         let dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
