@@ -91,7 +91,9 @@ class Program(Client):
     """A client that is one executable file."""
 
     def __init__(self, program: str | None):
-        self.program = program and shutil.which(program)
+        found = program and shutil.which(program)
+        # Clients run in folders of their own, where a path from here would lead elsewhere.
+        self.program = found and os.path.abspath(found)
 
     def missing(self) -> str | None:
         return None if self.program else self.install
