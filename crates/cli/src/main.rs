@@ -1,5 +1,8 @@
 //! The command-line program: options in, an exit code out.
-#![allow(clippy::disallowed_methods, reason = "a person is shown the time that passes for them; nothing here is replayed")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a person is shown the time that passes for them; nothing here is replayed"
+)]
 #![forbid(unsafe_code)]
 
 mod args;
