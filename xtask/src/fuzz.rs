@@ -29,7 +29,7 @@ const SLOWEST: &str = "-timeout=10";
 const LARGEST: &str = "-rss_limit_mb=1024";
 
 const USAGE: &str =
-    "usage: cargo xtask fuzz TARGET [--seconds N] [LIBFUZZER ARGUMENTS] or fuzz --smoke [--seconds N]";
+    "usage: cargo xtask fuzz TARGET [--seconds N] [LIBFUZZER OPTIONS] [INPUTS] or fuzz --smoke [--seconds N]";
 
 /// The task.
 pub(crate) fn run_task(arguments: &[String]) -> Result<()> {
@@ -70,8 +70,10 @@ fn one(target: &str, seconds: Option<u64>, arguments: &[String]) -> Result<()> {
     if let Some(missing) = missing()? {
         bail!(missing);
     }
-    let mut command = cargo_fuzz(&["run", "--sanitizer", "none", target, "--"]);
-    command.args([LONGEST, SLOWEST, LARGEST]).args(arguments);
+    let (options, inputs): (Vec<&String>, Vec<&String>) =
+        arguments.iter().partition(|argument| argument.starts_with('-'));
+    let mut command = cargo_fuzz(&["run", "--sanitizer", "none", target]);
+    command.args(inputs).args(["--", LONGEST, SLOWEST, LARGEST]).args(options);
     run(command.args(seconds.map(|seconds| format!("-max_total_time={seconds}"))))
 }
 

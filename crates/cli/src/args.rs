@@ -52,6 +52,22 @@ fn after_long_help() -> String {
     )
 }
 
+/// What a manual page says after the options: of the `whole` program, or of one command.
+pub(crate) fn sections(whole: bool) -> Vec<(&'static str, String)> {
+    // The first line of each is its title in the help.
+    let body = |text: &str| text.split_once('\n').map(|(_, body)| body.to_owned()).unwrap_or_default();
+    let mut sections = Vec::new();
+    if whole {
+        sections.push(("ENVIRONMENT", body(ENVIRONMENT)));
+        sections.push(("CONFIGURATION", body(FILES)));
+    }
+    sections.push(("EXIT STATUS", exit::table()));
+    if whole {
+        sections.push(("EXAMPLES", body(EXAMPLES)));
+    }
+    sections
+}
+
 /// A fast and careful BitTorrent client.
 ///
 /// Downloads torrents and ends when they are complete. What is there already is checked and kept, so running the
@@ -100,10 +116,17 @@ pub(crate) enum Command {
     ///
     /// What is printed can be saved as a configuration file. Options may be given as for a download.
     Config(ConfigArgs),
+    /// Look whether this machine is ready to download, and say what to do if not
+    ///
+    /// Looks at the port, IPv4 and IPv6, the clock, the limit of open files, the directories and the certificates.
+    /// Nothing is sent anywhere. Options may be given as for a download. The exit code is 1 if something is bad.
+    Doctor(DoctorArgs),
     /// Print completions for a shell
     ///
     /// For example: quelea completions bash > ~/.local/share/bash-completion/completions/quelea
     Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands into a directory
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -306,6 +329,19 @@ pub(crate) struct BencodeArgs {
     /// A file of one bencoded value
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Write quelea.1, quelea-get.1 and so on into this directory
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

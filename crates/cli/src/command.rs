@@ -4,8 +4,10 @@ mod bencode;
 mod completions;
 mod config;
 mod create;
+mod doctor;
 mod get;
 mod magnet;
+mod man;
 mod show;
 mod verify;
 
@@ -24,7 +26,9 @@ pub(crate) fn run(line: &CommandLine, settled: &Settled) -> anyhow::Result<Statu
         Some(Command::Magnet(args)) => magnet::run(args),
         Some(Command::Bencode(args)) => bencode::run(args),
         Some(Command::Config(args)) => config::run(args, settled),
+        Some(Command::Doctor(args)) => doctor::run(args),
         Some(Command::Completions(args)) => completions::run(args),
+        Some(Command::Man(args)) => man::run(args),
     }
 }
 

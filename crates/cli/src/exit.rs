@@ -52,7 +52,7 @@ impl Status {
     const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "everything asked for was done",
-            Self::Failed => "something else went wrong",
+            Self::Failed => "something else went wrong, or doctor found something bad",
             Self::Usage => "the command line or the configuration makes no sense, or selects no file",
             Self::Refused => "the torrent, magnet link or bencode is not valid or not supported",
             Self::Disk => "a file could not be read or written",

@@ -1,5 +1,6 @@
 //! Progress while files are hashed, on standard error: a bar on a terminal, sparse lines in a log.
 
+use crate::clock;
 use crate::display;
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -35,7 +36,7 @@ impl Hashing {
         reason = "how long a person waits is shown; nothing here is replayed"
     )]
     pub(crate) fn new(name: &str, quiet: bool) -> Self {
-        let begun = Instant::now();
+        let begun = clock::now();
         let dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
         let mode = if quiet {
             Mode::Quiet

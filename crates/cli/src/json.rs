@@ -2,6 +2,7 @@
 //!
 //! Names and fields are a promise to programs: they are added to and never changed.
 
+use crate::clock;
 use crate::display;
 use crate::exit::{self, Status};
 use crate::report::Subject;
@@ -164,7 +165,7 @@ impl JsonLines {
         if recent {
             return;
         }
-        self.told.insert(subject.info_hash.clone(), (Instant::now(), snapshot.state, snapshot.waiting));
+        self.told.insert(subject.info_hash.clone(), (clock::now(), snapshot.state, snapshot.waiting));
         self.write(&Line::Progress {
             torrent: subject.into(),
             state: match snapshot.state {

@@ -2,6 +2,7 @@
 //! nothing but errors when quiet. For programs, `json` tells it on standard output.
 
 use crate::args::Options;
+use crate::clock;
 use crate::display;
 use crate::exit::{Failure, Status};
 use crate::json::JsonLines;
@@ -99,7 +100,7 @@ impl Report {
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
-        let begun = Instant::now();
+        let begun = clock::now();
         Self { mode, several, verbose: options.verbose > 0, begun, bar, failures: HashMap::new() }
     }
 
@@ -310,7 +311,7 @@ fn tell(last: Entry<'_, String, Told>, figures: &Figures, several: bool) {
         return;
     }
     let told = Told {
-        at: Instant::now(),
+        at: clock::now(),
         words: progress::words(figures),
         stage: (discriminant(&figures.phase), figures.waiting),
     };

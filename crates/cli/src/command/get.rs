@@ -1,6 +1,7 @@
 //! `quelea get`: torrents' whole way, from their sources to a summary.
 
 use crate::args::{GetArgs, Options};
+use crate::clock;
 use crate::display;
 use crate::exit::{self, Status};
 use crate::log;
@@ -373,14 +374,14 @@ impl Downloads<'_> {
         let snapshot = entry.snapshot();
         match snapshot.state {
             State::Downloading => {
-                entry.started.get_or_insert_with(Instant::now);
+                entry.started.get_or_insert_with(clock::now);
             }
             State::Seeding => {
                 let figures = Figures::from(&*snapshot);
                 let complete = *entry.complete.get_or_insert_with(|| {
                     let took = entry.started.map_or(Duration::ZERO, |started| started.elapsed());
                     self.report.completed(&entry.subject, &snapshot, took);
-                    Instant::now()
+                    clock::now()
                 });
                 entry.over = !self.options.seeds() || has_seeded(self.options, &figures, complete.elapsed());
                 if entry.over && self.options.seeds() {
