@@ -221,7 +221,7 @@ class Transmission(Program):
         (job.home / "settings.json").write_text(json.dumps(settings))
         process = _start(self.command(job), job)
         try:
-            rpc = _TransmissionRpc(rpc_port, process)
+            rpc = _answering(rpc_port, process)
             metainfo = base64.b64encode(job.payload.torrent.read_bytes()).decode()
             added = process.mark()
             rpc.call("torrent-add", {"metainfo": metainfo})
@@ -259,24 +259,30 @@ class Transmission(Program):
         }
 
 
-class _TransmissionRpc:
+def _answering(port: int, process: Process) -> "TransmissionRpc":
+    """The RPC of a daemon that was just started, once it answers."""
+    rpc = TransmissionRpc(CLIENT, port)
+    while True:
+        try:
+            rpc.call("session-get", {})
+            return rpc
+        except OSError:
+            if process.watch(time.monotonic() + 0.05) or time.monotonic() > process.started + GRACE:
+                raise RunFailed("transmission-daemon does not answer its RPC port") from None
+
+
+class TransmissionRpc:
     """The two calls of Transmission's RPC that a download needs."""
 
-    def __init__(self, port: int, process: Process):
+    def __init__(self, address: str, port: int):
+        self.address = address
         self.port = port
         self.session = ""
-        while True:
-            try:
-                self.call("session-get", {})
-                return
-            except OSError:
-                if process.watch(time.monotonic() + 0.05) or time.monotonic() > process.started + GRACE:
-                    raise RunFailed("transmission-daemon does not answer its RPC port") from None
 
     def call(self, method: str, arguments: dict) -> dict:
         body = json.dumps({"method": method, "arguments": arguments})
         for _ in range(2):
-            link = http.client.HTTPConnection(CLIENT, self.port, timeout=10)
+            link = http.client.HTTPConnection(self.address, self.port, timeout=10)
             link.request("POST", "/transmission/rpc", body, {"X-Transmission-Session-Id": self.session})
             answer = link.getresponse()
             text = answer.read()

@@ -4,12 +4,15 @@ Run by the Python whose libtorrent is meant: Debian's, or that of a virtual envi
 
     libtorrent_peer.py seed  TORRENT DIRECTORY ADDRESS PORT
     libtorrent_peer.py leech TORRENT DIRECTORY ADDRESS PORT
+    libtorrent_peer.py member TORRENT DIRECTORY ADDRESS PORT UPLINK DONE
     libtorrent_peer.py start                                  import libtorrent and end
     libtorrent_peer.py version
 
 A seed prints a line when it has checked its data, and ends when its standard input does.
 A leech prints the instants of the add, of the last piece's verification and of the last write,
 in seconds of CLOCK_MONOTONIC.
+A member of a swarm sends at most UPLINK bytes a second, makes the file DONE when it has everything, and
+stays until it is ended.
 """
 
 import sys
@@ -102,12 +105,33 @@ def leech(torrent: str, directory: str, address: str, port: str) -> None:
     del handle, owner
 
 
+def member(torrent: str, directory: str, address: str, port: str, uplink: str, done: str) -> None:
+    changes = {
+        "in_enc_policy": int(libtorrent.enc_policy.disabled),
+        "out_enc_policy": int(libtorrent.enc_policy.disabled),
+        "upload_rate_limit": int(uplink),
+    }
+    owner = session(address, port, changes)
+    # Peers on private networks are in a class of their own that no limit concerns; here everybody is in the first.
+    everybody = libtorrent.ip_filter()
+    everybody.add_rule("0.0.0.0", "255.255.255.255", 1)
+    owner.set_peer_class_filter(everybody)
+    handle = add(owner, torrent, directory, trackers=True)
+    wait_for(owner, libtorrent.torrent_finished_alert)
+    open(done, "w").close()
+    while handle.is_valid():
+        owner.wait_for_alert(STEP_MS)
+        owner.pop_alerts()
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["seed", torrent, directory, address, port]:
             seed(torrent, directory, address, port)
         case ["leech", torrent, directory, address, port]:
             leech(torrent, directory, address, port)
+        case ["member", torrent, directory, address, port, uplink, done]:
+            member(torrent, directory, address, port, uplink, done)
         case ["start"]:
             pass
         case ["version"]:

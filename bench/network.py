@@ -25,6 +25,17 @@ ANNOUNCE = f"http://{TRACKER}:{TRACKER_PORT}/announce"
 INSIDE = "QUELEA_BENCH_NAMESPACE"
 
 
+def member(number: int) -> str:
+    """The address of a swarm's member: the first one is the seed."""
+    return f"10.99.{1 + number // 200}.{1 + number % 200}"
+
+
+def add_members(count: int) -> None:
+    """Gives the namespace the addresses of `count` members."""
+    for number in range(count):
+        subprocess.run(["ip", "address", "add", f"{member(number)}/16", "dev", "lo"], check=True)
+
+
 def inside() -> bool:
     """Whether this process runs in the namespace that `enter` made."""
     return os.environ.get(INSIDE) == str(os.getpid())

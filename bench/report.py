@@ -219,11 +219,11 @@ def machine() -> str:
     )
 
 
-def replace_section(readme: pathlib.Path, markdown: str) -> None:
+def replace_section(readme: pathlib.Path, markdown: str, begin: str = BEGIN, end: str = END) -> None:
     """Puts the table between the two marks in a README."""
     text = readme.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        sys.exit(f"{readme} must have the lines {BEGIN} and {END} once each")
-    before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    readme.write_text(f"{before}{BEGIN}\n{markdown}{END}{after}")
+    if text.count(begin) != 1 or text.count(end) != 1:
+        sys.exit(f"{readme} must have the lines {begin} and {end} once each")
+    before, rest = text.split(begin)
+    _, after = rest.split(end)
+    readme.write_text(f"{before}{begin}\n{markdown}{end}{after}")
