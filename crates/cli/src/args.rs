@@ -246,11 +246,12 @@ pub(crate) struct Options {
     #[arg(help_heading = "Peers")]
     pub(crate) peer: Vec<SocketAddr>,
 
-    /// Hold at most this much of what arrives in memory: 64M, 1G
+    /// Take at most this much memory: 64M, 1G
     ///
-    /// A piece stays in memory from its first byte until it is verified and written. Every torrent may have two
-    /// pieces under way, however long they are. The program itself needs a little beside this.
-    #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = quantity::memory)]
+    /// All of the program counts: 16M of this are kept for the program itself, the rest is for what arrives. A piece
+    /// stays in memory from its first byte until it is verified and written. Every torrent may have two pieces under
+    /// way, however long they are.
+    #[arg(long, value_name = "SIZE", default_value = "80M", value_parser = quantity::memory)]
     #[arg(env = "QUELEA_MAX_MEMORY", hide_env = true, help_heading = "Limits")]
     pub(crate) max_memory: u64,
 

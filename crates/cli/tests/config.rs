@@ -55,7 +55,7 @@ fn the_command_line_wins_over_the_environment_and_that_over_the_file() {
     assert_eq!(option("seed"), serde_json::json!({"value": true, "origin": "file", "line": 5}));
     assert_eq!(option("verbose"), serde_json::json!({"value": 2, "origin": "file", "line": 6}));
     assert_eq!(option("peer"), serde_json::json!({"value": ["127.0.0.1:1"], "origin": "command line"}));
-    assert_eq!(option("max-memory"), serde_json::json!({"value": "64M", "origin": "default"}));
+    assert_eq!(option("max-memory"), serde_json::json!({"value": "80M", "origin": "default"}));
     assert_eq!(option("seed-ratio"), serde_json::json!({"value": null, "origin": "not set"}));
     assert!(told["file"].as_str().unwrap().ends_with("config.toml"));
 }

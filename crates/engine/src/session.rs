@@ -25,6 +25,7 @@ use quelea_tracker::{Announcer, Identity};
 use quelea_wire::{Bitfield, PeerId};
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
@@ -418,10 +419,16 @@ impl Session {
     }
 }
 
-/// Lanes wait for company, but never for more than a quarter of the memory.
+/// Lanes wait for company, but never for more than a quarter of the memory; and there are no more of them than
+/// their buffers, when they check what is on the disk, take an eighth of it.
 fn pipeline_config(memory: usize) -> quelea_storage::Config {
     let usual = quelea_storage::Config::default();
-    quelea_storage::Config { batch_bytes: usual.batch_bytes.min(memory / 4), ..usual }
+    let most = NonZeroUsize::new(memory / 8 / quelea_storage::LANE_BYTES).unwrap_or(NonZeroUsize::MIN);
+    quelea_storage::Config {
+        hash_lanes: usual.hash_lanes.min(most),
+        batch_bytes: usual.batch_bytes.min(memory / 4),
+        ..usual
+    }
 }
 
 /// Listens on every bound address, on one port for all: the wanted one, or the next that is free.

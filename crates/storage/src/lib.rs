@@ -23,7 +23,7 @@ pub use file_pool::{DEFAULT_OPEN_FILES, FilePool};
 pub use layout::{FileIndex, FileSpan, Layout, Spans};
 pub use part_file::part_file_name;
 pub use pipeline::{
-    CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, PieceJob, PieceOutcome, PieceVerdict,
-    Pipeline,
+    CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, LANE_BYTES, PieceJob, PieceOutcome,
+    PieceVerdict, Pipeline,
 };
 pub use store::{FileSpec, Held, Holder, Options, Store};

@@ -24,6 +24,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 const FRAME: Duration = Duration::from_millis(250);
 /// Torrents that are fetched at a time, and that are opened and checked at a time.
 const AT_ONCE: usize = 4;
+/// What the program takes beside what arrives, in bytes: its code, its threads, its peers. Measured by
+/// `bench/memory.py`, with some to spare.
+const OWN_MEMORY: u64 = 16 << 20;
 
 pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Status> {
     let sources = args.sources()?;
@@ -90,8 +93,14 @@ fn settings(options: &Options) -> Settings {
     settings.bind.clone_from(&options.bind);
     settings.max_peers = usize::from(options.max_peers);
     settings.state_dir = state::directory(options.state_dir.as_deref());
-    settings.memory = usize::try_from(options.max_memory).unwrap_or(usize::MAX);
+    settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings
+}
+
+/// What of the memory that the program may take is left for what arrives.
+fn for_payload(max_memory: u64) -> u64 {
+    // Pieces wait for nothing but memory, so some must be left for them however little there is.
+    max_memory.saturating_sub(OWN_MEMORY).max(max_memory / 4)
 }
 
 /// A torrent that was read, and the name of its source.

@@ -18,6 +18,10 @@ use crate::store::Store;
 /// How much of a piece is read at a time, in bytes. A multiple of a SHA-1 block.
 const CHUNK: u32 = 64 * 1024;
 
+/// The memory that a lane takes while it checks, in bytes: a chunk for each piece that the widest kernel hashes side
+/// by side.
+pub const LANE_BYTES: usize = 16 * CHUNK as usize;
+
 /// A check to be done.
 pub struct CheckJob {
     /// What is read.

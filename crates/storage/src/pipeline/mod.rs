@@ -24,7 +24,7 @@ mod check;
 mod disk;
 mod lanes;
 
-pub use check::{CheckHandle, CheckJob, CheckOutcome, CheckProgress};
+pub use check::{CheckHandle, CheckJob, CheckOutcome, CheckProgress, LANE_BYTES};
 
 use quelea_block::BlockBuf;
 use quelea_digest::Kernel;
