@@ -18,6 +18,8 @@ pub const CAPACITY: usize = 3000;
 /// Ports of one address that are held at most: several peers share an address behind a NAT, but thousands of
 /// ports are one stranger who wants us to knock at a door. Loopback addresses have no such limit.
 pub const PORTS_OF_ONE_ADDRESS: usize = 16;
+/// Addresses of a list that come before the rest of every other list.
+pub const TURN: usize = 8;
 /// Bans that are held at most; the oldest is forgotten first.
 pub const BANS: usize = 1000;
 /// Addresses of our own that are held at most; the oldest is forgotten first.
@@ -108,17 +110,39 @@ impl PeerList {
     /// # Errors
     /// A [`Refusal`] says why the address was not taken.
     pub fn add(&mut self, now: Time, address: SocketAddr, source: Source) -> Result<bool, Refusal> {
+        self.add_in_turn(now, address, source, 0)
+    }
+
+    /// Takes the addresses that were told together: an answer of a tracker, a message of a peer. Those that are
+    /// not taken are left out.
+    ///
+    /// Lists take turns of [`TURN`] addresses each, so that one of thousands that lead nowhere holds up no other.
+    pub fn add_all(&mut self, now: Time, addresses: impl IntoIterator<Item = SocketAddr>, source: Source) {
+        for (number, address) in addresses.into_iter().enumerate() {
+            let turn = u16::try_from(number / TURN).unwrap_or(u16::MAX);
+            // A refusal concerns that address alone.
+            let _ = self.add_in_turn(now, address, source, turn);
+        }
+    }
+
+    fn add_in_turn(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        source: Source,
+        turn: u16,
+    ) -> Result<bool, Refusal> {
         let address = canonical(address);
         self.check(address)?;
         if self.entries.contains_key(&address) {
-            self.change(address, |entry| entry.told(now, source));
+            self.change(address, |entry| entry.told(now, source, turn));
             return Ok(false);
         }
         let crowd = self.entries.range(ports_of(address.ip())).take(PORTS_OF_ONE_ADDRESS).count();
         if source != Source::Manual && crowd == PORTS_OF_ONE_ADDRESS && !address.ip().is_loopback() {
             return Err(Refusal::Crowded);
         }
-        let entry = Entry::new(now, source);
+        let entry = Entry::new(now, source, turn);
         if self.entries.len() >= self.capacity {
             let least = self.evictable.first().copied();
             match least.filter(|(worth, _)| *worth < entry.worth()) {
@@ -131,8 +155,8 @@ impl PeerList {
         Ok(true)
     }
 
-    /// The address to dial next: what the user named, then the fewest failures, the longest not tried, the best
-    /// source, the highest canonical priority (BEP 40). The same one until it is [`dialled`](Self::dialled).
+    /// The address to dial next: what the user named, then the fewest failures, the longest not tried, the
+    /// earliest turn of its list, the best source, the highest canonical priority (BEP 40). The same one until it is [`dialled`](Self::dialled).
     pub fn candidate(&mut self, now: Time) -> Option<SocketAddr> {
         while let Some((due, address)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
             self.waiting.remove(&(due, address));

@@ -63,6 +63,8 @@ pub(super) enum Place {
 pub(super) struct Entry {
     /// The best of the sources that told it.
     pub(super) source: Source,
+    /// How far behind in its list it was told, where it was told earliest.
+    turn: u16,
     pub(super) place: Place,
     /// It has every piece, or wants nothing.
     pub(super) seed: bool,
@@ -88,17 +90,19 @@ pub(super) enum Index {
 
 /// The order in which addresses are tried, the least first.
 ///
-/// That of libtorrent (peer_list.cpp), with what the user named before everything: fewest failures, longest not
-/// tried, best source, highest canonical priority.
-pub(super) type Rank = (Reverse<bool>, u8, Option<Time>, Reverse<Source>, Reverse<u32>);
+/// That of libtorrent (peer_list.cpp), with what the user named before everything, and lists that take turns:
+/// fewest failures, longest not tried, earliest turn, best source, highest canonical priority.
+pub(super) type Rank = (Reverse<bool>, u8, Option<Time>, u16, Reverse<Source>, Reverse<u32>);
 
-/// What it would be to lose an address, the least first: many failures, never reached, weak source.
-pub(super) type Worth = (Reverse<u8>, bool, Source);
+/// What it would be to lose an address, the least first: many failures, never reached, far behind in its list, weak
+/// source.
+pub(super) type Worth = (Reverse<u8>, bool, Reverse<u16>, Source);
 
 impl Entry {
-    pub(super) const fn new(now: Time, source: Source) -> Self {
+    pub(super) const fn new(now: Time, source: Source, turn: u16) -> Self {
         Self {
             source,
+            turn,
             place: Place::Idle,
             seed: false,
             due: now,
@@ -120,19 +124,27 @@ impl Entry {
     }
 
     pub(super) fn rank(&self, priority: u32) -> Rank {
-        (Reverse(self.is_manual()), self.fails, self.last_tried, Reverse(self.source), Reverse(priority))
+        (
+            Reverse(self.is_manual()),
+            self.fails,
+            self.last_tried,
+            self.turn,
+            Reverse(self.source),
+            Reverse(priority),
+        )
     }
 
     pub(super) const fn worth(&self) -> Worth {
-        (Reverse(self.fails), self.proven, self.source)
+        (Reverse(self.fails), self.proven, Reverse(self.turn), self.source)
     }
 
     /// Somebody speaks of it.
-    pub(super) fn told(&mut self, now: Time, source: Source) {
+    pub(super) fn told(&mut self, now: Time, source: Source, turn: u16) {
         if source == Source::Manual && !self.is_manual() {
             self.due = now;
         }
         self.source = self.source.max(source);
+        self.turn = self.turn.min(turn);
         if self.fails >= DEAD_AFTER && source != Source::Resume {
             let revived = self.last_tried.unwrap_or(now) + WAIT * (u32::from(DEAD_AFTER) + 1);
             self.due = self.due.min(revived);

@@ -115,6 +115,49 @@ fn among_equals_the_higher_canonical_priority_comes_first() {
     assert_ne!(before, other.candidate(Time::ZERO), "the seed decides");
 }
 
+/// Addresses in 10/8, from this number on.
+fn crowd(from: u32, count: u32) -> impl Iterator<Item = SocketAddr> {
+    (from..from + count).map(|number| SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + number), 6881)))
+}
+
+#[test]
+fn a_list_of_thousands_that_lead_nowhere_holds_up_no_other() {
+    for other in [Source::Tracker, Source::Pex] {
+        let mut list = PeerList::new(CAPACITY, 1);
+        for from in [0, 2000] {
+            list.add_all(Time::ZERO, crowd(from, 2000), Source::Tracker);
+        }
+        assert_eq!(list.len(), CAPACITY);
+        let honest = [at("1.2.3.4:5"), at("1.2.3.5:5")];
+        list.add_all(Time::ZERO, honest, other);
+        let first: Vec<_> = core::iter::from_fn(|| {
+            let next = list.candidate(Time::ZERO)?;
+            list.dialled(Time::ZERO, next);
+            Some(next)
+        })
+        .take(3 * TURN)
+        .collect();
+        assert!(honest.iter().all(|address| first.contains(address)), "{other:?}: {first:?}");
+        audit(&list);
+    }
+}
+
+#[test]
+fn an_address_that_two_lists_tell_has_the_earlier_turn_of_both() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    let late = crowd(0, 2000).last().unwrap();
+    list.add_all(Time::ZERO, crowd(0, 2000), Source::Tracker);
+    list.add_all(Time::ZERO, [late], Source::Resume);
+    let first: Vec<_> = core::iter::from_fn(|| {
+        let next = list.candidate(Time::ZERO)?;
+        list.dialled(Time::ZERO, next);
+        Some(next)
+    })
+    .take(TURN + 1)
+    .collect();
+    assert!(first.contains(&late));
+}
+
 #[test]
 fn failures_wait_longer_each_time_and_the_dead_are_tried_rarely() {
     let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);

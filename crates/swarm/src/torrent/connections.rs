@@ -41,10 +41,7 @@ impl<B> Torrent<B> {
         addresses: impl IntoIterator<Item = SocketAddr>,
         source: Source,
     ) {
-        for address in addresses {
-            // A refusal concerns that address alone.
-            let _ = self.list.add(now, address, source);
-        }
+        self.list.add_all(now, addresses, source);
         self.connect_more(now);
     }
 
