@@ -14,31 +14,19 @@
 
 mod hostile;
 
+use hostile::memory::{alone, forget_peak, peak};
 use hostile::peer::*;
 use hostile::{HONEST, HOSTILE, World, run};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// Connections that flood at the same time: as many as one address may have.
 const FLOODERS: usize = 16;
 /// What the whole process may grow by, in KiB: 1 MiB in a report and as much in a decoder for each flooder, the
 /// memory of the session's blocks, and some for threads and allocators.
 const GROWTH: u64 = 96 << 10;
-
-/// The process's memory in KiB: the most that it was since [`forget_peak`].
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-fn forget_peak() {
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
-}
 
 /// Whether the flooders read what is said to them.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,7 +38,7 @@ enum Ears {
 /// Lets [`FLOODERS`] peers pour out the same chunk again and again while the honest finish the download. At least
 /// `enough` bytes are poured out before, unless the session stops reading or ends the connections.
 fn flood(opening: &[u8], ears: Ears, chunk: impl Fn(&World) -> Vec<u8>, enough: usize) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     run(async {
         let world = World::of(2_000_000, 65_536).await;
         let chunk: Arc<[u8]> = chunk(&world).into();

@@ -39,6 +39,9 @@ pub enum Failure {
     /// The answer can't be read; says what is wrong with it.
     #[error("its answer can't be read: {0}")]
     Malformed(String),
+    /// It sends us somewhere else, and we do not go there; says why.
+    #[error("its redirect is not followed: {0}")]
+    Redirect(String),
     /// The tracker says no ("failure reason", or an error packet).
     #[error("it refuses: {reason}")]
     Refused {
@@ -71,6 +74,7 @@ impl Failure {
             | Self::HttpStatus(_)
             | Self::TooLong
             | Self::Malformed(_)
+            | Self::Redirect(_)
             | Self::NotAllowed(_)
             | Self::Busy
             | Self::Other(_) => None,

@@ -124,7 +124,7 @@ impl Answer {
     }
 }
 
-/// A redirect may not lead from the outside to this machine or its network, nor away from TLS.
+/// A redirect may not lead from the outside to this machine or its network, nor away from TLS, nor out of HTTP.
 ///
 /// Without TLS at hand, a redirect to it is stopped at, to be taken up by a client that has it.
 fn redirect(attempt: Attempt<'_>, with_tls: bool) -> reqwest::redirect::Action {
@@ -132,13 +132,16 @@ fn redirect(attempt: Attempt<'_>, with_tls: bool) -> reqwest::redirect::Action {
     let was_local = from.is_some_and(|url| is_local(url.host_str()));
     let was_https = from.is_some_and(|url| url.scheme() == "https");
     if attempt.previous().len() > REDIRECTS {
-        return attempt.error("too many redirects");
+        return attempt.error("there are too many");
+    }
+    if !matches!(attempt.url().scheme(), "http" | "https") {
+        return attempt.error("it leads out of HTTP");
     }
     if was_https && attempt.url().scheme() != "https" {
-        return attempt.error("a redirect from https to http");
+        return attempt.error("it leads from https to http");
     }
     if !was_local && is_local(attempt.url().host_str()) {
-        return attempt.error("a redirect to an address of the local network");
+        return attempt.error("it leads into the local network");
     }
     if !with_tls && attempt.url().scheme() == "https" {
         return attempt.stop();
@@ -180,7 +183,7 @@ fn failure(error: &reqwest::Error) -> Failure {
     } else if error.is_connect() {
         Failure::Connect(describe(error))
     } else if error.is_redirect() {
-        Failure::NotAllowed(describe(error))
+        Failure::Redirect(describe(error))
     } else {
         Failure::Malformed(describe(error))
     }

@@ -6,6 +6,7 @@
 
 #[path = "../made/mod.rs"]
 pub(crate) mod made;
+pub(crate) mod memory;
 pub(crate) mod peer;
 pub(crate) mod tracker;
 
