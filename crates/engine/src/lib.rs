@@ -31,6 +31,7 @@ mod add;
 mod clock;
 pub mod create;
 mod driver;
+mod entry;
 mod error;
 mod events;
 mod opening;
@@ -41,6 +42,7 @@ mod settings;
 mod snapshot;
 mod torrent;
 pub mod verify;
+mod wishes;
 mod worker;
 
 pub use add::AddTorrent;

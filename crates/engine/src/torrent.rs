@@ -1,58 +1,47 @@
 //! A torrent of a session.
 
 use crate::driver::ToTorrent;
-use crate::driver::torrent::Published;
-use crate::driver::tracker::Carrier;
+use crate::entry::Entry;
 use crate::{Scrape, Snapshot, SwarmSize, TorrentId};
 use quelea_metainfo::Info;
 use quelea_tracker::TrackerUrl;
 use std::fmt;
 use std::sync::{Arc, PoisonError};
-use tokio::runtime::Handle as Runtime;
-use tokio::sync::mpsc;
 
 /// A handle to a torrent of a session; clones are the same torrent.
 #[derive(Clone)]
 pub struct Torrent {
-    handle: Arc<Handle>,
-}
-
-pub(crate) struct Handle {
-    pub(crate) id: TorrentId,
-    pub(crate) info: Arc<Info>,
-    pub(crate) mailbox: mpsc::Sender<ToTorrent>,
-    pub(crate) published: Published,
-    pub(crate) carrier: Arc<Carrier>,
-    pub(crate) worker: Runtime,
+    entry: Arc<Entry>,
 }
 
 impl Torrent {
-    pub(crate) fn new(handle: Handle) -> Self {
-        Self { handle: Arc::new(handle) }
+    pub(crate) fn new(entry: Arc<Entry>) -> Self {
+        Self { entry }
     }
 
     /// Its name within the session.
     pub fn id(&self) -> TorrentId {
-        self.handle.id
+        self.entry.id
     }
 
     /// What it is: name, files, pieces.
     pub fn info(&self) -> &Info {
-        &self.handle.info
+        &self.entry.info
     }
 
     /// Its figures, at most a quarter of a second old.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.handle.published.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.entry.published.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Asks every tracker how many peers it knows (BEP 48; BEP 15 over UDP), side by side.
     pub async fn scrape(&self) -> Vec<Scrape> {
-        let info_hash = self.info_hash();
+        let info_hash = self.entry.info_hash;
+        let Some(running) = self.entry.running() else { return Vec::new() };
         let ask = |url: String| {
-            let carrier = Arc::clone(&self.handle.carrier);
+            let carrier = Arc::clone(&running.carrier);
             let tracker = url.clone();
-            let asked = self.handle.worker.spawn(async move {
+            let asked = running.worker.spawn(async move {
                 let tracker = TrackerUrl::parse(&tracker).map_err(|error| error.to_string())?;
                 carrier.scrape(&tracker, info_hash).await.map_err(|failure| failure.to_string())
             });
@@ -81,23 +70,17 @@ impl Torrent {
     /// [`State::Failed`]: crate::State::Failed
     pub async fn resume(&self) {
         // A torrent whose task has ended has no trouble.
-        let _ = self.mailbox().send(ToTorrent::Retry).await;
-    }
-
-    pub(crate) fn info_hash(&self) -> [u8; 20] {
-        self.handle.info.hashes.wire()
-    }
-
-    pub(crate) fn mailbox(&self) -> &mpsc::Sender<ToTorrent> {
-        &self.handle.mailbox
+        if let Some(mailbox) = self.entry.mailbox() {
+            let _ = mailbox.send(ToTorrent::Retry).await;
+        }
     }
 }
 
 impl fmt::Debug for Torrent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Torrent")
-            .field("id", &self.handle.id)
-            .field("name", &self.handle.info.name)
+            .field("id", &self.entry.id)
+            .field("name", &self.entry.info.name)
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,24 @@
+//! The memory for payload, divided among the torrents that run.
+
+use super::Session;
+use crate::driver::ToTorrent;
+use quelea_block::BLOCK_LENGTH;
+use quelea_metainfo::geometry::Geometry;
+
+impl Session {
+    /// How many pieces a torrent may have open while it shares the memory with `torrents` in all.
+    pub(super) fn open_pieces(&self, geometry: &Geometry, torrents: usize) -> usize {
+        let piece = (geometry.piece_length() as usize).next_multiple_of(BLOCK_LENGTH);
+        (self.inner.settings.memory / torrents.max(1) / piece.max(1)).max(2)
+    }
+
+    /// Tells every running torrent its part.
+    pub(super) async fn divide_memory(&self) {
+        let running: Vec<_> =
+            self.entries().into_iter().filter_map(|entry| Some((entry.mailbox()?, entry))).collect();
+        for (mailbox, entry) in &running {
+            let pieces = self.open_pieces(&entry.info.geometry, running.len());
+            let _ = mailbox.send(ToTorrent::OpenPieces(pieces)).await;
+        }
+    }
+}

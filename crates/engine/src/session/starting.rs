@@ -1,0 +1,140 @@
+//! Starting a session: its threads and its listening port.
+
+use super::{Inner, Session, Shared};
+use crate::clock::Clock;
+use crate::driver::accept::{Doors, accept};
+use crate::driver::http::Http;
+use crate::driver::udp;
+use crate::resume::Keeper;
+use crate::worker::Workers;
+use crate::{Error, Event, Result, Settings};
+use quelea_block::Pool;
+use quelea_net::Binding;
+use quelea_storage::{FilePool, Pipeline};
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, mpsc};
+
+/// Ports tried after the wanted one.
+const PORT_TRIES: u16 = 10;
+/// Events a slow reader may be behind.
+const EVENTS: usize = 4_096;
+
+impl Session {
+    /// Starts threads and listens.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] when no address could be listened on, [`Error::Start`] when threads could not be made.
+    pub fn start(settings: Settings) -> Result<Self> {
+        let clock = Clock::start();
+        let mut rng = fastrand::Rng::with_seed(settings.random_seed.unwrap_or_else(random_seed));
+        let workers = Workers::start().map_err(Error::Start)?;
+        let pipeline = Pipeline::start(&pipeline_config(settings.memory)).map_err(Error::Start)?;
+        let binding = Arc::new(Binding::new(settings.bind.clone()));
+        let doors = Arc::new(Doors::default());
+        let home = workers.home();
+        let port = {
+            let _inside = home.enter();
+            let (listeners, port) = listen(&binding, settings.port)?;
+            for listener in listeners {
+                home.spawn(accept(listener, Arc::clone(&doors)));
+            }
+            port
+        };
+        let (udp, requests) = mpsc::channel(udp::QUEUE);
+        home.spawn(udp::run(Arc::clone(&binding), rng.u64(..), clock, requests));
+        let (events, _) = broadcast::channel(EVENTS);
+        let teller = events.downgrade();
+        let warn = move |message: String| {
+            tracing::warn!("{message}");
+            if let Some(events) = teller.upgrade() {
+                let _ = events.send(Event::Warning(message));
+            }
+        };
+        let keep = |directory| Keeper::start(directory, warn).map(Arc::new);
+        let keeper = settings.state_dir.clone().map(keep).transpose().map_err(Error::Start)?;
+        let inner = Inner {
+            pool: Pool::new(settings.memory),
+            files: FilePool::new(settings.max_open_files),
+            settings,
+            clock,
+            workers,
+            pipeline: Arc::new(pipeline),
+            http: Arc::new(Http::new(Arc::clone(&binding))),
+            binding,
+            port,
+            doors,
+            udp,
+            keeper,
+            state: Mutex::new(Shared { torrents: BTreeMap::new(), next_id: 1, rng, events: Some(events) }),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+}
+
+/// Lanes wait for company, but never for more than a quarter of the memory; and there are no more of them than
+/// their buffers, when they check what is on the disk, take an eighth of it.
+fn pipeline_config(memory: usize) -> quelea_storage::Config {
+    let usual = quelea_storage::Config::default();
+    let most = NonZeroUsize::new(memory / 8 / quelea_storage::LANE_BYTES).unwrap_or(NonZeroUsize::MIN);
+    quelea_storage::Config {
+        hash_lanes: usual.hash_lanes.min(most),
+        batch_bytes: usual.batch_bytes.min(memory / 4),
+        ..usual
+    }
+}
+
+/// Listens on every bound address, on one port for all: the wanted one, or the next that is free.
+fn listen(binding: &Binding, wanted: u16) -> Result<(Vec<TcpListener>, u16)> {
+    let tries = if wanted == 0 { PORT_TRIES } else { PORT_TRIES.min(u16::MAX - wanted) };
+    let mut refused = None;
+    for offset in 0..=tries {
+        let port = if wanted == 0 { 0 } else { wanted + offset };
+        match listen_on(binding, port) {
+            Ok((listeners, port)) => return Ok((listeners, port)),
+            Err((address, source)) => {
+                let taken = source.kind() == std::io::ErrorKind::AddrInUse;
+                refused.get_or_insert(Error::Listen { address, source });
+                if !taken {
+                    break;
+                }
+            }
+        }
+    }
+    Err(refused.unwrap_or(Error::Closed))
+}
+
+type Refused = (SocketAddr, std::io::Error);
+
+fn listen_on(binding: &Binding, wanted: u16) -> std::result::Result<(Vec<TcpListener>, u16), Refused> {
+    let mut port = wanted;
+    let mut listeners = Vec::new();
+    for local in binding.listen_addresses() {
+        let address = SocketAddr::new(local, port);
+        match quelea_net::listen(address) {
+            Ok(listener) => {
+                port = listener.local_addr().map_err(|error| (address, error))?.port();
+                listeners.push(listener);
+            }
+            // A machine without IPv6 is no reason to give up, as long as the user did not ask for it.
+            Err(error)
+                if binding.is_any()
+                    && !listeners.is_empty()
+                    && error.kind() != std::io::ErrorKind::AddrInUse =>
+            {
+                tracing::debug!(%address, %error, "not listening there");
+            }
+            Err(error) => return Err((address, error)),
+        }
+    }
+    Ok((listeners, port))
+}
+
+/// A seed from the system's randomness, which the standard library's hash maps are keyed with.
+fn random_seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,42 @@
+//! What is wanted of a torrent, where, and what follows from that for its pieces.
+
+use quelea_metainfo::Info;
+use quelea_metainfo::geometry::Geometry;
+use quelea_storage::FileSpec;
+use std::path::PathBuf;
+
+/// What is wanted of a torrent, and where.
+#[derive(Debug, Clone)]
+pub(crate) struct Wishes {
+    /// The download directory.
+    pub(crate) root: PathBuf,
+    /// Which files are wanted, one entry a file.
+    pub(crate) wanted: Vec<bool>,
+    /// Whether the files' space is reserved first.
+    pub(crate) preallocate: bool,
+}
+
+/// Which pieces hold bytes of wanted files.
+pub(crate) fn wanted_pieces(info: &Info, wanted: &[bool]) -> Vec<bool> {
+    let mut pieces = vec![false; info.geometry.pieces() as usize];
+    for (file, _) in info.files.iter().zip(wanted).filter(|(file, wanted)| **wanted && !file.pad) {
+        for piece in info.geometry.pieces_touching(file.offset, file.length) {
+            pieces[piece as usize] = true;
+        }
+    }
+    pieces
+}
+
+pub(crate) fn length_of(geometry: &Geometry, pieces: &[bool]) -> u64 {
+    let lengths = geometry.iter().filter(|piece| pieces[piece.at()]);
+    lengths.map(|piece| u64::from(geometry.length_of(piece))).sum()
+}
+
+pub(crate) fn file_specs(info: &Info) -> Vec<FileSpec> {
+    let spec = |file: &quelea_metainfo::File| FileSpec {
+        path: file.path.elements().collect::<PathBuf>(),
+        length: file.length,
+        pad: file.pad || file.link.is_some(),
+    };
+    info.files.iter().map(spec).collect()
+}
