@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "quelea-wire",
     "quelea-tracker",
     "quelea-discovery",
+    "quelea-dht",
     "quelea-swarm",
 ];
 
@@ -43,6 +44,8 @@ const HARMLESS: &[&str] = &[
     "typenum",
     "cfg-if",
     "cpufeatures",
+    // Ed25519 signatures of DHT items; its default features, which draw random numbers, stay off.
+    "ed25519-compact",
     // Tables of Unicode, by which names that a file system would confuse are found.
     "unicode-normalization",
     "tinyvec",

@@ -1,4 +1,4 @@
-//! SHA-1, SHA-256 and merkle trees, one stream or many side by side.
+//! SHA-1, SHA-256 and merkle trees, one stream or many side by side; CRC32-C.
 //!
 //! Owns: the digests of BitTorrent (SHA-1 for version 1 pieces and info-hashes, BEP 3; SHA-256 for version 2
 //! leaves and trees, BEP 52), and the kernels that advance many SHA-1 streams in lockstep.
@@ -14,12 +14,14 @@ extern crate alloc;
 
 mod advance;
 mod batch;
+mod crc32c;
 mod kernel;
 pub mod merkle;
 mod sha1_stream;
 
 pub use advance::{sha1_advance, sha1_advance_with};
 pub use batch::{sha1_batch, sha1_batch_with};
+pub use crc32c::crc32c;
 pub use kernel::Kernel;
 pub use sha1_stream::Sha1State;
 

@@ -5,12 +5,13 @@ mod entry;
 mod tests;
 
 use crate::filter::Filter;
-use crate::priority::{crc32c, priority};
+use crate::priority::priority;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use entry::{Entry, Index, Place, Rank, Worth};
 pub use entry::{Parting, Source};
+use quelea_digest::crc32c;
 use quelea_time::Time;
 
 /// Addresses that a list holds at most where nothing else is said (libtorrent, `max_peerlist_size`).

@@ -2,6 +2,7 @@
 //! late to a full swarm has the same chance as who came early.
 
 use core::net::{IpAddr, SocketAddr};
+use quelea_digest::crc32c;
 
 /// The priority of the connection between two peers; the higher, the rather it is made and kept.
 ///
@@ -39,31 +40,6 @@ fn of_masked<const N: usize>(mut a: [u8; N], mut b: [u8; N], whole: usize) -> u3
 fn of_sorted<const N: usize>(a: [u8; N], b: [u8; N]) -> u32 {
     crc32c([a.min(b), a.max(b)].as_flattened())
 }
-
-/// CRC32-C, the Castagnoli polynomial (RFC 3720, appendix B.4).
-pub fn crc32c(bytes: &[u8]) -> u32 {
-    !bytes.iter().fold(u32::MAX, |crc, byte| {
-        let [low, ..] = crc.to_le_bytes();
-        TABLE[usize::from(low ^ byte)] ^ (crc >> 8)
-    })
-}
-
-/// The remainder of each byte by the polynomial, both with their bits turned round.
-const TABLE: [u32; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        let mut rest = byte as u32;
-        let mut bit = 0;
-        while bit < 8 {
-            rest = if rest & 1 == 1 { (rest >> 1) ^ 0x82f6_3b78 } else { rest >> 1 };
-            bit += 1;
-        }
-        table[byte] = rest;
-        byte += 1;
-    }
-    table
-};
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,8 @@
 //! The vectors of the shared corpus that concern the order of peers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
-use quelea_discovery::priority::{crc32c, priority};
+use quelea_digest::crc32c;
+use quelea_discovery::priority::priority;
 use serde_json::Value as Json;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;

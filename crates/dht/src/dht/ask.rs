@@ -1,0 +1,234 @@
+//! Asking others: queries under way, their answers, their silence.
+
+use super::search::WalkId;
+use super::{Dht, Event, SearchId, side_of};
+use crate::Id;
+use crate::packet::{Body, Method, Packet, Query, Response, Want, write_query};
+use crate::table::K;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+use quelea_digest::sha256;
+use quelea_time::Time;
+
+/// A node that has not answered after this time is slow: somebody else is asked meanwhile.
+const SLOW: Duration = Duration::from_secs(1);
+/// A node that has not answered after this time will not.
+const LOST: Duration = Duration::from_secs(6);
+/// Queries under way.
+const MAX_PENDING: usize = 1_024;
+/// A table with fewer nodes is glad of those of its family that answers to the other one name.
+const SMALL_TABLE: usize = 64;
+
+/// Why a node was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// To see whether it is there.
+    Ping,
+    /// On the way of a walk.
+    Walk(WalkId),
+    /// To write there.
+    Write(SearchId),
+}
+
+/// A query under way.
+#[derive(Debug)]
+pub(super) struct Pending {
+    to: SocketAddr,
+    /// What it is called, where that is known.
+    id: Option<Id>,
+    sent: Time,
+    slow: bool,
+    why: Why,
+}
+
+impl Dht {
+    /// A datagram came.
+    pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        let packet = match Packet::parse(datagram) {
+            Ok(packet) => packet,
+            Err(unreadable) => return self.handle_unreadable(now, from, &unreadable),
+        };
+        match &packet.body {
+            Body::Query(query) => {
+                self.handle_query(now, from, packet.transaction, query, datagram, packet.read_only);
+            }
+            Body::Response(response) => {
+                let Some(pending) = self.take_pending(packet.transaction, from) else { return };
+                self.handle_response(now, from, &pending, response, packet.seen_as);
+            }
+            Body::Error { .. } => {
+                let Some(pending) = self.take_pending(packet.transaction, from) else { return };
+                self.prove(now, from);
+                self.not_answered(&pending);
+            }
+        }
+        self.continue_walks(now);
+    }
+
+    /// The query that an answer belongs to: it must come from whom it was sent to.
+    fn take_pending(&mut self, transaction: &[u8], from: SocketAddr) -> Option<Pending> {
+        let transaction: [u8; 4] = transaction.try_into().ok()?;
+        if self.pending.get(&transaction)?.to != from {
+            return None;
+        }
+        self.pending.remove(&transaction)
+    }
+
+    fn handle_response(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        pending: &Pending,
+        response: &Response<'_>,
+        seen_as: Option<SocketAddr>,
+    ) {
+        self.stats.answers_in += 1;
+        self.prove(now, from);
+        if pending.id.is_some_and(|id| id != response.id) {
+            // Whoever named it was wrong, or it changes its name: it is of no use under either.
+            if let (Some(id), Some(side)) = (pending.id, &mut self.sides[side_of(from)]) {
+                side.table.failed(&id, from);
+            }
+            self.not_answered(pending);
+            return;
+        }
+        if let Some(seen) = seen_as {
+            self.seen(now, from, seen);
+        }
+        if let Some(side) = &mut self.sides[side_of(from)]
+            && (!self.enforce_ids || response.id.fits(from.ip()))
+        {
+            side.table.answered(now, response.id, from);
+        }
+        match pending.why {
+            Why::Ping => {}
+            Why::Walk(walk) => self.walk_answered(walk, from, response),
+            Why::Write(search) => self.written(search, true),
+        }
+    }
+
+    fn prove(&mut self, now: Time, address: SocketAddr) {
+        for datagram in self.proven.note(now, address) {
+            if let Ok(packet) = Packet::parse(&datagram)
+                && let Body::Query(query) = &packet.body
+            {
+                self.answer(now, address, packet.transaction, query, &datagram, packet.read_only);
+            }
+        }
+    }
+
+    /// A query will have no answer.
+    fn not_answered(&mut self, pending: &Pending) {
+        match pending.why {
+            Why::Ping => {}
+            Why::Walk(walk) => self.walk_failed(walk, pending.to),
+            Why::Write(search) => self.written(search, false),
+        }
+    }
+
+    /// Asks a node. Whether the query went out.
+    pub(super) fn ask(
+        &mut self,
+        now: Time,
+        to: SocketAddr,
+        id: Option<Id>,
+        method: Method<'_>,
+        why: Why,
+    ) -> bool {
+        let family = side_of(to);
+        let Some(own) = self.sides[family].as_ref().map(|side| side.table.own()) else { return false };
+        if self.pending.len() >= MAX_PENDING {
+            return false;
+        }
+        let other_is_small =
+            self.sides[1 - family].as_ref().is_some_and(|other| other.table.len() < SMALL_TABLE);
+        let names_nodes = !matches!(method, Method::Ping | Method::AnnouncePeer { .. } | Method::Put { .. });
+        let both = names_nodes && other_is_small;
+        let want = Want { v4: both, v6: both };
+        let transaction = self.transaction();
+        let mut out = Vec::with_capacity(128);
+        write_query(&Query { id: own, method, want }, &transaction, self.read_only, &mut out);
+        self.transmit(to, out);
+        self.stats.queries_out += 1;
+        self.pending.insert(transaction, Pending { to, id, sent: now, slow: false, why });
+        self.next_tick = self.next_tick.min(now + super::TICK);
+        true
+    }
+
+    pub(super) fn ping(&mut self, now: Time, to: SocketAddr) {
+        self.ask(now, to, None, Method::Ping, Why::Ping);
+    }
+
+    /// A name for a query that nobody can guess who does not see it.
+    fn transaction(&mut self) -> [u8; 4] {
+        loop {
+            self.counter += 1;
+            let mut bytes = [0; 40];
+            bytes[..32].copy_from_slice(&self.secret);
+            bytes[32..].copy_from_slice(&self.counter.to_be_bytes());
+            let hash = sha256(&bytes);
+            let transaction = [hash[0], hash[1], hash[2], hash[3]];
+            if !self.pending.contains_key(&transaction) {
+                return transaction;
+            }
+        }
+    }
+
+    /// Notes which queries are slow and which are lost.
+    pub(super) fn expire_queries(&mut self, now: Time) {
+        let lost: Vec<[u8; 4]> = self
+            .pending
+            .iter()
+            .filter(|(_, pending)| now.since(pending.sent) >= LOST)
+            .map(|(transaction, _)| *transaction)
+            .collect();
+        for transaction in lost {
+            let Some(pending) = self.pending.remove(&transaction) else { continue };
+            if let (Some(id), Some(side)) = (pending.id, &mut self.sides[side_of(pending.to)]) {
+                side.table.failed(&id, pending.to);
+            }
+            self.not_answered(&pending);
+        }
+        let mut slow = Vec::new();
+        for pending in self.pending.values_mut() {
+            if !pending.slow && now.since(pending.sent) >= SLOW {
+                pending.slow = true;
+                if let Why::Walk(walk) = pending.why {
+                    slow.push((walk, pending.to));
+                }
+            }
+        }
+        for (walk, address) in slow {
+            if let Some(running) = self.walks.get_mut(&walk) {
+                running.walk.slow(address);
+            }
+        }
+    }
+
+    /// Somebody unknown asks us: where the table has a place for it, it is asked whether it is there.
+    pub(super) fn meet(&mut self, now: Time, id: Id, from: SocketAddr) {
+        let fits = !self.enforce_ids || id.fits(from.ip());
+        let Some(side) = &mut self.sides[side_of(from)] else { return };
+        let wanted = fits && side.table.has_room_for(&id) && !side.table.knows(&id, from);
+        let asked_already = self.pending.values().any(|pending| pending.to == from);
+        // Strangers make us send one short datagram for each of theirs, and few at a time.
+        let busy = self.pending.values().filter(|pending| pending.why == Why::Ping).count() >= 4 * K;
+        if wanted && !asked_already && !busy {
+            self.ask(now, from, Some(id), Method::Ping, Why::Ping);
+        }
+    }
+
+    /// `from` sees us at this address.
+    fn seen(&mut self, now: Time, from: SocketAddr, seen: SocketAddr) {
+        let family = side_of(from);
+        if seen.is_ipv6() != from.is_ipv6() {
+            return;
+        }
+        let Some(side) = &mut self.sides[family] else { return };
+        if let Some(address) = side.votes.vote(from.ip(), seen.ip()) {
+            self.events.push_back(Event::External(address));
+            self.take_fitting_id(now, family, address);
+        }
+    }
+}

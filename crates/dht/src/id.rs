@@ -1,0 +1,146 @@
+//! Names of nodes and of what they store: 160 bits, compared by exclusive or (BEP 5, "Overview").
+
+use core::fmt;
+use core::net::IpAddr;
+use fastrand::Rng;
+use quelea_digest::crc32c;
+
+/// The name of a node, or of what is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(pub [u8; 20]);
+
+impl Id {
+    /// Bits in an id.
+    pub const BITS: usize = 160;
+
+    /// The id in the first 20 bytes of a slice; `None` when its length is another.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// Any id.
+    pub fn random(rng: &mut Rng) -> Self {
+        let mut bytes = [0; 20];
+        rng.fill(&mut bytes);
+        Self(bytes)
+    }
+
+    /// How far two ids are from each other.
+    pub fn distance(&self, other: &Self) -> [u8; 20] {
+        core::array::from_fn(|at| self.0[at] ^ other.0[at])
+    }
+
+    /// How many leading bits two ids have in common: 160 for equal ones.
+    pub fn common_prefix(&self, other: &Self) -> usize {
+        let mut bits = 0;
+        for byte in self.distance(other) {
+            if byte != 0 {
+                return bits + byte.leading_zeros() as usize;
+            }
+            bits += 8;
+        }
+        bits
+    }
+
+    /// An id that has exactly `prefix` leading bits in common with this one; `prefix` is below 160.
+    pub fn random_at(&self, prefix: usize, rng: &mut Rng) -> Self {
+        let mut id = Self::random(rng);
+        let (byte, bit) = (prefix / 8, prefix % 8);
+        id.0[..byte].copy_from_slice(&self.0[..byte]);
+        if let (Some(to), Some(&from)) = (id.0.get_mut(byte), self.0.get(byte)) {
+            let kept = !(0xff_u8.checked_shr(bit as u32).unwrap_or(0));
+            let turned = 0x80 >> bit;
+            *to = (from & kept) | (!from & turned) | (*to & !kept & !turned);
+        }
+        id
+    }
+
+    /// An id that a node at this address may have (BEP 42).
+    pub fn for_address(ip: IpAddr, rng: &mut Rng) -> Self {
+        let mut id = Self::random(rng);
+        let crc = address_hash(ip, id.0[19]);
+        id.0[0] = crc[0];
+        id.0[1] = crc[1];
+        id.0[2] = (crc[2] & 0xf8) | (id.0[2] & 0x07);
+        id
+    }
+
+    /// Whether a node at this address may have this id (BEP 42). Addresses that mean something within a network
+    /// alone may have any.
+    pub fn fits(&self, ip: IpAddr) -> bool {
+        if is_local(ip) {
+            return true;
+        }
+        let crc = address_hash(ip, self.0[19]);
+        self.0[..2] == crc[..2] && (self.0[2] ^ crc[2]) & 0xf8 == 0
+    }
+}
+
+/// The hash whose first 21 bits begin the id (BEP 42).
+fn address_hash(ip: IpAddr, random: u8) -> [u8; 4] {
+    const V4: [u8; 4] = [0x03, 0x0f, 0x3f, 0xff];
+    const V6: [u8; 8] = [0x01, 0x03, 0x07, 0x0f, 0x1f, 0x3f, 0x7f, 0xff];
+    let masked = |octets: &[u8], mask: &[u8]| {
+        let mut bytes = [0_u8; 8];
+        for ((to, octet), mask) in bytes.iter_mut().zip(octets).zip(mask) {
+            *to = octet & mask;
+        }
+        bytes[0] |= (random & 0x07) << 5;
+        crc32c(&bytes[..mask.len()]).to_be_bytes()
+    };
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => masked(&ip.octets(), &V4),
+        IpAddr::V6(ip) => masked(&ip.octets(), &V6),
+    }
+}
+
+/// Whether an address means something within a network alone.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_at_a_prefix_has_exactly_that_much_in_common() {
+        let mut rng = Rng::with_seed(1);
+        let id = Id::random(&mut rng);
+        for prefix in 0..Id::BITS {
+            assert_eq!(id.common_prefix(&id.random_at(prefix, &mut rng)), prefix);
+        }
+    }
+
+    #[test]
+    fn an_id_made_for_an_address_fits_it_and_hardly_another() {
+        let mut rng = Rng::with_seed(2);
+        for ip in ["203.0.113.7", "2001:db8::7"] {
+            let ip: IpAddr = ip.parse().unwrap();
+            let id = Id::for_address(ip, &mut rng);
+            assert!(id.fits(ip));
+            assert!(!id.fits("198.51.100.9".parse().unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address_it_maps() {
+        let id = Id::for_address("203.0.113.7".parse().unwrap(), &mut Rng::with_seed(3));
+        assert!(id.fits("::ffff:203.0.113.7".parse().unwrap()));
+    }
+}

@@ -1,0 +1,403 @@
+//! The routing table: nodes that have answered us, many near our own id and few far from it (BEP 5, "Routing Table").
+//!
+//! A bucket holds the nodes that have a certain number of leading bits in common with our id. Only nodes that answered a
+//! query of ours come in, so that nobody fills the table by sending. An address stands in it once, and a bucket takes
+//! two nodes of one network at most: who wants to fill it needs many networks.
+
+use crate::Id;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+use fastrand::Rng;
+use quelea_time::Time;
+
+/// Nodes of a bucket (BEP 5, "K").
+pub const K: usize = 8;
+/// A node that has answered within this time is good (BEP 5).
+pub const FRESH: Duration = Duration::from_secs(15 * 60);
+/// After this many unanswered queries in a row a node is bad.
+const FAILURES: u8 = 3;
+/// Nodes of one network in a bucket.
+const PER_NETWORK: usize = 2;
+/// The first buckets, which hold the most of all nodes, are larger, so that look-ups begin nearer to their goal.
+const FIRST_SIZES: [usize; 5] = [64, 32, 32, 16, 16];
+
+/// A node that has answered us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is called.
+    pub id: Id,
+    /// Where it is.
+    pub address: SocketAddr,
+    /// When it last answered.
+    pub answered: Time,
+    /// When it was last asked by the table's upkeep.
+    pub asked: Time,
+    /// Queries in a row that it left unanswered.
+    pub failures: u8,
+}
+
+impl Entry {
+    fn is_bad(&self) -> bool {
+        self.failures >= FAILURES
+    }
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    nodes: Vec<Entry>,
+    /// Nodes that answered while the bucket was full, the latest last.
+    spare: Vec<Entry>,
+    /// When a node of it last answered, or a look-up into it began.
+    touched: Time,
+}
+
+/// The routing table of one node.
+#[derive(Debug)]
+pub struct Table {
+    own: Id,
+    /// By the number of leading bits in common with our id; the last one holds all from its number on.
+    buckets: Vec<Bucket>,
+}
+
+/// What became of a node that answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It stands in the table.
+    Known,
+    /// It came in.
+    New,
+    /// It waits for a place.
+    Spare,
+    /// Another node has its address, its network has enough places, or it says that it is us.
+    Refused,
+}
+
+impl Table {
+    /// An empty table around our own id.
+    pub fn new(own: Id) -> Self {
+        Self { own, buckets: alloc::vec![Bucket::default()] }
+    }
+
+    /// Our own id.
+    pub fn own(&self) -> Id {
+        self.own
+    }
+
+    /// Nodes that it holds.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.nodes.len()).sum()
+    }
+
+    /// Whether it holds no node.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.nodes.is_empty())
+    }
+
+    /// Every node.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.buckets.iter().flat_map(|bucket| &bucket.nodes)
+    }
+
+    fn size(&self, bucket: usize) -> usize {
+        FIRST_SIZES.get(bucket).copied().unwrap_or(K)
+    }
+
+    fn bucket_of(&self, id: &Id) -> usize {
+        self.own.common_prefix(id).min(self.buckets.len() - 1)
+    }
+
+    /// A node answered a query of ours.
+    pub fn answered(&mut self, now: Time, id: Id, address: SocketAddr) -> Admission {
+        if id == self.own {
+            return Admission::Refused;
+        }
+        loop {
+            let number = self.bucket_of(&id);
+            let size = self.size(number);
+            let is_last = number + 1 == self.buckets.len();
+            let bucket = &mut self.buckets[number];
+            if let Some(entry) = bucket.nodes.iter_mut().find(|entry| entry.id == id) {
+                if entry.address != address {
+                    // Whoever came first keeps the name while it answers.
+                    if !entry.is_bad() {
+                        return Admission::Refused;
+                    }
+                    entry.address = address;
+                }
+                entry.answered = now;
+                entry.failures = 0;
+                bucket.touched = now;
+                return Admission::Known;
+            }
+            if self.has_address(address.ip()) {
+                self.rename(address);
+                return Admission::Refused;
+            }
+            let bucket = &mut self.buckets[number];
+            let network = network(address.ip());
+            let local = crate::id::is_local(address.ip());
+            let neighbours = bucket.nodes.iter().filter(|entry| self::network(entry.address.ip()) == network);
+            if !local && neighbours.count() >= PER_NETWORK {
+                return Admission::Refused;
+            }
+            let entry = Entry { id, address, answered: now, asked: now, failures: 0 };
+            if bucket.nodes.len() < size {
+                bucket.nodes.push(entry);
+                bucket.touched = now;
+                return Admission::New;
+            }
+            if let Some(bad) = bucket.nodes.iter_mut().find(|entry| entry.is_bad()) {
+                *bad = entry;
+                bucket.touched = now;
+                return Admission::New;
+            }
+            if is_last && self.buckets.len() < Id::BITS {
+                self.split();
+                continue;
+            }
+            let bucket = &mut self.buckets[number];
+            bucket.spare.retain(|spare| spare.id != id && spare.address != address);
+            if bucket.spare.len() >= K {
+                bucket.spare.remove(0);
+            }
+            bucket.spare.push(entry);
+            return Admission::Spare;
+        }
+    }
+
+    /// A node at this address has another name than it had: the entry goes, as the name is not to be relied upon.
+    fn rename(&mut self, address: SocketAddr) {
+        for bucket in &mut self.buckets {
+            bucket.nodes.retain(|entry| entry.address != address);
+        }
+    }
+
+    fn has_address(&self, ip: IpAddr) -> bool {
+        // On one machine or behind one router many nodes may share an address.
+        !crate::id::is_local(ip) && self.iter().any(|entry| entry.address.ip() == ip)
+    }
+
+    /// Divides the last bucket into those that differ from us in its bit and those that do not.
+    fn split(&mut self) {
+        let prefix = self.buckets.len() - 1;
+        let size = self.size(prefix);
+        let Some(last) = self.buckets.pop() else { return };
+        let touched = last.touched;
+        let (mut nearer, mut farther) =
+            (Bucket { touched, ..Bucket::default() }, Bucket { touched, ..Bucket::default() });
+        for entry in last.nodes {
+            let to = if self.own.common_prefix(&entry.id) > prefix { &mut nearer } else { &mut farther };
+            to.nodes.push(entry);
+        }
+        for entry in last.spare {
+            let to = if self.own.common_prefix(&entry.id) > prefix { &mut nearer } else { &mut farther };
+            if to.nodes.len() < size { to.nodes.push(entry) } else { to.spare.push(entry) }
+        }
+        self.buckets.push(farther);
+        self.buckets.push(nearer);
+    }
+
+    /// A node left a query unanswered. Once it is bad, one that waits takes its place.
+    pub fn failed(&mut self, id: &Id, address: SocketAddr) {
+        let number = self.bucket_of(id);
+        let bucket = &mut self.buckets[number];
+        let Some(at) = bucket.nodes.iter().position(|entry| entry.id == *id && entry.address == address)
+        else {
+            bucket.spare.retain(|entry| entry.address != address);
+            return;
+        };
+        let entry = &mut bucket.nodes[at];
+        entry.failures = entry.failures.saturating_add(1);
+        if entry.is_bad()
+            && let Some(spare) = bucket.spare.pop()
+        {
+            bucket.nodes[at] = spare;
+        }
+    }
+
+    /// Whether this node, at this address, stands in the table and has answered.
+    pub fn knows(&self, id: &Id, address: SocketAddr) -> bool {
+        self.buckets[self.bucket_of(id)].nodes.iter().any(|entry| entry.id == *id && entry.address == address)
+    }
+
+    /// Whether a node of this name could come in, so that it is worth a ping.
+    pub fn has_room_for(&self, id: &Id) -> bool {
+        let number = self.bucket_of(id);
+        let bucket = &self.buckets[number];
+        *id != self.own
+            && (bucket.nodes.len() < self.size(number)
+                || bucket.nodes.iter().any(Entry::is_bad)
+                || number + 1 == self.buckets.len())
+    }
+
+    /// The `count` nodes nearest to `target`, the nearest first; bad ones are left out.
+    pub fn nearest(&self, target: &Id, count: usize) -> Vec<Entry> {
+        let first = self.bucket_of(target);
+        let mut found: Vec<Entry> = Vec::with_capacity(count + K);
+        let mut take = |bucket: &Bucket| {
+            found.extend(bucket.nodes.iter().filter(|entry| !entry.is_bad()));
+            found.len() >= count
+        };
+        // What has more bits in common with the target than we have stands in its bucket; next come the buckets
+        // nearer to us, which all lie at one distance from it, and then those farther, one after the other.
+        let mut enough = take(&self.buckets[first]);
+        if !enough {
+            for bucket in &self.buckets[first + 1..] {
+                enough = take(bucket);
+            }
+            for bucket in self.buckets[..first].iter().rev() {
+                if enough {
+                    break;
+                }
+                enough = take(bucket);
+            }
+        }
+        found.sort_unstable_by_key(|entry| entry.id.distance(target));
+        found.truncate(count);
+        found
+    }
+
+    /// The node whose turn it is to be pinged: the one that answered longest ago, if that is long ago.
+    pub fn stale(&mut self, now: Time) -> Option<Entry> {
+        let waited = |entry: &Entry| {
+            let patience = if entry.failures > 0 { Duration::from_secs(30) } else { FRESH };
+            now.since(entry.answered) >= patience && now.since(entry.asked) >= patience
+        };
+        let nodes = self.buckets.iter_mut().flat_map(|bucket| &mut bucket.nodes);
+        let stale =
+            nodes.filter(|entry| waited(entry) && !entry.is_bad()).min_by_key(|entry| entry.answered)?;
+        stale.asked = now;
+        Some(*stale)
+    }
+
+    /// An id in a bucket that nobody was heard from for long, to look up so that it is filled again.
+    pub fn stale_bucket(&mut self, now: Time, rng: &mut Rng) -> Option<Id> {
+        let last = self.buckets.len() - 1;
+        let sizes: Vec<usize> = (0..=last).map(|number| self.size(number)).collect();
+        let stale = |(number, bucket): &(usize, &mut Bucket)| {
+            let patience = if bucket.nodes.len() < sizes[*number] / 2 { FRESH / 3 } else { FRESH };
+            now.since(bucket.touched) >= patience
+        };
+        let (number, bucket) =
+            self.buckets.iter_mut().enumerate().filter(stale).min_by_key(|(_, bucket)| bucket.touched)?;
+        bucket.touched = now;
+        Some(if number == last { self.own } else { self.own.random_at(number, rng) })
+    }
+}
+
+/// Whose network an address is in: /24 and /48.
+fn network(ip: IpAddr) -> [u8; 6] {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            [4, a, b, c, 0, 0]
+        }
+        IpAddr::V6(ip) => {
+            let octets = ip.octets();
+            core::array::from_fn(|at| octets[at])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn address(number: u32) -> SocketAddr {
+        // A network for each.
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (number << 8) + 1)), 6881)
+    }
+
+    fn filled(own: Id, count: u32) -> Table {
+        let mut rng = Rng::with_seed(7);
+        let mut table = Table::new(own);
+        for number in 0..count {
+            table.answered(Time::ZERO, Id::random(&mut rng), address(number));
+        }
+        table
+    }
+
+    #[test]
+    fn the_table_stays_small_and_knows_its_neighbourhood() {
+        let own = Id([0x55; 20]);
+        let table = filled(own, 20_000);
+        let all = FIRST_SIZES.iter().sum::<usize>() + K * 30;
+        assert!(table.len() <= all, "{} nodes", table.len());
+        assert!(table.buckets.len() > 8, "{} buckets", table.buckets.len());
+        for (number, bucket) in table.buckets.iter().enumerate() {
+            assert!(bucket.nodes.len() <= table.size(number));
+        }
+    }
+
+    #[test]
+    fn the_nearest_are_the_nearest_of_all_in_the_table() {
+        let table = filled(Id([0x55; 20]), 3_000);
+        let mut rng = Rng::with_seed(9);
+        for _ in 0..200 {
+            let target = Id::random(&mut rng);
+            let mut all: Vec<Entry> = table.iter().copied().collect();
+            all.sort_by_key(|entry| entry.id.distance(&target));
+            all.truncate(K);
+            assert_eq!(table.nearest(&target, K), all);
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_silent_gives_its_place_to_one_that_waits() {
+        let own = Id([0; 20]);
+        let mut table = Table::new(own);
+        let far = |number: u8| {
+            let mut id = Id([0xff; 20]);
+            id.0[19] = number;
+            id
+        };
+        let size = FIRST_SIZES[0];
+        for number in 0..=size as u8 {
+            table.answered(Time::ZERO, far(number), address(number.into()));
+        }
+        let waiting = far(size as u8);
+        assert!(!table.knows(&waiting, address(size as u32)));
+        for _ in 0..FAILURES {
+            table.failed(&far(0), address(0));
+        }
+        assert!(table.knows(&waiting, address(size as u32)));
+        assert!(!table.knows(&far(0), address(0)));
+    }
+
+    #[test]
+    fn one_address_has_one_place() {
+        let mut table = Table::new(Id([0; 20]));
+        assert_eq!(table.answered(Time::ZERO, Id([1; 20]), address(1)), Admission::New);
+        let same_host = SocketAddr::new(address(1).ip(), 1);
+        assert_eq!(table.answered(Time::ZERO, Id([2; 20]), same_host), Admission::Refused);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_node_that_changes_its_name_loses_its_place() {
+        let mut table = Table::new(Id([0; 20]));
+        table.answered(Time::ZERO, Id([1; 20]), address(1));
+        table.answered(Time::ZERO, Id([2; 20]), address(1));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn a_network_has_few_places_in_a_bucket() {
+        let mut table = Table::new(Id([0; 20]));
+        for host in 1..20 {
+            let mut id = Id([0xf0; 20]);
+            id.0[19] = host;
+            let ip = IpAddr::V4(Ipv4Addr::new(11, 0, 0, host));
+            table.answered(Time::ZERO, id, SocketAddr::new(ip, 6881));
+        }
+        assert_eq!(table.len(), PER_NETWORK);
+    }
+
+    #[test]
+    fn we_are_not_in_our_own_table() {
+        let mut table = Table::new(Id([3; 20]));
+        assert_eq!(table.answered(Time::ZERO, Id([3; 20]), address(1)), Admission::Refused);
+    }
+}
