@@ -28,5 +28,6 @@ pub mod event;
 pub mod peers;
 pub mod picker;
 pub mod pipeline;
+pub mod queue;
 pub mod rate;
 pub mod torrent;

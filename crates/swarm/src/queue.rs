@@ -1,0 +1,571 @@
+//! The queue: which of a session's torrents run, and when one has done enough.
+//!
+//! Owns: the order, who is paused or forced, the limits, what counts as slow, the goals of seeding. Does not own:
+//! torrents, their tasks, or what is remembered of them.
+//!
+//! # Order
+//! Every torrent has a position. Of those that want to run, the first ones do, as many as the limits allow: so
+//! many downloads, so many seeds. What a person does (moving, resuming, forcing, changing a limit) takes effect
+//! at once, also against one that runs further behind. What happens by itself never stops a torrent for the sake
+//! of another, so nothing flaps: a torrent that runs goes on until a person, its completion, its goal or a
+//! failure ends it.
+//!
+//! # Slow torrents
+//! With [`Slow`], a torrent that moved next to nothing for a while gives its place free and goes on running, so
+//! that a few dead ones do not hold up the rest. One that revives counts again as soon as there is room for it.
+//! [`Slow::at_most`] bounds how many run in all.
+//!
+//! # Contract
+//! Call a method with what happened, then drain [`Queue::poll_output`] until `None`; [`Queue::timeout`] tells
+//! when [`Queue::handle_timeout`] is due. `now` never goes back. The same calls give the same outputs.
+
+mod goals;
+mod row;
+
+pub use goals::{Goal, Goals, Then};
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::time::Duration;
+use quelea_time::Time;
+use row::{Check, Row};
+
+/// What a torrent does when it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Wanted pieces are missing.
+    Downloading,
+    /// All wanted pieces are there.
+    Seeding,
+}
+
+/// How a torrent stands in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A person, or its goal, has paused it.
+    Paused,
+    /// It could not run, and waits for a person.
+    Failed,
+    /// It waits for a place.
+    Queued,
+    /// It runs.
+    Active,
+}
+
+/// Where a torrent goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// One place forward.
+    Up,
+    /// One place back.
+    Down,
+    /// To the first place.
+    Top,
+    /// To the last place.
+    Bottom,
+    /// To this place, from 0; to the last where there are not so many.
+    To(usize),
+}
+
+/// When a torrent does not count against the limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slow {
+    /// Slower than so many bytes a second.
+    pub rate: u64,
+    /// For so long.
+    pub after: Duration,
+    /// Torrents of one stage that run, those that do not count included.
+    pub at_most: usize,
+}
+
+/// How many torrents run; `None` for as many as there are. Forced ones run beside these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Torrents that download.
+    pub downloads: Option<usize>,
+    /// Torrents that seed.
+    pub seeds: Option<usize>,
+    /// Torrents whose data are hashed at a time; one at least.
+    pub checks: usize,
+    /// Whether slow ones count, and what is slow.
+    pub slow: Option<Slow>,
+}
+
+/// A torrent that comes into the queue.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Newcomer {
+    /// Where it goes.
+    pub to: Move,
+    /// Whether it is not to run.
+    pub paused: bool,
+    /// Whether it runs whatever the limits say.
+    pub forced: bool,
+    /// What it would do.
+    pub stage: Stage,
+    /// Its own goals, in place of the session's.
+    pub goals: Option<Goals>,
+    /// Whether a person let it go on although it has reached its goal.
+    pub waived: bool,
+    /// Payload sent so far.
+    pub uploaded: u64,
+    /// Bytes that its ratio is measured by.
+    pub size: u64,
+    /// How long it has seeded so far.
+    pub seeded: Duration,
+}
+
+/// How a running torrent does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Bytes received a second.
+    pub download_rate: u64,
+    /// Bytes sent a second.
+    pub upload_rate: u64,
+    /// Payload sent in all its life.
+    pub uploaded: u64,
+    /// Bytes that its ratio is measured by.
+    pub size: u64,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output<K> {
+    /// It runs from here on.
+    Start(K),
+    /// It does not run any more.
+    Stop(K),
+    /// Its data may be hashed.
+    Check(K),
+    /// It has reached a goal and is paused; this is to follow.
+    Reached(K, Goal, Then),
+}
+
+/// Decides which torrents run; `K` names one. See the module's head.
+#[derive(Debug)]
+pub struct Queue<K> {
+    limits: Limits,
+    goals: Goals,
+    /// Every key once, in order.
+    order: Vec<K>,
+    rows: BTreeMap<K, Row>,
+    outputs: VecDeque<Output<K>>,
+    todo: Todo,
+}
+
+/// What is to be looked at before the next output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Todo {
+    Nothing,
+    /// Places may have become free, or too few.
+    Fill,
+    /// A person changed something: who stands first runs, also in place of one that does.
+    Reorder,
+}
+
+impl<K: Copy + Ord> Queue<K> {
+    /// An empty queue. Torrents without goals of their own have `goals`.
+    pub fn new(limits: Limits, goals: Goals) -> Self {
+        Self {
+            limits,
+            goals,
+            order: Vec::new(),
+            rows: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            todo: Todo::Nothing,
+        }
+    }
+
+    /// A torrent comes. One that is there already stays as it is.
+    pub fn insert(&mut self, now: Time, key: K, newcomer: Newcomer) {
+        if self.rows.contains_key(&key) {
+            return;
+        }
+        self.order.push(key);
+        self.rows.insert(key, Row::new(now, newcomer));
+        self.shift(key, newcomer.to);
+        self.need(Todo::Reorder);
+    }
+
+    /// A torrent goes. Nothing more is said of it.
+    pub fn remove(&mut self, key: K) {
+        if self.rows.remove(&key).is_some() {
+            self.order.retain(|other| *other != key);
+            self.outputs.retain(|output| output.key() != key);
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// A person pauses a torrent.
+    pub fn pause(&mut self, now: Time, key: K) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.settle(now);
+            row.paused = true;
+            row.forced = false;
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// A person lets a torrent run when its turn comes, whatever paused, forced or stopped it before. A goal that
+    /// it has reached is waived.
+    pub fn resume(&mut self, key: K) {
+        self.want(key, false);
+    }
+
+    /// A person has a torrent run whatever the limits say.
+    pub fn force(&mut self, key: K) {
+        self.want(key, true);
+    }
+
+    fn want(&mut self, key: K, forced: bool) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.paused = false;
+            row.failed = false;
+            row.forced = forced;
+            row.waived |= row.has_met(&self.goals);
+            self.need(Todo::Reorder);
+        }
+    }
+
+    /// A torrent could not run; it waits for [`Queue::resume`].
+    pub fn fail(&mut self, now: Time, key: K) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.settle(now);
+            row.failed = true;
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// A person moves a torrent.
+    pub fn shift(&mut self, key: K, to: Move) {
+        let Some(at) = self.position(key) else { return };
+        let last = self.order.len() - 1;
+        let to = match to {
+            Move::Up => at.saturating_sub(1),
+            Move::Down => (at + 1).min(last),
+            Move::Top => 0,
+            Move::Bottom => last,
+            Move::To(place) => place.min(last),
+        };
+        if at != to {
+            let key = self.order.remove(at);
+            self.order.insert(to, key);
+            self.need(Todo::Reorder);
+        }
+    }
+
+    /// A person changes the limits.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.need(Todo::Reorder);
+    }
+
+    /// A person gives a torrent goals of its own, or the session's back.
+    pub fn set_goals(&mut self, key: K, goals: Option<Goals>) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.goals = goals;
+            row.waived = false;
+        }
+    }
+
+    /// A torrent has become complete, or wants more than it has.
+    pub fn handle_stage(&mut self, now: Time, key: K, stage: Stage) {
+        if let Some(row) = self.rows.get_mut(&key)
+            && row.stage != stage
+        {
+            row.settle(now);
+            row.stage = stage;
+            row.begin(now);
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// How a running torrent does.
+    pub fn handle_figures(&mut self, now: Time, key: K, figures: Figures) {
+        let slow = self.limits.slow;
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        row.take_figures(now, figures, slow);
+        if row.active && !row.forced && row.counted == row.is_slow(now, slow) {
+            self.need(Todo::Fill);
+        }
+        self.look_at_goals(now, key);
+    }
+
+    /// A running torrent has data to be hashed; [`Output::Check`] tells when it may be.
+    pub fn want_check(&mut self, key: K) {
+        if let Some(row) = self.rows.get_mut(&key)
+            && row.check == Check::None
+        {
+            row.check = Check::Waiting;
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// The hashing is over, or given up.
+    pub fn end_check(&mut self, key: K) {
+        if let Some(row) = self.rows.get_mut(&key) {
+            row.check = Check::None;
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// The time has come that [`Queue::timeout`] told.
+    pub fn handle_timeout(&mut self, now: Time) {
+        for at in 0..self.order.len() {
+            if let Some(&key) = self.order.get(at) {
+                self.look_at_goals(now, key);
+            }
+        }
+        if self.limits.slow.is_some() {
+            self.need(Todo::Fill);
+        }
+    }
+
+    /// When [`Queue::handle_timeout`] is due.
+    pub fn timeout(&self) -> Option<Time> {
+        let due = |row: &Row| {
+            let limited = self.limit_of(row.stage).is_some();
+            let slow = self.limits.slow.filter(|_| limited && row.counted);
+            let slow = slow.map(|slow| row.slow_since + slow.after);
+            let goal = row.goal_due(&self.goals);
+            [slow, goal].into_iter().flatten().min()
+        };
+        self.rows.values().filter(|row| row.active).filter_map(due).min()
+    }
+
+    /// The next thing to do, until `None`.
+    pub fn poll_output(&mut self, now: Time) -> Option<Output<K>> {
+        if self.outputs.is_empty() && self.todo > Todo::Nothing {
+            let reorder = core::mem::replace(&mut self.todo, Todo::Nothing) == Todo::Reorder;
+            self.balance(now, Stage::Downloading, reorder);
+            self.balance(now, Stage::Seeding, reorder);
+            self.tell(now);
+            self.grant_checks();
+        }
+        self.outputs.pop_front()
+    }
+
+    /// Whether [`Queue::poll_output`] may have something.
+    pub fn has_work(&self) -> bool {
+        !self.outputs.is_empty() || self.todo > Todo::Nothing
+    }
+
+    /// Every torrent, in order.
+    pub fn order(&self) -> &[K] {
+        &self.order
+    }
+
+    /// A torrent's place, from 0.
+    pub fn position(&self, key: K) -> Option<usize> {
+        self.order.iter().position(|other| *other == key)
+    }
+
+    /// How a torrent stands.
+    pub fn standing(&self, key: K) -> Option<Standing> {
+        self.rows.get(&key).map(|row| match row {
+            Row { failed: true, .. } => Standing::Failed,
+            Row { paused: true, .. } => Standing::Paused,
+            Row { active: true, .. } => Standing::Active,
+            Row { .. } => Standing::Queued,
+        })
+    }
+
+    /// Whether a torrent runs whatever the limits say.
+    pub fn is_forced(&self, key: K) -> bool {
+        self.rows.get(&key).is_some_and(|row| row.forced)
+    }
+
+    /// Whether a torrent goes on although it has reached its goal.
+    pub fn is_waived(&self, key: K) -> bool {
+        self.rows.get(&key).is_some_and(|row| row.waived)
+    }
+
+    /// A torrent's own goals.
+    pub fn goals(&self, key: K) -> Option<Goals> {
+        self.rows.get(&key).and_then(|row| row.goals)
+    }
+
+    /// How long a torrent has seeded.
+    pub fn seeded(&self, now: Time, key: K) -> Duration {
+        self.rows.get(&key).map_or(Duration::ZERO, |row| row.seeded(now))
+    }
+
+    fn need(&mut self, todo: Todo) {
+        self.todo = self.todo.max(todo);
+    }
+
+    fn limit_of(&self, stage: Stage) -> Option<usize> {
+        match stage {
+            Stage::Downloading => self.limits.downloads,
+            Stage::Seeding => self.limits.seeds,
+        }
+    }
+
+    /// Chooses who of one stage runs.
+    fn balance(&mut self, now: Time, stage: Stage, reorder: bool) {
+        let limit = self.limit_of(stage).unwrap_or(usize::MAX);
+        let slow = self.limits.slow.filter(|_| limit < usize::MAX);
+        let at_most = slow.map_or(limit, |slow| slow.at_most.max(limit));
+        let (mut counted, mut all) = (0, 0);
+        // Those that do not run, or run beside the limits, count for nothing; of the others those that became slow
+        // count no more.
+        for row in self.rows.values_mut().filter(|row| row.stage == stage) {
+            if !row.wishes() || row.forced {
+                row.active = row.wishes();
+                row.counted = false;
+            } else if row.active {
+                row.counted &= !row.is_slow(now, slow);
+                counted += usize::from(row.counted);
+                all += 1;
+            }
+        }
+        // Too many: the last ones stop.
+        while counted > limit || all > at_most {
+            let Some(worst) = self.last_active(stage, all <= at_most) else { break };
+            counted -= usize::from(worst.counted);
+            all -= 1;
+            worst.stop();
+        }
+        // Room: first for those that revived, then for those that wait.
+        for revived in [true, false] {
+            for key in &self.order {
+                if counted >= limit || (!revived && all >= at_most) {
+                    break;
+                }
+                let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == stage) else { continue };
+                if revived && row.active && !row.forced && !row.counted && !row.is_slow(now, slow) {
+                    row.counted = true;
+                    counted += 1;
+                } else if !revived && !row.active && row.wishes() {
+                    row.run(now);
+                    counted += 1;
+                    all += 1;
+                }
+            }
+        }
+        if reorder {
+            self.prefer_the_first(now, stage);
+        }
+    }
+
+    /// Gives the places to those who stand first.
+    fn prefer_the_first(&mut self, now: Time, stage: Stage) {
+        let mut from = 0;
+        loop {
+            let waits = |key: &K| {
+                self.rows.get(key).is_some_and(|row| row.stage == stage && row.wishes() && !row.active)
+            };
+            let Some(first) = self.order.iter().skip(from).position(waits).map(|at| at + from) else {
+                return;
+            };
+            let counts = |key: &K| self.rows.get(key).is_some_and(|row| row.stage == stage && row.counted);
+            let Some(last) = self.order.iter().rposition(counts).filter(|last| *last > first) else { return };
+            if let Some(row) = self.order.get(last).and_then(|key| self.rows.get_mut(key)) {
+                row.stop();
+            }
+            if let Some(row) = self.order.get(first).and_then(|key| self.rows.get_mut(key)) {
+                row.run(now);
+            }
+            from = first + 1;
+        }
+    }
+
+    /// The running torrent that stands last; with `counted` of those that count.
+    fn last_active(&mut self, stage: Stage, counted: bool) -> Option<&mut Row> {
+        let suits = |key: &&K| {
+            let row = self.rows.get(*key);
+            row.is_some_and(|row| {
+                row.stage == stage && row.active && !row.forced && (row.counted || !counted)
+            })
+        };
+        let key = *self.order.iter().rev().find(suits)?;
+        self.rows.get_mut(&key)
+    }
+
+    /// Tells who starts and who stops.
+    fn tell(&mut self, now: Time) {
+        for started in [false, true] {
+            for key in &self.order {
+                let Some(row) = self.rows.get_mut(key) else { continue };
+                if row.told == row.active || row.active != started {
+                    continue;
+                }
+                row.told = row.active;
+                if row.active {
+                    row.begin(now);
+                    self.outputs.push_back(Output::Start(*key));
+                } else {
+                    row.settle(now);
+                    row.check = Check::None;
+                    self.outputs.push_back(Output::Stop(*key));
+                }
+            }
+        }
+    }
+
+    fn grant_checks(&mut self) {
+        let mut running = self.rows.values().filter(|row| row.check == Check::Running).count();
+        let most = self.limits.checks.max(1);
+        for key in &self.order {
+            let Some(row) = self.rows.get_mut(key).filter(|row| row.check == Check::Waiting) else {
+                continue;
+            };
+            if row.active && (row.forced || running < most) {
+                row.check = Check::Running;
+                running += 1;
+                self.outputs.push_back(Output::Check(*key));
+            }
+        }
+    }
+
+    fn look_at_goals(&mut self, now: Time, key: K) {
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        let Some((goal, then)) = row.goal_reached(now, &self.goals) else { return };
+        row.settle(now);
+        row.paused = true;
+        row.forced = false;
+        self.outputs.push_back(Output::Reached(key, goal, then));
+        self.need(Todo::Fill);
+    }
+
+    /// Checks that the parts agree with each other; what does not, in words. For tests.
+    ///
+    /// # Errors
+    /// The first contradiction found.
+    pub fn check_invariants(&self) -> Result<(), &'static str> {
+        let mut sorted = self.order.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().eq(self.rows.keys()) {
+            return Err("the order is no permutation of the torrents");
+        }
+        if self.todo > Todo::Nothing {
+            return Ok(());
+        }
+        for stage in [Stage::Downloading, Stage::Seeding] {
+            let limit = self.limit_of(stage).unwrap_or(usize::MAX);
+            let of = |row: &&Row| row.stage == stage && row.active && !row.forced;
+            let all = self.rows.values().filter(of).count();
+            let counted = self.rows.values().filter(of).filter(|row| row.counted).count();
+            if counted > limit {
+                return Err("more count than are allowed");
+            }
+            if self.limits.slow.map_or(limit, |slow| slow.at_most.max(limit)) < all {
+                return Err("more run than are allowed");
+            }
+        }
+        if self.rows.values().any(|row| row.active != row.told || (row.active && !row.wishes())) {
+            return Err("one runs that should not, or nobody was told");
+        }
+        if self.rows.values().any(|row| row.forced && row.wishes() && !row.active) {
+            return Err("a forced one does not run");
+        }
+        Ok(())
+    }
+}
+
+impl<K: Copy> Output<K> {
+    fn key(&self) -> K {
+        match *self {
+            Self::Start(key) | Self::Stop(key) | Self::Check(key) | Self::Reached(key, ..) => key,
+        }
+    }
+}
