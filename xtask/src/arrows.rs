@@ -31,6 +31,11 @@ const ROOMS: &[Room] = &[
     room("quelea-storage", 3, &["quelea-block", "quelea-digest", "quelea-metainfo"]),
     room("quelea-net", 4, &[]),
     room(
+        "quelea-resume",
+        4,
+        &["quelea-block", "quelea-digest", "quelea-metainfo", "quelea-wire", "quelea-storage"],
+    ),
+    room(
         "quelea-sim",
         4,
         &[
@@ -60,6 +65,7 @@ const ROOMS: &[Room] = &[
             "quelea-discovery",
             "quelea-swarm",
             "quelea-storage",
+            "quelea-resume",
             "quelea-net",
         ],
     ),

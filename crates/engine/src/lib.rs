@@ -36,7 +36,6 @@ mod error;
 mod events;
 mod opening;
 mod outbox;
-mod resume;
 mod session;
 mod settings;
 mod snapshot;

@@ -1,8 +1,8 @@
 //! Opening a torrent's files, and finding out what of it need not be hashed.
 
-use crate::resume::{Begun, Keeper, Plan};
 use crate::{Error, Result};
 use quelea_metainfo::geometry::Geometry;
+use quelea_resume::{Begun, Keeper, Plan};
 use quelea_storage::{FileSpec, Options, Store};
 use std::path::Path;
 use std::sync::Arc;

@@ -8,11 +8,11 @@ use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
-use crate::resume::{Ending, Keeper, Record, SavedBlock, Totals};
 use crate::snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
 use quelea_block::BlockBuf;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
+use quelea_resume::{Ending, Keeper, Record, SavedBlock, Totals};
 use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict};
 use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
 use quelea_swarm::peers::PeerKey;
@@ -388,8 +388,8 @@ impl Running {
             pieces_checked: 0,
             downloaded: stats.downloaded,
             uploaded: stats.uploaded,
-            downloaded_ever: self.task.before.downloaded + stats.downloaded,
-            uploaded_ever: self.task.before.uploaded + stats.uploaded,
+            downloaded_ever: self.task.before.downloaded.saturating_add(stats.downloaded),
+            uploaded_ever: self.task.before.uploaded.saturating_add(stats.uploaded),
             wasted: stats.wasted,
             download_rate: rate,
             upload_rate: stats.upload_rate,
@@ -455,7 +455,11 @@ impl Running {
         let Some((record, keeper)) = self.task.keeping.take() else { return };
         let blocks = (!self.is_writing(now)).then(|| self.blocks_to_save());
         let (done, saved) = oneshot::channel();
-        keeper.end(Ending { record, blocks, done });
+        let done = move || {
+            // Who no longer waits for it needs not be told.
+            let _ = done.send(());
+        };
+        keeper.end(Ending { record, blocks, done: Box::new(done) });
         if tokio::time::timeout(SAVING, saved).await.is_err() {
             tracing::warn!("the disk is slow: the next start checks what was written last");
         }

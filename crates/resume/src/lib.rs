@@ -1,7 +1,7 @@
 //! What is remembered between two runs, so that a torrent goes on without hashing everything again.
 //!
 //! Owns: the state database, the locks that keep two processes from working on one torrent in one directory, and
-//! the thread that writes. Does not own: files, or what a piece's hash is.
+//! the thread that writes. Does not own: files, what a piece's hash is, or when a torrent begins and ends.
 //!
 //! # What is promised
 //! No piece is called good that is not, whenever the process is killed or the power fails, and no piece that is
@@ -19,8 +19,9 @@
 //!
 //! Nothing here runs on a thread that talks to the network; what it has to remember is bounded by the torrent's
 //! own size, since one record of what changed is kept a torrent, however often it changes.
+#![forbid(unsafe_code)]
 
-mod database;
+pub mod database;
 mod keeper;
 mod lock;
 mod plan;
@@ -29,11 +30,11 @@ mod record;
 mod tests;
 
 use database::Name;
-pub(crate) use database::SavedBlock;
-pub(crate) use keeper::{Begun, Ending, Keeper};
+pub use database::SavedBlock;
+pub use keeper::{Begun, Ending, Keeper};
 use lock::{Lock, Refused};
-pub(crate) use plan::Plan;
-pub(crate) use record::{Record, Totals};
+pub use plan::Plan;
+pub use record::{OnTrouble, Record, Totals};
 
 use quelea_storage::{Holder, Store};
 use std::path::{Component, Path, PathBuf};
@@ -48,7 +49,7 @@ fn number_of(holder: Holder) -> i64 {
 
 impl Name {
     /// The name of a torrent in the directory of this store. Asks the system where it really is.
-    pub(crate) fn new(info_hash: [u8; 20], directory: &Path) -> Self {
+    pub fn new(info_hash: [u8; 20], directory: &Path) -> Self {
         Self { info_hash, directory: real_path(directory).into_os_string().into_encoded_bytes() }
     }
 }

@@ -14,13 +14,13 @@ use std::collections::HashMap;
 
 /// What is known when a torrent starts.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub struct Plan {
     /// The pieces that are good without being hashed.
-    pub(crate) trusted: Bitfield,
+    pub trusted: Bitfield,
     /// The pieces that must be hashed.
-    pub(crate) check: Vec<PieceIndex>,
+    pub check: Vec<PieceIndex>,
     /// How the files stand that are not as the state says.
-    pub(crate) changed: Vec<(i64, Option<Stamp>)>,
+    pub changed: Vec<(i64, Option<Stamp>)>,
 }
 
 /// How a file stands beside what the state says of it.
@@ -34,7 +34,8 @@ enum Standing {
 }
 
 impl Plan {
-    pub(crate) fn new(saved: Option<&Saved>, store: &Store) -> Self {
+    /// Looks at a store's files beside what is remembered of them, if anything is.
+    pub fn new(saved: Option<&Saved>, store: &Store) -> Self {
         let geometry = store.layout().geometry();
         let mut plan =
             Self { trusted: Bitfield::none(geometry.pieces()), check: Vec::new(), changed: Vec::new() };

@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Told of trouble with a file that was written to.
-pub(crate) type OnTrouble = Box<dyn Fn(StorageError) + Send + Sync>;
+pub type OnTrouble = Box<dyn Fn(StorageError) + Send + Sync>;
 
 /// What a running torrent has to remember.
-pub(crate) struct Record {
+pub struct Record {
     name: Name,
     store: Arc<Store>,
     wanted: Vec<u8>,
@@ -26,9 +26,11 @@ pub(crate) struct Record {
 
 /// Payload moved, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Totals {
-    pub(crate) downloaded: u64,
-    pub(crate) uploaded: u64,
+pub struct Totals {
+    /// Received.
+    pub downloaded: u64,
+    /// Sent.
+    pub uploaded: u64,
 }
 
 struct State {
@@ -81,12 +83,12 @@ impl Record {
     }
 
     /// What earlier runs moved.
-    pub(crate) fn before(&self) -> Totals {
+    pub fn before(&self) -> Totals {
         self.before
     }
 
     /// These pieces were hashed and are good.
-    pub(crate) fn found(&self, pieces: impl Iterator<Item = PieceIndex>) {
+    pub fn found(&self, pieces: impl Iterator<Item = PieceIndex>) {
         let mut state = self.state();
         for piece in pieces {
             state.have.set(piece);
@@ -97,7 +99,7 @@ impl Record {
     }
 
     /// This piece has been written.
-    pub(crate) fn written(&self, piece: PieceIndex) {
+    pub fn written(&self, piece: PieceIndex) {
         let mut state = self.state();
         state.have.set(piece);
         for holder in self.store.written_with(piece) {
@@ -106,10 +108,10 @@ impl Record {
     }
 
     /// What this run has moved so far.
-    pub(crate) fn moved(&self, totals: Totals) {
+    pub fn moved(&self, totals: Totals) {
         self.state().totals = Totals {
-            downloaded: self.before.downloaded + totals.downloaded,
-            uploaded: self.before.uploaded + totals.uploaded,
+            downloaded: self.before.downloaded.saturating_add(totals.downloaded),
+            uploaded: self.before.uploaded.saturating_add(totals.uploaded),
         };
     }
 
@@ -200,7 +202,10 @@ impl Record {
     }
 
     /// Whether the files that were in doubt are there again and can be brought to the disk. They stay in doubt.
-    pub(crate) fn is_mended(&self) -> Result<(), StorageError> {
+    ///
+    /// # Errors
+    /// What is wrong with the first that is not.
+    pub fn is_mended(&self) -> Result<(), StorageError> {
         let doubtful = self.state().doubtful.clone();
         for holder in doubtful {
             self.store.sync(holder)?;

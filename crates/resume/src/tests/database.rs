@@ -1,6 +1,6 @@
 //! The database: what is read back, and what becomes of one that is not ours, not whole or not of this version.
 
-use crate::resume::database::{Change, Database, NAME, Name, Saved, SavedBlock};
+use crate::database::{Change, Database, NAME, Name, Saved, SavedBlock};
 use quelea_storage::file_layer::Stamp;
 use std::collections::HashMap;
 use std::path::Path;
@@ -130,6 +130,15 @@ fn one_of_a_later_version_is_kept_aside() {
         let later = rusqlite::Connection::open(path).unwrap();
         later.pragma_update(None, "user_version", 2).unwrap();
         later.execute_batch("CREATE TABLE IF NOT EXISTS later (what)").unwrap();
+    });
+}
+
+#[test]
+fn one_that_says_that_it_may_only_be_read_is_kept_aside() {
+    assert_kept_aside(|path| {
+        let mut bytes = std::fs::read(path).unwrap();
+        bytes[18] = 0x12;
+        std::fs::write(path, bytes).unwrap();
     });
 }
 

@@ -8,11 +8,12 @@ use quelea_storage::file_layer::Stamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Its name in the state directory.
-pub(super) const NAME: &str = "state.db";
+pub const NAME: &str = "state.db";
 /// Held while the database is opened, so that of two processes one alone puts a damaged one aside.
 const GUARD: &str = "state.lock";
 /// `QLST`, where SQLite keeps whose file it is.
@@ -61,57 +62,72 @@ CREATE TABLE block (
 
 /// Why the state cannot be kept.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
+#[non_exhaustive]
+pub enum StateError {
+    /// SQLite says so.
     #[error(transparent)]
     Database(#[from] rusqlite::Error),
+    /// The system says so.
     #[error(transparent)]
     System(#[from] std::io::Error),
 }
 
 /// What is remembered of a torrent in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Saved {
+pub struct Saved {
     /// The pieces that are good where their files have not changed.
-    pub(crate) have: Vec<u8>,
+    pub have: Vec<u8>,
     /// Whether no byte was written beyond what is told here.
-    pub(crate) clean: bool,
+    pub clean: bool,
     /// How the files stood, by number.
-    pub(crate) stamps: HashMap<i64, Stamp>,
-    pub(crate) downloaded: u64,
-    pub(crate) uploaded: u64,
+    pub stamps: HashMap<i64, Stamp>,
+    /// Payload received in all sessions, in bytes.
+    pub downloaded: u64,
+    /// Payload sent in all sessions, in bytes.
+    pub uploaded: u64,
 }
 
 /// A block of a piece that was not whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SavedBlock<B = Vec<u8>> {
-    pub(crate) piece: u32,
-    pub(crate) begin: u32,
-    pub(crate) bytes: B,
+pub struct SavedBlock<B = Vec<u8>> {
+    /// The piece.
+    pub piece: u32,
+    /// Where in the piece it begins, in bytes.
+    pub begin: u32,
+    /// What it holds.
+    pub bytes: B,
 }
 
 /// Names a torrent in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Name {
-    pub(crate) info_hash: [u8; 20],
+pub struct Name {
+    /// The hash that handshakes carry (BEP 3).
+    pub info_hash: [u8; 20],
     /// The absolute download directory, as bytes of the system.
-    pub(crate) directory: Vec<u8>,
+    pub directory: Vec<u8>,
 }
 
 /// What is to be remembered.
 #[derive(Debug)]
-pub(crate) struct Change<'a> {
-    pub(crate) have: &'a [u8],
-    pub(crate) wanted: &'a [u8],
-    pub(crate) clean: bool,
+pub struct Change<'a> {
+    /// The pieces that are good, a bit for each.
+    pub have: &'a [u8],
+    /// The files that are wanted, a bit for each.
+    pub wanted: &'a [u8],
+    /// Whether no byte was written beyond what is told here.
+    pub clean: bool,
     /// How files stand, by number; `None` forgets what was known of one.
-    pub(crate) stamps: &'a [(i64, Option<Stamp>)],
-    pub(crate) downloaded: u64,
-    pub(crate) uploaded: u64,
+    pub stamps: &'a [(i64, Option<Stamp>)],
+    /// Payload received in all sessions, in bytes.
+    pub downloaded: u64,
+    /// Payload sent in all sessions, in bytes.
+    pub uploaded: u64,
     /// All blocks of pieces that are not whole.
-    pub(crate) blocks: &'a [SavedBlock<BlockBuf>],
+    pub blocks: &'a [SavedBlock<BlockBuf>],
 }
 
-pub(crate) struct Database {
+/// The state database, open.
+pub struct Database {
     connection: Connection,
 }
 
@@ -130,7 +146,10 @@ impl From<rusqlite::Error> for Unfit {
 impl Database {
     /// Opens the database in `directory`, creating both where they are missing. What a person should know is
     /// put into `warnings`.
-    pub(crate) fn open(directory: &Path, warnings: &mut Vec<String>) -> Result<Self, StateError> {
+    ///
+    /// # Errors
+    /// Those of SQLite and the system; damage is none of them.
+    pub fn open(directory: &Path, warnings: &mut Vec<String>) -> Result<Self, StateError> {
         create_folder(directory)?;
         let guard = File::options().create(true).append(true).open(directory.join(GUARD))?;
         guard.lock()?;
@@ -158,6 +177,9 @@ impl Database {
         if path.metadata().is_ok_and(|found| (1..512).contains(&found.len())) {
             return Err(Unfit::Aside("it is damaged".to_owned()));
         }
+        if is_for_reading_only(path) {
+            return Err(Unfit::Aside("it is damaged, or a later SQLite wrote it".to_owned()));
+        }
         let connection = Connection::open(path)?;
         connection.busy_timeout(PATIENCE)?;
         connection.pragma_update(None, "foreign_keys", true)?;
@@ -171,7 +193,7 @@ impl Database {
 
     /// A database that lies nowhere.
     #[cfg(test)]
-    pub(crate) fn in_memory() -> Self {
+    pub fn in_memory() -> Self {
         let Ok(database) = Self::open_at(Path::new(":memory:")) else { unreachable!() };
         database
     }
@@ -219,7 +241,10 @@ impl Database {
     }
 
     /// What is remembered of a torrent. Nothing, where it is not what was written.
-    pub(crate) fn load(&self, name: &Name) -> Result<Option<Saved>, StateError> {
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn load(&self, name: &Name) -> Result<Option<Saved>, StateError> {
         let found = self
             .connection
             .query_row(
@@ -253,8 +278,11 @@ impl Database {
         Ok(Some(saved))
     }
 
-    /// The blocks of pieces that were not whole.
-    pub(crate) fn load_blocks(&self, name: &Name) -> Result<Vec<SavedBlock>, StateError> {
+    /// The blocks of pieces that were not whole. Nothing vouches for them but the hashes of their pieces.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn load_blocks(&self, name: &Name) -> Result<Vec<SavedBlock>, StateError> {
         let mut blocks = self.connection.prepare(
             "SELECT piece, begin, bytes FROM block JOIN torrent ON torrent.id = block.torrent
              WHERE info_hash = ?1 AND directory = ?2",
@@ -266,7 +294,10 @@ impl Database {
     }
 
     /// Remembers all of it, or nothing.
-    pub(crate) fn save(&mut self, name: &Name, change: &Change<'_>) -> Result<(), StateError> {
+    ///
+    /// # Errors
+    /// Those of SQLite: the disk is full, another process holds the database.
+    pub fn save(&mut self, name: &Name, change: &Change<'_>) -> Result<(), StateError> {
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let id: i64 = begun.query_row(
             "INSERT INTO torrent
@@ -314,6 +345,14 @@ fn seal(name: &Name, have: &[u8], clean: bool) -> [u8; 20] {
     let length = (name.directory.len() as u64).to_le_bytes();
     let parts: [&[u8]; 5] = [&name.info_hash, &length, &name.directory, &[u8::from(clean)], have];
     quelea_digest::sha1(&parts.concat())
+}
+
+/// Whether the database says that no SQLite of our days may write to it ("File format version numbers" in SQLite's
+/// "Database File Format"): opening it would fail only when something has to be saved.
+fn is_for_reading_only(path: &Path) -> bool {
+    let mut header = [0; 19];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header.starts_with(b"SQLite format 3\0") && header[18] > 2
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
@@ -366,7 +405,7 @@ fn put_aside(path: &Path) -> std::io::Result<PathBuf> {
 }
 
 /// Creates a folder that is its user's alone, as the XDG base directory specification asks.
-pub(super) fn create_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn create_folder(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
 /// The longest time that a piece which was written is not remembered, as long as the disk keeps up.
 const INTERVAL: Duration = Duration::from_secs(3);
@@ -17,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(3);
 const TOTALS_ROUNDS: u32 = 10;
 
 /// The state of a session's torrents. Dropping it saves what there is to save.
-pub(crate) struct Keeper {
+pub struct Keeper {
     directory: PathBuf,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -41,28 +40,32 @@ struct Work {
 }
 
 /// The end of a torrent.
-pub(crate) struct Ending {
-    pub(crate) record: Arc<Record>,
+pub struct Ending {
+    /// What there is to remember of it.
+    pub record: Arc<Record>,
     /// Blocks of pieces that are not whole, if nothing is being written any more.
-    pub(crate) blocks: Option<Vec<SavedBlock<BlockBuf>>>,
-    /// Told when all is saved.
-    pub(crate) done: oneshot::Sender<()>,
+    pub blocks: Option<Vec<SavedBlock<BlockBuf>>>,
+    /// Called when all is saved.
+    pub done: Box<dyn FnOnce() + Send>,
 }
 
 /// The right to a torrent in a directory, and what is known of it.
-pub(crate) struct Begun {
+pub struct Begun {
     name: Name,
     lock: Lock,
-    pub(crate) saved: Option<Saved>,
-    pub(crate) blocks: Vec<SavedBlock>,
+    /// What is remembered.
+    pub saved: Option<Saved>,
+    /// Blocks of pieces that were not whole.
+    pub blocks: Vec<SavedBlock>,
 }
 
 impl Keeper {
-    /// A keeper of the state in `directory`, which is created when there is something to keep.
-    pub(crate) fn start(
-        directory: PathBuf,
-        warn: impl Fn(String) + Send + Sync + 'static,
-    ) -> std::io::Result<Self> {
+    /// A keeper of the state in `directory`, which is created when there is something to keep. What a person should
+    /// know goes to `warn`.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start(directory: PathBuf, warn: impl Fn(String) + Send + Sync + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             database: Mutex::default(),
             work: Mutex::default(),
@@ -79,7 +82,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When somebody else has it: which process, if it says so.
-    pub(crate) fn begin(&self, info_hash: [u8; 20], output: &Path) -> Result<Option<Begun>, Option<u32>> {
+    pub fn begin(&self, info_hash: [u8; 20], output: &Path) -> Result<Option<Begun>, Option<u32>> {
         let name = Name::new(info_hash, output);
         let lock = match Lock::take(&self.directory, &name) {
             Ok(lock) => lock,
@@ -115,7 +118,7 @@ impl Keeper {
     }
 
     /// Begins to keep the state of a torrent. Waits for the disk. `None` where that fails, which is told.
-    pub(crate) fn keep(
+    pub fn keep(
         &self,
         begun: Begun,
         store: Arc<Store>,
@@ -141,13 +144,13 @@ impl Keeper {
     }
 
     /// Saves soon: pieces were hashed, which shall not be for nothing.
-    pub(crate) fn hurry(&self) {
+    pub fn hurry(&self) {
         self.shared.work().hurry = true;
         self.shared.wake.notify_one();
     }
 
     /// Saves a torrent for the last time.
-    pub(crate) fn end(&self, ending: Ending) {
+    pub fn end(&self, ending: Ending) {
         self.shared.work().endings.push(ending);
         self.shared.wake.notify_one();
     }
@@ -190,8 +193,7 @@ impl Shared {
                 self.note(&mut failing, record.save(&self.database, blocks.as_deref()));
                 record.unlock();
                 self.work().records.retain(|other| !Arc::ptr_eq(other, &record));
-                // Who does not wait for it needs not be told.
-                let _ = done.send(());
+                done();
             }
             // Not in the loop's head, where the lock would be held until its end.
             let records = self.work().records.clone();
