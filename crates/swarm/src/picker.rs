@@ -3,27 +3,41 @@
 //! Owns: what is had, missing, open (being downloaded) or being verified; availability; the blocks of open
 //! pieces. Does not own: how many requests a peer may have outstanding ([`crate::pipeline`]), or what peers say.
 //!
-//! The order for a peer: the piece it is on; open pieces that nobody is on; a new piece, rarest first; any open
-//! piece with a free block; and in the endgame, when every missing piece is open and no block is free, a block
-//! that another peer was asked for too. No more than the limit of open pieces are open or being verified: each
-//! holds memory for its length.
+//! The order for a peer: pieces with a deadline; the piece it is on; open pieces that nobody is on; a
+//! new piece, by priority and then rarest first; any open piece with a free block; and in the endgame, when every
+//! missing piece that somebody has is open and no block is free, a block that another peer was asked for too. No
+//! more than the limit of open pieces are open or being verified: each holds memory for its length. A piece that
+//! holds nothing and waits for nobody is not open.
+//!
+//! What a choice costs depends upon the pieces that are open, never upon how many the torrent has.
 
+mod choice;
+mod endgame;
+mod invariants;
 mod open;
-mod rarity;
+mod order;
+mod priority;
 mod saved;
+mod scout;
+mod wants;
 
-pub use open::{MAX_REQUESTERS, Source};
+pub use open::{REQUESTERS, REQUESTERS_WHEN_LATE, Source};
+pub use priority::Priority;
 pub(crate) use saved::SAVED;
+pub use wants::Dropped;
 
 use crate::peers::PeerKey;
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 use alloc::vec;
 use alloc::vec::Vec;
+use fastrand::Rng;
 use open::OpenPiece;
-use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
+use order::{CLASSES, Order};
+use quelea_metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex, Span};
+use quelea_time::Time;
 use quelea_wire::Bitfield;
-use rarity::Rarity;
+use scout::Scout;
+use wants::Deadline;
 
 /// How a piece stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +57,8 @@ pub enum PieceState {
 /// What to pick for.
 #[derive(Debug, Clone, Copy)]
 pub struct Wish<'a> {
+    /// The moment.
+    pub now: Time,
     /// The peer.
     pub peer: PeerKey,
     /// What it has.
@@ -53,6 +69,8 @@ pub struct Wish<'a> {
     pub suggested: &'a [PieceIndex],
     /// If set, only these pieces: those it lets us have though it chokes us (BEP 6, allowed fast).
     pub only: Option<&'a BTreeSet<PieceIndex>>,
+    /// Bytes a second that it sends; 0 while that is not known. Fast peers get whole pieces and runs of neighbours.
+    pub rate: u64,
     /// It is slow or silent: it gets the commonest pieces, and nobody waits for a rare one from it.
     pub snubbed: bool,
     /// It has nothing outstanding, so in the endgame it may double others' requests.
@@ -87,55 +105,99 @@ pub enum Receipt<B> {
     Useless(B),
 }
 
+/// How a peer was counted when it joined: whichever is fewer, the pieces it had or those it lacked. So a peer that
+/// has everything costs nothing, and one that becomes a seed later is not counted anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tally {
+    /// Each piece that it has counts.
+    #[default]
+    Has,
+    /// It counts once for all pieces, and each that it lacks counts against that.
+    Lacks,
+}
+
+/// What the picker knows of a peer that was asked for something.
+#[derive(Debug, Default)]
+struct Follower {
+    /// The open pieces that it is on.
+    open: BTreeSet<PieceIndex>,
+    /// Those of them that have a free block.
+    free: BTreeSet<PieceIndex>,
+    /// The last piece that it opened, and how many neighbours may follow.
+    run: Option<(PieceIndex, u32)>,
+    scout: Option<Scout>,
+}
+
 /// Which blocks are had, asked for and missing.
 #[derive(Debug)]
 pub struct Picker<B> {
     geometry: Geometry,
-    states: Vec<PieceState>,
+    priorities: Vec<Priority>,
     have: Bitfield,
-    missing_wanted: u32,
-    rarity: Rarity,
-    /// Connected peers that have everything.
-    seeds: u32,
+    /// Wanted and not had: what makes a peer interesting.
+    needed: Bitfield,
+    /// Of those, the pieces of which nothing is here or asked for.
+    missing: Bitfield,
+    order: Order,
+    /// Peers counted by what they lack.
+    broad: u32,
     open: BTreeMap<PieceIndex, OpenPiece<B>>,
     /// The open pieces that have a free block.
     with_free: BTreeSet<PieceIndex>,
+    /// Of those, the pieces that nobody is on.
+    loose: BTreeSet<PieceIndex>,
+    followers: BTreeMap<PeerKey, Follower>,
     verifying: BTreeMap<PieceIndex, Vec<Source>>,
     /// Pieces that failed their hash and are fetched from one peer at a time.
     on_parole: BTreeSet<PieceIndex>,
+    deadlines: BTreeMap<PieceIndex, Deadline>,
+    by_deadline: BTreeSet<(Time, PieceIndex)>,
+    /// Pieces ahead that are taken in order, in sequential mode.
+    window: Option<u32>,
+    /// No missing piece of a class has a lower number.
+    lows: [u32; CLASSES],
     open_limit: usize,
     /// How many were open when the limit was set: more than it if it was lowered.
     open_before_limit: usize,
+    rng: Rng,
 }
 
 impl<B> Picker<B> {
     /// A picker for the `wanted` pieces of which `have` are here already.
     pub fn new(geometry: Geometry, wanted: &Bitfield, have: Bitfield, seed: u64) -> Self {
-        let mut rarity = Rarity::new(geometry.pieces(), seed);
-        let mut states = vec![PieceState::Unwanted; geometry.pieces() as usize];
-        let mut missing_wanted = 0;
-        for piece in geometry.iter() {
-            if have.has(piece) {
-                states[piece.at()] = PieceState::Have;
-            } else if wanted.has(piece) {
-                states[piece.at()] = PieceState::Missing;
-                rarity.insert(piece);
-                missing_wanted += 1;
+        let mut rng = Rng::with_seed(seed);
+        let pieces = geometry.pieces();
+        let mut priorities = vec![Priority::UNWANTED; pieces as usize];
+        let mut needed = Bitfield::none(pieces);
+        for piece in wanted.iter(&geometry) {
+            priorities[piece.at()] = Priority::USUAL;
+            if !have.has(piece) {
+                needed.set(piece);
             }
         }
+        let class = |piece: PieceIndex| if needed.has(piece) { priorities[piece.at()].get() } else { 0 };
+        let order = Order::new(geometry, rng.u64(..), class);
         Self {
             geometry,
-            states,
             have,
-            missing_wanted,
-            rarity,
-            seeds: 0,
+            missing: needed.clone(),
+            needed,
+            order,
+            priorities,
+            broad: 0,
             open: BTreeMap::new(),
             with_free: BTreeSet::new(),
+            loose: BTreeSet::new(),
+            followers: BTreeMap::new(),
             verifying: BTreeMap::new(),
             on_parole: BTreeSet::new(),
+            deadlines: BTreeMap::new(),
+            by_deadline: BTreeSet::new(),
+            window: None,
+            lows: [0; CLASSES],
             open_limit: usize::MAX,
             open_before_limit: 0,
+            rng,
         }
     }
 
@@ -150,19 +212,34 @@ impl<B> Picker<B> {
         &self.have
     }
 
+    /// What is wanted and not verified yet.
+    pub fn needed(&self) -> &Bitfield {
+        &self.needed
+    }
+
     /// Whether a piece is wanted and not verified yet.
     pub fn is_missing(&self, piece: PieceIndex) -> bool {
-        matches!(self.state(piece), PieceState::Missing | PieceState::Open | PieceState::Verifying)
+        self.needed.has(piece)
     }
 
     /// How a piece stands.
     pub fn state(&self, piece: PieceIndex) -> PieceState {
-        self.states[piece.at()]
+        if self.have.has(piece) {
+            PieceState::Have
+        } else if self.missing.has(piece) {
+            PieceState::Missing
+        } else if self.open.contains_key(&piece) {
+            PieceState::Open
+        } else if self.verifying.contains_key(&piece) {
+            PieceState::Verifying
+        } else {
+            PieceState::Unwanted
+        }
     }
 
     /// Wanted pieces that are not verified yet.
     pub fn missing_wanted(&self) -> u32 {
-        self.missing_wanted
+        self.needed.count()
     }
 
     /// Pieces received whole that are being hashed and written.
@@ -175,197 +252,124 @@ impl<B> Picker<B> {
         self.open.len() + self.verifying.len()
     }
 
+    /// Whether no other piece can be opened for want of memory.
+    pub fn is_full(&self) -> bool {
+        self.open() >= self.open_limit
+    }
+
     /// Bytes of open and verifying pieces that are here.
     pub fn bytes_received(&self) -> u64 {
-        let block = u64::from(quelea_metainfo::geometry::BLOCK_LENGTH);
-        let open: u64 = self.open.values().map(|piece| piece.received() as u64 * block).sum();
+        let open: u64 = self.open.values().map(|piece| piece.received() as u64 * BLOCK).sum();
         let verifying = self.verifying.keys().map(|&piece| u64::from(self.geometry.length_of(piece)));
         open + verifying.sum::<u64>()
     }
 
     /// How many connected peers have this piece.
     pub fn availability(&self, piece: PieceIndex) -> u32 {
-        self.rarity.count(piece) + self.seeds
+        let (_, level) = self.order.standing(piece);
+        self.broad.saturating_add_signed(level)
     }
 
-    /// A peer with every piece joined.
-    pub fn seed_joined(&mut self) {
-        self.seeds += 1;
+    /// Bytes that the order of the pieces takes: about 8 for each.
+    pub fn order_bytes(&self) -> usize {
+        self.order.bytes()
     }
 
-    /// A peer with every piece left.
-    pub fn seed_left(&mut self) {
-        self.seeds = self.seeds.saturating_sub(1);
+    /// The level in the order at which stand the pieces that nobody has.
+    fn nobody(&self) -> i32 {
+        -(self.broad as i32)
     }
 
-    /// A peer has one more piece.
-    pub fn peer_has(&mut self, piece: PieceIndex) {
-        self.rarity.increment(piece);
+    /// A peer that has these pieces joined. How it was counted, to be told when it leaves.
+    pub fn peer_joined(&mut self, has: &Bitfield) -> Tally {
+        if has.count() > has.pieces() / 2 {
+            self.broad += 1;
+            self.shift_others(has, -1);
+            return Tally::Lacks;
+        }
+        for piece in has.iter(&self.geometry) {
+            self.order.shift(piece, 1);
+        }
+        Tally::Has
     }
 
-    /// A peer that had this piece left, or lost it.
-    pub fn peer_lost(&mut self, piece: PieceIndex) {
-        self.rarity.decrement(piece);
-    }
-
-    /// Picks up to `wish.count` blocks and appends them to `picked`.
-    pub fn pick(&mut self, wish: Wish<'_>, picked: &mut Vec<Span>) {
-        let target = picked.len() + wish.count;
-        while picked.len() < target {
-            let Some(piece) = self.piece_with_free_block(&wish).or_else(|| self.open_new(&wish)) else {
-                break;
-            };
-            if !self.lease_from(piece, wish.peer, target, picked) {
-                break;
+    /// A peer that was counted so, and has these pieces, left.
+    pub fn peer_left(&mut self, peer: PeerKey, has: &Bitfield, tally: Tally) {
+        self.disown(peer);
+        self.followers.remove(&peer);
+        match tally {
+            Tally::Has => has.iter(&self.geometry).for_each(|piece| self.order.shift(piece, -1)),
+            Tally::Lacks => {
+                self.broad = self.broad.saturating_sub(1);
+                self.shift_others(has, 1);
             }
         }
-        if picked.len() < target && wish.idle && (self.is_endgame() || self.is_full()) {
-            self.pick_twins(&wish, target, picked);
-        }
     }
 
-    fn lease_from(
-        &mut self,
-        piece: PieceIndex,
-        peer: PeerKey,
-        target: usize,
-        picked: &mut Vec<Span>,
-    ) -> bool {
-        let Some(open) = self.open.get_mut(&piece) else { return false };
-        let before = picked.len();
-        while picked.len() < target {
-            let Some(block) = open.lease(peer) else { break };
-            picked.extend(self.geometry.block(piece, block));
-        }
-        if open.owner.is_none() {
-            open.owner = Some(peer);
-        }
-        if !open.has_free() {
-            self.with_free.remove(&piece);
-        }
-        picked.len() > before
-    }
-
-    /// The open piece that this peer should go on with, if a new one should not be opened first.
-    fn piece_with_free_block(&self, wish: &Wish<'_>) -> Option<PieceIndex> {
-        let mut abandoned = None;
-        for &piece in &self.with_free {
-            let Some(open) = self.open.get(&piece) else { continue };
-            if !wish.can_give(piece) {
-                continue;
-            }
-            if open.owner == Some(wish.peer) {
-                return Some(piece);
-            }
-            if open.owner.is_none() && abandoned.is_none() {
-                abandoned = Some(piece);
+    fn shift_others(&mut self, has: &Bitfield, by: i32) {
+        if !has.is_all() {
+            for piece in self.geometry.iter().filter(|&piece| !has.has(piece)) {
+                self.order.shift(piece, by);
             }
         }
-        abandoned
     }
 
-    fn open_new(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {
-        if self.open() < self.open_limit
-            && let Some(piece) = self.choose_missing(wish)
-        {
-            self.rarity.remove(piece);
-            self.states[piece.at()] = PieceState::Open;
-            let on_parole = self.on_parole.contains(&piece);
-            self.open.insert(piece, OpenPiece::new(self.geometry.blocks_of(piece), wish.peer, on_parole));
-            self.with_free.insert(piece);
-            return Some(piece);
-        }
-        let shareable = |piece: &PieceIndex| self.open.get(piece).is_some_and(|open| !open.on_parole);
-        self.with_free.iter().copied().find(|piece| wish.can_give(*piece) && shareable(piece))
-    }
-
-    fn choose_missing(&self, wish: &Wish<'_>) -> Option<PieceIndex> {
-        let missing = |piece: &PieceIndex| self.state(*piece) == PieceState::Missing;
-        let suggested = wish.suggested.iter().copied().filter(missing).find(|piece| wish.can_give(*piece));
-        suggested.or_else(|| {
-            if wish.snubbed {
-                self.rarity.commonest(|piece| wish.can_give(piece))
-            } else {
-                self.rarity.rarest(|piece| wish.can_give(piece))
-            }
-        })
-    }
-
-    /// Whether every missing piece is open, so that blocks may be asked for twice.
-    pub fn is_endgame(&self) -> bool {
-        self.rarity.len() == 0
-    }
-
-    /// Whether no other piece can be opened for want of memory.
-    pub fn is_full(&self) -> bool {
-        self.open() >= self.open_limit
-    }
-
-    /// Blocks of this piece are long in coming: if memory allows no other piece, they may be asked for twice, or
-    /// fast peers would wait for slow ones at the end of each piece.
-    pub fn note_late(&mut self, piece: PieceIndex) {
-        if let Some(open) = self.open.get_mut(&piece) {
-            open.is_late = true;
+    /// A peer that joined has one more piece.
+    pub fn peer_has(&mut self, peer: PeerKey, piece: PieceIndex) {
+        self.order.shift(piece, 1);
+        if let Some(scout) = self.followers.get_mut(&peer).and_then(|follower| follower.scout.as_mut()) {
+            scout.learn(piece);
         }
     }
 
-    /// Whether `peer` is asked for this block as far as the picker knows.
-    pub fn is_leased(&self, span: Span, peer: PeerKey) -> bool {
-        let open = self.open.get(&span.piece);
-        self.geometry
-            .block_number(span)
-            .is_some_and(|block| open.is_some_and(|open| open.is_leased(block, peer)))
+    /// The piece is missing: it may be taken by whoever can give it.
+    fn list(&mut self, piece: PieceIndex) {
+        let class = self.priorities[piece.at()].get();
+        self.missing.set(piece);
+        self.order.set_class(piece, class);
+        let low = &mut self.lows[class as usize];
+        *low = piece.get().min(*low);
+        for scout in self.followers.values_mut().filter_map(|follower| follower.scout.as_mut()) {
+            scout.learn(piece);
+        }
     }
 
-    /// Whether blocks of this piece may be asked for from several peers: some were, in an endgame
-    /// or because they were late.
-    pub fn has_twins(&self, piece: PieceIndex) -> bool {
-        self.open.get(&piece).is_some_and(|open| open.has_twins)
+    fn unlist(&mut self, piece: PieceIndex) {
+        self.missing.unset(piece);
+        self.order.set_class(piece, 0);
     }
 
-    /// Checks that the parts agree with each other. For tests and the simulator.
-    ///
-    /// # Errors
-    /// The first contradiction found, in words.
-    pub fn check_invariants(&self) -> Result<(), String> {
-        let count = |state: PieceState| self.states.iter().filter(|&&other| other == state).count();
-        let expected = [
-            ("missing", count(PieceState::Missing), self.rarity.len()),
-            ("open", count(PieceState::Open), self.open.len()),
-            ("verifying", count(PieceState::Verifying), self.verifying.len()),
-            ("had", count(PieceState::Have), self.have.count() as usize),
-        ];
-        for (what, states, listed) in expected {
-            if states != listed {
-                return Err(alloc::format!("{states} pieces are {what}, but {listed} are listed"));
-            }
+    /// Makes a missing piece an open one.
+    fn start(&mut self, piece: PieceIndex, owner: Option<PeerKey>) {
+        self.unlist(piece);
+        let on_parole = self.on_parole.contains(&piece);
+        self.open.insert(piece, OpenPiece::new(self.geometry.blocks_of(piece), owner, on_parole));
+        if let Some(owner) = owner {
+            self.followers.entry(owner).or_default().open.insert(piece);
         }
-        if self.open() > self.open_limit.max(self.open_before_limit) {
-            return Err(alloc::format!("{} pieces are open, more than {}", self.open(), self.open_limit));
-        }
-        for (piece, open) in &self.open {
-            if open.has_free() != self.with_free.contains(piece) {
-                return Err(alloc::format!("piece {piece} is wrongly listed among those with free blocks"));
-            }
-        }
-        Ok(())
+        self.refile(piece);
     }
 
-    fn pick_twins(&mut self, wish: &Wish<'_>, target: usize, picked: &mut Vec<Span>) {
-        /// Enough to keep a peer busy for a moment; each may be wasted.
-        const TWINS: usize = 1;
-        let mut left = TWINS.min(target - picked.len());
-        let places = if wish.proven { MAX_REQUESTERS } else { MAX_REQUESTERS - 1 };
-        let endgame = self.is_endgame();
-        for (&piece, open) in &mut self.open {
-            if open.on_parole || !(endgame || open.is_late) || !wish.can_give(piece) {
-                continue;
-            }
-            while left > 0 {
-                let Some(block) = open.lease_twin(wish.peer, places) else { break };
-                picked.extend(self.geometry.block(piece, block));
-                left -= 1;
-            }
+    /// Takes an open piece out of all lists.
+    fn close(&mut self, piece: PieceIndex) -> Option<OpenPiece<B>> {
+        let open = self.open.remove(&piece)?;
+        self.with_free.remove(&piece);
+        self.loose.remove(&piece);
+        if let Some(follower) = open.owner.and_then(|owner| self.followers.get_mut(&owner)) {
+            follower.open.remove(&piece);
+            follower.free.remove(&piece);
+        }
+        Some(open)
+    }
+
+    /// Puts an open piece into the lists where it belongs after a change.
+    fn refile(&mut self, piece: PieceIndex) {
+        let Some(open) = self.open.get(&piece) else { return };
+        let (free, owner) = (open.has_free(), open.owner);
+        file(&mut self.with_free, piece, free);
+        file(&mut self.loose, piece, free && owner.is_none());
+        if let Some(follower) = owner.and_then(|owner| self.followers.get_mut(&owner)) {
+            file(&mut follower.free, piece, free);
         }
     }
 
@@ -376,61 +380,68 @@ impl<B> Picker<B> {
             return;
         };
         if open.release(block, peer) {
-            self.with_free.insert(span.piece);
+            if open.received() == 0 && !open.is_awaited() {
+                self.close(span.piece);
+                self.list(span.piece);
+            } else {
+                self.refile(span.piece);
+            }
         }
     }
 
     /// `peer` no longer has a say in the pieces it was on.
     pub fn disown(&mut self, peer: PeerKey) {
-        for open in self.open.values_mut().filter(|open| open.owner == Some(peer)) {
-            open.owner = None;
+        let Some(follower) = self.followers.get_mut(&peer) else { return };
+        follower.free.clear();
+        follower.run = None;
+        for piece in core::mem::take(&mut follower.open) {
+            if let Some(open) = self.open.get_mut(&piece) {
+                open.owner = None;
+            }
+            self.refile(piece);
         }
     }
 
     /// A block arrived that its sender was asked for, now or not long ago.
     pub fn receive(&mut self, span: Span, source: Source, block: B) -> Receipt<B> {
-        let (Some(open), Some(position)) = (self.open.get_mut(&span.piece), self.geometry.block_number(span))
-        else {
-            return Receipt::Useless(block);
-        };
+        let Some(position) = self.geometry.block_number(span) else { return Receipt::Useless(block) };
+        if self.missing.has(span.piece) && !self.is_full() {
+            // It comes late, and its piece was given up.
+            self.start(span.piece, None);
+        }
+        let Some(open) = self.open.get_mut(&span.piece) else { return Receipt::Useless(block) };
         let twins = match open.receive(position, source, block) {
             Ok(twins) => twins,
             Err(block) => return Receipt::Useless(block),
         };
-        if !open.has_free() {
-            self.with_free.remove(&span.piece);
-        }
         if !open.is_complete() {
+            if !open.has_free() {
+                self.refile(span.piece);
+            }
             return Receipt::Taken { twins };
         }
-        let blocks = match self.open.remove(&span.piece) {
-            Some(open) => {
-                let (blocks, sources) = open.into_blocks();
-                self.verifying.insert(span.piece, sources);
-                blocks
-            }
-            None => Vec::new(),
-        };
-        self.states[span.piece.at()] = PieceState::Verifying;
+        let (blocks, sources) = self.close(span.piece).map(OpenPiece::into_blocks).unwrap_or_default();
+        self.verifying.insert(span.piece, sources);
         Receipt::Complete { twins, blocks }
     }
 
     /// A verifying piece is good and written. Who sent its blocks.
     pub fn verified(&mut self, piece: PieceIndex) -> Vec<Source> {
         let Some(sources) = self.verifying.remove(&piece) else { return Vec::new() };
-        self.states[piece.at()] = PieceState::Have;
         self.have.set(piece);
-        self.missing_wanted -= 1;
+        self.needed.unset(piece);
         self.on_parole.remove(&piece);
+        self.clear_deadline(piece);
         sources
     }
 
-    /// A verifying piece did not match its hash: it is missing again. Who sent its blocks.
+    /// A verifying piece did not match its hash: it is missing again, if it is wanted. Who sent its blocks.
     pub fn failed(&mut self, piece: PieceIndex) -> Vec<Source> {
         let Some(sources) = self.verifying.remove(&piece) else { return Vec::new() };
-        self.states[piece.at()] = PieceState::Missing;
-        self.rarity.insert(piece);
         self.on_parole.insert(piece);
+        if self.needed.has(piece) {
+            self.list(piece);
+        }
         sources
     }
 
@@ -442,7 +453,7 @@ impl<B> Picker<B> {
     /// When every open piece waits for peers that are gone, drops the one with the least in it, so that another
     /// can be opened. The bytes that are lost by it.
     pub fn unblock(&mut self) -> u64 {
-        if self.open() < self.open_limit || self.rarity.len() == 0 {
+        if !self.is_full() || self.order.len() == self.order.at_level(self.nobody()) {
             return 0;
         }
         let stuck =
@@ -454,10 +465,19 @@ impl<B> Picker<B> {
             .min_by_key(|(piece, open)| (open.received(), **piece))
             .map(|(piece, _)| *piece);
         let Some(piece) = least else { return 0 };
-        let Some(open) = self.open.remove(&piece) else { return 0 };
-        self.with_free.remove(&piece);
-        self.states[piece.at()] = PieceState::Missing;
-        self.rarity.insert(piece);
-        open.received() as u64 * u64::from(quelea_metainfo::geometry::BLOCK_LENGTH)
+        let Some(open) = self.close(piece) else { return 0 };
+        self.list(piece);
+        open.received() as u64 * BLOCK
+    }
+}
+
+/// Bytes of a whole block.
+const BLOCK: u64 = BLOCK_LENGTH as u64;
+
+fn file(list: &mut BTreeSet<PieceIndex>, piece: PieceIndex, belongs: bool) {
+    if belongs {
+        list.insert(piece);
+    } else {
+        list.remove(&piece);
     }
 }

@@ -19,6 +19,7 @@ mod saved;
 mod stats;
 mod upload;
 mod verify;
+mod wishes;
 
 pub use stats::{PeerStats, Stats};
 
@@ -180,6 +181,7 @@ impl<B> Torrent<B> {
         self.note_late_blocks(now);
         self.look_after_peers(now);
         self.wasted += self.picker.unblock();
+        self.rank_for_deadlines(now);
         if now >= self.next_round {
             self.next_round = now + choker::ROUND;
             self.round += 1;

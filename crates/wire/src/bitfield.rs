@@ -125,6 +125,28 @@ impl Bitfield {
         })
     }
 
+    /// The pieces `64 * word .. 64 * word + 64` as bits, the first of them the highest; 0 beyond the end.
+    pub fn word(&self, word: usize) -> u64 {
+        let rest = self.bytes.get(word.saturating_mul(8)..).unwrap_or_default();
+        if let Some(whole) = rest.first_chunk() {
+            return u64::from_be_bytes(*whole);
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        u64::from_be_bytes(last)
+    }
+
+    /// How many words [`Bitfield::word`] has.
+    pub const fn words(&self) -> usize {
+        self.bytes.len().div_ceil(8)
+    }
+
+    /// How many pieces are in both sets.
+    pub fn count_shared(&self, other: &Self) -> u32 {
+        let words = self.words().min(other.words());
+        (0..words).map(|word| (self.word(word) & other.word(word)).count_ones()).sum()
+    }
+
     /// Whether this set has a piece that the other lacks: the question that interest asks.
     pub fn has_any_not_in(&self, other: &Self) -> bool {
         let shared = self.bytes.len().min(other.bytes.len());
@@ -218,6 +240,12 @@ mod tests {
             prop_assert_eq!(Bitfield::from_wire(field.as_wire(), pieces).unwrap(), field.clone());
             prop_assert_eq!(Bitfield::all(pieces).has_any_not_in(&field), !field.is_all());
             prop_assert!(!field.has_any_not_in(&field));
+            let words = (0..field.words()).flat_map(|word| (0..64).map(move |bit| (word, bit)));
+            let set = words.filter(|&(word, bit)| field.word(word) & (1 << (63 - bit)) != 0);
+            prop_assert!(set.map(|(word, bit)| word as u32 * 64 + bit).eq(plain.iter().copied()));
+            prop_assert_eq!(field.word(field.words()), 0);
+            prop_assert_eq!(field.count_shared(&Bitfield::all(pieces)), field.count());
+            prop_assert_eq!(field.count_shared(&Bitfield::none(pieces)), 0);
         }
     }
 }

@@ -4,8 +4,10 @@ use crate::peers::PeerKey;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-/// How many peers may be asked for one block at the same time, in the endgame.
-pub const MAX_REQUESTERS: usize = 3;
+/// How many peers are asked for one block in the endgame: as many requests are wasted as there are more.
+pub const REQUESTERS: usize = 2;
+/// How many are asked for one block whose sender is silent.
+pub const REQUESTERS_WHEN_LATE: usize = 3;
 
 /// Who sent a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,10 +29,14 @@ enum Slot<B> {
 #[derive(Debug)]
 pub(super) struct OpenPiece<B> {
     slots: Vec<Slot<B>>,
+    /// No block before this one is free.
+    first_free: usize,
     free: usize,
     received: usize,
     /// The peer that opened it and goes on with it first.
     pub owner: Option<PeerKey>,
+    /// A slow peer opened it: others like it are to share it.
+    pub shared: bool,
     /// Set on a piece that failed before: its blocks come from one peer at a time, so that the liar is found.
     pub on_parole: bool,
     /// Its blocks are long in coming.
@@ -41,13 +47,15 @@ pub(super) struct OpenPiece<B> {
 
 impl<B> OpenPiece<B> {
     /// A piece of `blocks` blocks of which nothing is here.
-    pub(super) fn new(blocks: u32, owner: PeerKey, on_parole: bool) -> Self {
+    pub(super) fn new(blocks: u32, owner: Option<PeerKey>, on_parole: bool) -> Self {
         let slots = (0..blocks).map(|_| Slot::Free).collect();
         Self {
             slots,
+            first_free: 0,
             free: blocks as usize,
             received: 0,
-            owner: Some(owner),
+            owner,
+            shared: false,
             on_parole,
             is_late: false,
             has_twins: false,
@@ -84,8 +92,10 @@ impl<B> OpenPiece<B> {
         if self.free == 0 {
             return None;
         }
-        let number = self.slots.iter().position(|slot| matches!(slot, Slot::Free))?;
+        let ahead = self.slots.iter().skip(self.first_free).position(|slot| matches!(slot, Slot::Free))?;
+        let number = self.first_free + ahead;
         self.slots[number] = Slot::Requested(alloc::vec![peer]);
+        self.first_free = number + 1;
         self.free -= 1;
         Some(number as u32)
     }
@@ -115,6 +125,7 @@ impl<B> OpenPiece<B> {
         by.retain(|&other| other != peer);
         if by.is_empty() {
             *slot = Slot::Free;
+            self.first_free = self.first_free.min(number as usize);
             self.free += 1;
             return true;
         }
@@ -151,6 +162,18 @@ impl<B> OpenPiece<B> {
             })
             .unzip()
     }
+
+    /// The blocks that are asked for and not here, and of whom.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (u32, PeerKey)> + '_ {
+        (0..).zip(&self.slots).flat_map(|(number, slot)| {
+            let by = match slot {
+                Slot::Requested(by) => by.as_slice(),
+                Slot::Free | Slot::Received { .. } => &[],
+            };
+            by.iter().map(move |&peer| (number, peer))
+        })
+    }
+
     /// The blocks that are here, with their numbers.
     pub(super) fn into_received(self) -> impl Iterator<Item = (u32, B)> {
         (0..).zip(self.slots).filter_map(|(number, slot)| match slot {

@@ -175,14 +175,7 @@ impl<B> Torrent<B> {
     fn forget(&mut self, now: Time, key: PeerKey, parting: Parting) -> bool {
         self.release_all(key);
         let Some(peer) = self.peers.remove(key) else { return false };
-        self.picker.disown(key);
-        if peer.is_seed {
-            self.picker.seed_left();
-        } else {
-            for piece in self.geometry.iter().filter(|&piece| peer.has.has(piece)) {
-                self.picker.peer_lost(piece);
-            }
-        }
+        self.picker.peer_left(key, &peer.has, peer.tally);
         self.list.disconnected(now, peer.address, parting);
         if !peer.we_choke_it {
             self.choose_unchoked(now, Occasion::Between);
@@ -284,9 +277,10 @@ impl<B> Torrent<B> {
         }
     }
 
-    /// Notes which blocks keep memory from other pieces, so that others may be asked for them too.
+    /// Notes which blocks keep memory from other pieces, or the torrent from its end, so that others may be asked
+    /// for them too.
     pub(super) fn note_late_blocks(&mut self, now: Time) {
-        if self.picker.is_full() {
+        if self.picker.is_full() || self.picker.is_endgame() || self.picker.urgent().next().is_some() {
             for span in self.peers.iter().flat_map(|(_, peer)| peer.pipeline.late(now, LATE)) {
                 self.picker.note_late(span.piece);
             }

@@ -135,15 +135,8 @@ impl<B> Torrent<B> {
         if !peer.has.set(piece) {
             return;
         }
-        if peer.has.is_all() {
-            peer.is_seed = true;
-            for other in self.geometry.iter().filter(|&other| other != piece) {
-                self.picker.peer_lost(other);
-            }
-            self.picker.seed_joined();
-        } else {
-            self.picker.peer_has(piece);
-        }
+        peer.is_seed = peer.has.is_all();
+        self.picker.peer_has(key, piece);
         if self.picker.is_missing(piece) {
             peer.useful += 1;
             self.update_interest(now, key);
@@ -165,16 +158,9 @@ impl<B> Torrent<B> {
 
     fn has_these(&mut self, now: Time, key: PeerKey, has: Bitfield) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if has.is_all() && has.pieces() > 0 {
-            peer.is_seed = true;
-            self.picker.seed_joined();
-            peer.useful = self.picker.missing_wanted();
-        } else {
-            for piece in self.geometry.iter().filter(|&piece| has.has(piece)) {
-                self.picker.peer_has(piece);
-                peer.useful += u32::from(self.picker.is_missing(piece));
-            }
-        }
+        peer.is_seed = has.is_all() && has.pieces() > 0;
+        peer.tally = self.picker.peer_joined(&has);
+        peer.useful = has.count_shared(self.picker.needed());
         peer.has = has;
         self.update_interest(now, key);
         self.note_seed(key);
@@ -302,9 +288,15 @@ impl<B> Torrent<B> {
             return;
         }
         let mut waiting = core::mem::take(&mut self.refill);
-        // Whoever lets us wait comes last, or it would have back at once what was taken from it.
-        let peers = &self.peers;
-        waiting.sort_by_key(|&key| peers.get(key).is_some_and(|peer| peer.pipeline.is_snubbed()));
+        // Whoever lets us wait comes last, or it would have back at once what was taken from it. Where some pieces
+        // are urgent, the fastest comes first.
+        let (peers, urgent) = (&mut self.peers, self.picker.urgent().next().is_some());
+        waiting.sort_by_cached_key(|&key| {
+            let peer = peers.get_mut(key);
+            peer.map(|peer| {
+                (peer.pipeline.is_snubbed(), if urgent { u64::MAX - peer.pipeline.rate(now) } else { 0 })
+            })
+        });
         for key in waiting.drain(..) {
             let Some(peer) = self.peers.get_mut(key) else { continue };
             peer.wants_refill = false;
@@ -313,7 +305,9 @@ impl<B> Torrent<B> {
                 continue;
             }
             let wish = Wish {
+                now,
                 peer: key,
+                rate: peer.pipeline.rate(now),
                 has: &peer.has,
                 count: room,
                 suggested: &peer.suggested,
@@ -338,7 +332,7 @@ impl<B> Torrent<B> {
     }
 }
 
-fn remember(given_up: &mut alloc::collections::VecDeque<Span>, span: Span) {
+pub(super) fn remember(given_up: &mut alloc::collections::VecDeque<Span>, span: Span) {
     if given_up.len() >= GIVEN_UP {
         given_up.pop_front();
     }

@@ -1,6 +1,7 @@
 //! What a torrent knows of one connected peer.
 
 use crate::event::Hello;
+use crate::picker::Tally;
 use crate::pipeline::Pipeline;
 use crate::rate::Rate;
 use alloc::collections::{BTreeSet, VecDeque};
@@ -22,6 +23,8 @@ pub(super) struct Peer {
     pub reserved: Reserved,
     pub client: Option<String>,
     pub has: Bitfield,
+    /// How the picker counted what it has.
+    pub tally: Tally,
     /// It has every piece.
     pub is_seed: bool,
     /// It may still send a bitfield.
@@ -71,6 +74,7 @@ impl Peer {
             reserved: hello.reserved,
             client: None,
             has: Bitfield::none(pieces),
+            tally: Tally::default(),
             is_seed: false,
             may_send_bitfield: true,
             useful: 0,

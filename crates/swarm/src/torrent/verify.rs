@@ -6,7 +6,6 @@
 //! finds the liar.
 
 use super::Torrent;
-use super::upload::Occasion;
 use crate::event::{Event, Output, Verdict};
 use crate::picker::Source;
 use alloc::collections::BTreeSet;
@@ -38,11 +37,12 @@ impl<B> Torrent<B> {
     }
 
     fn written(&mut self, now: Time, piece: PieceIndex, digests: &[[u8; 20]]) {
+        let needed = self.picker.is_missing(piece);
         self.picker.verified(piece);
         self.tell(Event::PieceDone(piece));
         for key in self.peers.keys() {
             let Some(peer) = self.peers.get_mut(key) else { continue };
-            if peer.has.has(piece) {
+            if needed && peer.has.has(piece) {
                 peer.useful = peer.useful.saturating_sub(1);
             }
             // A seed has no use for it, but a peer that lacks other pieces learns what we can give.
@@ -63,12 +63,7 @@ impl<B> Torrent<B> {
                 self.ban(now, ip, "it sent a block that does not match the piece's hash");
             }
         }
-        if self.picker.missing_wanted() == 0 && !self.completed {
-            self.completed = true;
-            self.list.set_seeding(true);
-            self.tell(Event::Completed);
-            self.choose_unchoked(now, Occasion::Between);
-        }
+        self.note_completion(now);
         self.wake_idle_peers();
     }
 

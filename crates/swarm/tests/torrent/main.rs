@@ -13,3 +13,4 @@ mod requests;
 mod room;
 mod slots;
 mod verdicts;
+mod wishes;
