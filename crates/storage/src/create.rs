@@ -371,7 +371,7 @@ impl<'a> Hashing<'a> {
                     // Fewer threads take longer.
                     Err(error) if number > 0 => tracing::debug!(%error, "hashing on {number} threads"),
                     Err(error) => {
-                        return Err(SourceError::system(Action::Read, self.store.root(), error));
+                        return Err(SourceError::system(Action::Read, &self.store.root(), error));
                     }
                 }
             }

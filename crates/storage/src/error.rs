@@ -71,6 +71,35 @@ pub enum StorageError {
     /// The store was opened for reading alone.
     #[error("{0:?} was opened for reading alone")]
     ReadOnly(PathBuf),
+    /// Something is where a file of the torrent is to go.
+    #[error(
+        "{0:?} is there already; move it away, choose another place, or say that it may be replaced or used"
+    )]
+    Exists(PathBuf),
+    /// The file system that the files are to go to has not enough room for them.
+    #[error(
+        "{path:?} has room for {free} bytes but {needed} are to go there; free some space, or choose another \
+         directory"
+    )]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that are to go there.
+        needed: u64,
+        /// Bytes that it has room for.
+        free: u64,
+    },
+    /// A file was to be brought elsewhere and is there no more.
+    #[error(
+        "{0:?} is neither where it was nor where it was going; bring it back, or check the torrent again"
+    )]
+    Lost(PathBuf),
+    /// What was going on was cancelled, and nothing has changed.
+    #[error("it was cancelled, and everything is where it was")]
+    Cancelled,
+    /// It could not be written down where the files go, so they stay.
+    #[error("can't write down where the files go: {0}; they stay where they are")]
+    Journal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What the system was asked to do.
@@ -95,6 +124,12 @@ pub enum Action {
     Sync,
     /// To remove it.
     Remove,
+    /// To give it another place.
+    Move,
+    /// To copy it to another file system.
+    Copy,
+    /// To find out how much room there is.
+    Measure,
 }
 
 impl fmt::Display for Action {
@@ -109,6 +144,9 @@ impl fmt::Display for Action {
             Self::Allocate => "reserve space for",
             Self::Sync => "bring to the disk",
             Self::Remove => "remove",
+            Self::Move => "move",
+            Self::Copy => "copy",
+            Self::Measure => "measure the room of",
         })
     }
 }
@@ -125,8 +163,10 @@ impl StorageError {
 
     /// Whether the file system has no room left, or a quota is used up.
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::System { source, .. } if matches!(
-            source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        let is_full = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        };
+        matches!(self, Self::NoRoom { .. }) || matches!(self, Self::System { source, .. } if is_full(source))
     }
 }
 

@@ -63,8 +63,26 @@ pub trait FileLayer: Send + Sync {
     fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>>;
     /// What was opened.
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found>;
-    /// Removes the file `path`, directly below `root`.
+    /// Removes the file `path`.
     fn remove(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()>;
+    /// Removes the folder `path`, if there is nothing in it.
+    fn remove_folder(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()>;
+    /// Moves the file `path` below `root` to `target` below `goal`, whose folder is there. What is at `target` is
+    /// replaced if `replace`, else the answer is `EEXIST`. `EXDEV` where the two are on different file systems.
+    fn rename(
+        &self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        goal: BorrowedFd<'_>,
+        target: &Path,
+        replace: bool,
+    ) -> io::Result<()>;
+    /// Brings the names in the folder `path` to the disk; the download directory's own for an empty path.
+    fn sync_folder(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()>;
+    /// Whether both are the same folder.
+    fn is_same(&self, one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool>;
+    /// Bytes that may still be written below `root`.
+    fn free_space(&self, root: BorrowedFd<'_>) -> io::Result<u64>;
     /// Reads at `offset`; 0 means the end of the file.
     fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize>;
     /// As [`FileLayer::read_at`], but fails with `EAGAIN` (or `EOPNOTSUPP`) where a disk would be waited for.
@@ -73,6 +91,11 @@ pub trait FileLayer: Send + Sync {
     fn write_at(&self, file: BorrowedFd<'_>, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
     /// Where the next data begin at or after `offset`; `None` when there is a hole up to the end of the file.
     fn next_data(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>>;
+    /// Where the next hole begins at or after `offset`, which lies in data; at the latest at the end of the file.
+    fn next_hole(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<u64>;
+    /// Copies bytes of one file to the same place of another within the system, sharing them where the file
+    /// system can. `EXDEV`, `EINVAL` or `EOPNOTSUPP` where it can't be done so, or 0.
+    fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<u64>;
     /// Sets the length of a file.
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()>;
     /// Reserves space from the beginning up to `length` and makes the file at least that long.
@@ -150,7 +173,63 @@ impl FileLayer for System {
     }
 
     fn remove(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-        Ok(rustix::fs::unlinkat(root, path, AtFlags::empty())?)
+        let (folder, name) = (Folder::above(root, path)?, name_of(path)?);
+        Ok(rustix::fs::unlinkat(folder.as_fd(), name, AtFlags::empty())?)
+    }
+
+    fn remove_folder(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        let (folder, name) = (Folder::above(root, path)?, name_of(path)?);
+        Ok(rustix::fs::unlinkat(folder.as_fd(), name, AtFlags::REMOVEDIR)?)
+    }
+
+    fn rename(
+        &self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        goal: BorrowedFd<'_>,
+        target: &Path,
+        replace: bool,
+    ) -> io::Result<()> {
+        use rustix::fs::{RenameFlags, renameat, renameat_with};
+        let (from, name) = (Folder::above(root, path)?, name_of(path)?);
+        let (to, new_name) = (Folder::above(goal, target)?, name_of(target)?);
+        if replace {
+            return Ok(renameat(from.as_fd(), name, to.as_fd(), new_name)?);
+        }
+        match renameat_with(from.as_fd(), name, to.as_fd(), new_name, RenameFlags::NOREPLACE) {
+            // File systems that can't promise it.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            answer => return Ok(answer?),
+        }
+        match rustix::fs::statat(to.as_fd(), new_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => Ok(renameat(from.as_fd(), name, to.as_fd(), new_name)?),
+            Ok(_) => Err(Errno::EXIST.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_folder(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        // A descriptor that is opened for its path alone can't be synced.
+        let folder = if path.as_os_str().is_empty() {
+            rustix::fs::openat(root, ".", FOLDER, Mode::empty())?
+        } else {
+            open_folder(root, path)?
+        };
+        match rustix::fs::fsync(folder) {
+            // File systems that know no such thing.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(()),
+            answer => Ok(answer?),
+        }
+    }
+
+    fn is_same(&self, one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+        let (one, other) = (rustix::fs::fstat(one)?, rustix::fs::fstat(other)?);
+        Ok((one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
+    }
+
+    fn free_space(&self, root: BorrowedFd<'_>) -> io::Result<u64> {
+        let found = rustix::fs::fstatvfs(root)?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
     }
 
     fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -179,6 +258,23 @@ impl FileLayer for System {
         }
     }
 
+    fn next_hole(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(file, rustix::fs::SeekFrom::Hole(offset)) {
+            Ok(at) => Ok(at),
+            // A file system that knows no holes.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                Ok(u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<u64> {
+        let (mut there, mut here) = (offset, offset);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        Ok(rustix::fs::copy_file_range(from, Some(&mut there), to, Some(&mut here), length)? as u64)
+    }
+
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
         Ok(rustix::fs::ftruncate(file, length)?)
     }
@@ -203,6 +299,41 @@ fn open_in_one_call(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<
     use rustix::fs::ResolveFlags;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     rustix::fs::openat2(root, path, flags, mode(flags), resolve)
+}
+
+/// The folder that a file lies in, reached through no link.
+enum Folder<'a> {
+    Root(BorrowedFd<'a>),
+    Below(OwnedFd),
+}
+
+impl<'a> Folder<'a> {
+    fn above(root: BorrowedFd<'a>, path: &Path) -> Result<Self, Errno> {
+        match path.parent() {
+            None => Ok(Self::Root(root)),
+            Some(above) if above.as_os_str().is_empty() => Ok(Self::Root(root)),
+            Some(above) => Ok(Self::Below(open_folder(root, above)?)),
+        }
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Root(root) => *root,
+            Self::Below(folder) => folder.as_fd(),
+        }
+    }
+}
+
+fn open_folder(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = FOLDER | OFlags::NOFOLLOW;
+    match open_in_one_call(root, path, flags) {
+        Err(Errno::NOSYS | Errno::PERM) => open_step_by_step(root, path, flags),
+        answer => answer,
+    }
+}
+
+fn name_of(path: &Path) -> Result<&OsStr, Errno> {
+    path.file_name().ok_or(Errno::INVAL)
 }
 
 /// One folder after the other, none of them through a link.

@@ -21,9 +21,12 @@ mod tree;
 pub use error::{Action, StorageError};
 pub use file_pool::{DEFAULT_OPEN_FILES, FilePool};
 pub use layout::{FileIndex, FileSpan, Layout, Spans};
-pub use part_file::part_file_name;
+pub use part_file::{part_file_name, staging_name};
 pub use pipeline::{
     CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, LANE_BYTES, PieceJob, PieceOutcome,
     PieceVerdict, Pipeline,
 };
-pub use store::{FileSpec, Held, Holder, Options, Store};
+pub use store::{
+    Existing, FileSpec, Goal, Held, Holder, Interrupted, Journal, Moved, Options, Relocated, Relocating,
+    Step, Store, recover,
+};

@@ -36,6 +36,15 @@ const ALIGNMENT: u64 = 4_096;
 /// The name of a torrent's part file: hidden, telling whose it is, and no longer than the 255 bytes that file
 /// systems take. `name` is the torrent's, `info_hash` begins with the bytes that tell it from its namesakes.
 pub fn part_file_name(name: &str, info_hash: &[u8]) -> PathBuf {
+    hidden_name(name, info_hash, "parts")
+}
+
+/// The name of the folder in which a torrent's files are copied to another file system, with the same promises.
+pub fn staging_name(name: &str, info_hash: &[u8]) -> PathBuf {
+    hidden_name(name, info_hash, "moving")
+}
+
+fn hidden_name(name: &str, info_hash: &[u8], kind: &str) -> PathBuf {
     use std::fmt::Write;
     let mut prefix = String::new();
     for byte in info_hash.iter().take(8) {
@@ -48,7 +57,7 @@ pub fn part_file_name(name: &str, info_hash: &[u8]) -> PathBuf {
         end -= 1;
     }
     kept.truncate(end);
-    PathBuf::from(format!(".{kept}.{prefix}.parts"))
+    PathBuf::from(format!(".{kept}.{prefix}.{kind}"))
 }
 
 pub(crate) struct PartFile {
@@ -68,19 +77,21 @@ impl PartFile {
     /// Reads the table of the part file if there is one.
     pub(crate) fn open(tree: &Tree, path: PathBuf, geometry: Geometry) -> Result<Self, StorageError> {
         let slots = Mutex::new(Slots { of: BTreeMap::new(), begun: false });
-        let part_file = Self { path, geometry, slots };
-        match tree.look(&part_file.path)? {
-            None => return Ok(part_file),
-            Some(Found::File(0)) => return Ok(part_file),
-            Some(Found::File(_)) => {}
-            Some(Found::SymbolicLink) => {
-                return Err(StorageError::SymbolicLink(tree.path_of(&part_file.path)));
-            }
-            Some(Found::Folder | Found::Other) => return Err(part_file.foreign(tree)),
-        }
-        let of = part_file.read_table(tree)?;
-        *part_file.lock() = Slots { of, begun: true };
+        let mut part_file = Self { path, geometry, slots };
+        part_file.look_again(tree)?;
         Ok(part_file)
+    }
+
+    /// Reads the table anew.
+    pub(crate) fn look_again(&mut self, tree: &Tree) -> Result<(), StorageError> {
+        let slots = match tree.look(&self.path)? {
+            None | Some(Found::File(0)) => Slots { of: BTreeMap::new(), begun: false },
+            Some(Found::File(_)) => Slots { of: self.read_table(tree)?, begun: true },
+            Some(Found::SymbolicLink) => return Err(StorageError::SymbolicLink(tree.path_of(&self.path))),
+            Some(Found::Folder | Found::Other) => return Err(self.foreign(tree)),
+        };
+        *self.lock() = slots;
+        Ok(())
     }
 
     fn read_table(&self, tree: &Tree) -> Result<BTreeMap<u32, u32>, StorageError> {

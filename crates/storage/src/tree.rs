@@ -3,10 +3,14 @@
 //! What the system does by halves (short writes, interruptions) is completed here, and what it refuses becomes
 //! an error that names the file.
 
+mod changes;
+
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(crate) use changes::Changes;
 
 use crate::error::{Action, StorageError};
 use crate::file_layer::{FileLayer, Found, Opening, Stamp};
@@ -21,6 +25,8 @@ pub(crate) struct Tree {
     pool: FilePool,
     store: u64,
     read_only: bool,
+    /// What was written since somebody asked to be told of it.
+    changes: Mutex<Option<Changes>>,
 }
 
 /// What is known of a file before it is opened to be written.
@@ -34,7 +40,12 @@ pub(crate) enum Before {
 impl Tree {
     pub(crate) fn new(root: PathBuf, layer: Arc<dyn FileLayer>, pool: FilePool, read_only: bool) -> Self {
         let store = pool.register_store();
-        Self { root, layer, pool, store, read_only }
+        Self { root, layer, pool, store, read_only, changes: Mutex::default() }
+    }
+
+    /// The same kind of tree below another root.
+    pub(crate) fn elsewhere(&self, root: PathBuf) -> Self {
+        Self::new(root, Arc::clone(&self.layer), self.pool.clone(), self.read_only)
     }
 
     pub(crate) fn root_path(&self) -> &Path {
@@ -190,6 +201,9 @@ impl Tree {
         mut slices: &mut [IoSlice<'_>],
         mut offset: u64,
     ) -> Result<(), StorageError> {
+        // Whether or not it succeeds, and before anybody hears of it.
+        let length = slices.iter().map(|slice| slice.len() as u64).sum();
+        let _noted = Noted { tree: self, path, offset, length };
         while !slices.is_empty() {
             let some = &slices[..slices.len().min(SLICES_A_WRITE)];
             match uninterrupted(|| self.layer.write_at(file.as_fd(), some, offset)) {
@@ -264,12 +278,14 @@ impl Tree {
         if self.length_of(file, path)? >= length {
             return Ok(());
         }
+        let _noted = Noted { tree: self, path, offset: length, length: 0 };
         uninterrupted(|| self.layer.set_length(file.as_fd(), length))
             .map_err(|error| self.refused(Action::Write, path, error))
     }
 
     /// Reserves the space of `length` bytes; where the file system can't, only the length is set.
     pub(crate) fn allocate(&self, file: &OwnedFd, path: &Path, length: u64) -> Result<(), StorageError> {
+        let _noted = Noted { tree: self, path, offset: length, length: 0 };
         match uninterrupted(|| self.layer.allocate(file.as_fd(), length)) {
             Ok(()) => Ok(()),
             Err(error) if is_unsupported(&error) => self.extend(file, path, length),
@@ -282,7 +298,7 @@ impl Tree {
             .map_err(|error| self.refused(Action::Sync, path, error))
     }
 
-    /// Closes and removes a file directly below the root, if it is there.
+    /// Closes and removes a file, if it is there.
     pub(crate) fn remove(&self, what: What, path: &Path) -> Result<(), StorageError> {
         self.pool.close(self.key(what));
         let Some(root) = self.root()? else { return Ok(()) };
@@ -290,6 +306,176 @@ impl Tree {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.refused(Action::Remove, path, error)),
+        }
+    }
+
+    /// Closes all files, so that what is opened next is what the names lead to.
+    pub(crate) fn close_all(&self) {
+        self.pool.close_store(self.store);
+    }
+
+    /// Begins to take down what is written, or ends it.
+    pub(crate) fn watch_changes(&self, watch: bool) {
+        *self.changes() = watch.then(Changes::default);
+    }
+
+    /// What was written since the last call, if that is taken down.
+    pub(crate) fn take_changes(&self) -> Changes {
+        self.changes().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn changes(&self) -> std::sync::MutexGuard<'_, Option<Changes>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether both trees have the same root, by whatever name; not if one of them is not there.
+    pub(crate) fn is_same(&self, other: &Self) -> Result<bool, StorageError> {
+        let (Some(ours), Some(theirs)) = (self.root()?, other.root()?) else {
+            return Ok(self.root == other.root);
+        };
+        uninterrupted(|| self.layer.is_same(ours.as_fd(), theirs.as_fd()))
+            .map_err(|error| StorageError::system(Action::Inspect, &other.root, error))
+    }
+
+    /// Bytes that may still be written below the root, which is created if it is not there.
+    pub(crate) fn free_space(&self) -> Result<u64, StorageError> {
+        let root = self.root_created()?;
+        uninterrupted(|| self.layer.free_space(root.as_fd()))
+            .map_err(|error| StorageError::system(Action::Measure, &self.root, error))
+    }
+
+    /// Moves a file to another tree, creating the folders above it. False if it is not there.
+    pub(crate) fn rename(
+        &self,
+        path: &Path,
+        goal: &Self,
+        target: &Path,
+        replace: bool,
+    ) -> Result<bool, Refused> {
+        let Some(root) = self.root()? else { return Ok(false) };
+        let goal_root = goal.root_created()?;
+        let (from, to) = (root.as_fd(), goal_root.as_fd());
+        let rename = || uninterrupted(|| self.layer.rename(from, path, to, target, replace));
+        let mut answer = rename();
+        if is_not_found(&answer) {
+            if self.look(path)?.is_none() {
+                return Ok(false);
+            }
+            uninterrupted(|| self.layer.create_folders(to, target))
+                .map_err(|error| goal.refused(Action::CreateFolder, target, error))?;
+            answer = rename();
+        }
+        match answer {
+            Ok(()) => Ok(true),
+            Err(error) if is_errno(&error, rustix::io::Errno::XDEV) => Err(Refused::OtherFileSystem),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(StorageError::Exists(goal.path_of(target)).into())
+            }
+            Err(error) => Err(goal.refused(Action::Move, target, error).into()),
+        }
+    }
+
+    /// Creates a folder directly below the root that must not have been there, or must be empty.
+    pub(crate) fn create_empty_folder(&self, path: &Path) -> Result<(), StorageError> {
+        let root = self.root_created()?;
+        match uninterrupted(|| self.layer.remove_folder(root.as_fd(), path)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                return Err(StorageError::Exists(self.path_of(path)));
+            }
+            Err(error) => return Err(self.refused(Action::CreateFolder, path, error)),
+        }
+        uninterrupted(|| self.layer.create_folders(root.as_fd(), &path.join("_")))
+            .map_err(|error| self.refused(Action::CreateFolder, path, error))
+    }
+
+    /// Removes those of these folders that are empty, and then those above them; never the root.
+    pub(crate) fn remove_empty_folders<'a>(&self, folders: impl IntoIterator<Item = &'a Path>) {
+        let Ok(Some(root)) = self.root() else { return };
+        let mut all = std::collections::BTreeSet::new();
+        for folder in folders {
+            all.extend(folder.ancestors().filter(|at| !at.as_os_str().is_empty()));
+        }
+        // What lies deeper comes later in this order. What is not empty stays, and so does what is above it.
+        for folder in all.into_iter().rev() {
+            let _ = uninterrupted(|| self.layer.remove_folder(root.as_fd(), folder));
+        }
+    }
+
+    /// Brings the names in these folders, and the names of the folders themselves, to the disk.
+    pub(crate) fn sync_folders<'a>(
+        &self,
+        folders: impl IntoIterator<Item = &'a Path>,
+    ) -> Result<(), StorageError> {
+        let Some(root) = self.root()? else { return Ok(()) };
+        let all: std::collections::BTreeSet<&Path> = folders.into_iter().flat_map(Path::ancestors).collect();
+        for folder in all {
+            match uninterrupted(|| self.layer.sync_folder(root.as_fd(), folder)) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(self.refused(Action::Sync, folder, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a file that is in no pool: to be read.
+    pub(crate) fn open_apart(&self, path: &Path) -> Result<Option<OwnedFd>, StorageError> {
+        let Some(root) = self.root()? else { return Ok(None) };
+        match uninterrupted(|| self.layer.open(root.as_fd(), path, Opening::Read)) {
+            Ok(file) => {
+                self.length_of(&file, path)?;
+                Ok(Some(file))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.refused(Action::Open, path, error)),
+        }
+    }
+
+    /// Opens a file that is in no pool: to be written, and new if `new`.
+    pub(crate) fn create_apart(&self, path: &Path, new: bool) -> Result<OwnedFd, StorageError> {
+        let how = if new { Opening::CreateNew } else { Opening::Write };
+        self.create(path, how).map_err(|error| self.refused(Action::Create, path, error))
+    }
+
+    /// Sets a file's length.
+    pub(crate) fn set_length(&self, file: &OwnedFd, path: &Path, length: u64) -> Result<(), StorageError> {
+        uninterrupted(|| self.layer.set_length(file.as_fd(), length))
+            .map_err(|error| self.refused(Action::Write, path, error))
+    }
+
+    /// The next run of data in a file at or after `offset`, as it is at this moment.
+    pub(crate) fn next_run(
+        &self,
+        file: &OwnedFd,
+        path: &Path,
+        offset: u64,
+    ) -> Result<Option<std::ops::Range<u64>>, StorageError> {
+        let refused = |error| self.refused(Action::Inspect, path, error);
+        let next = uninterrupted(|| self.layer.next_data(file.as_fd(), offset)).map_err(refused)?;
+        let Some(start) = next else { return Ok(None) };
+        match uninterrupted(|| self.layer.next_hole(file.as_fd(), start)) {
+            Ok(end) => Ok((end > start).then_some(start..end)),
+            // It was cut in between.
+            Err(error) if is_errno(&error, rustix::io::Errno::NXIO) => Ok(None),
+            Err(error) => Err(refused(error)),
+        }
+    }
+
+    /// Copies bytes within the system. 0 where it can't be done so.
+    pub(crate) fn copy(
+        &self,
+        from: &OwnedFd,
+        to: &OwnedFd,
+        path: &Path,
+        run: std::ops::Range<u64>,
+    ) -> Result<u64, StorageError> {
+        let length = run.end - run.start;
+        match uninterrupted(|| self.layer.copy(from.as_fd(), to.as_fd(), run.start, length)) {
+            Ok(copied) => Ok(copied),
+            Err(error) if is_unsupported(&error) || is_errno(&error, rustix::io::Errno::XDEV) => Ok(0),
+            Err(error) => Err(self.refused(Action::Copy, path, error)),
         }
     }
 
@@ -324,6 +510,35 @@ impl Drop for Tree {
     }
 }
 
+/// Why a file could not be given another place.
+pub(crate) enum Refused {
+    /// It must be copied.
+    OtherFileSystem,
+    Failed(StorageError),
+}
+
+impl From<StorageError> for Refused {
+    fn from(error: StorageError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// Takes down a change when it is over, however it ends.
+struct Noted<'a> {
+    tree: &'a Tree,
+    path: &'a Path,
+    offset: u64,
+    length: u64,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if let Some(changes) = self.tree.changes().as_mut() {
+            changes.add(self.path, self.offset..self.offset + self.length);
+        }
+    }
+}
+
 /// Repeats a call that a signal interrupted.
 fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -340,11 +555,19 @@ fn into_io(error: StorageError) -> io::Error {
 }
 
 fn is_link(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+    is_errno(error, rustix::io::Errno::LOOP)
+}
+
+fn is_errno(error: &io::Error, errno: rustix::io::Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+fn is_not_found<T>(answer: &io::Result<T>) -> bool {
+    answer.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn is_unsupported(error: &io::Error) -> bool {
     use rustix::io::Errno;
     let unsupported = [Errno::OPNOTSUPP, Errno::NOSYS, Errno::INVAL];
-    unsupported.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+    unsupported.iter().any(|errno| is_errno(error, *errno))
 }

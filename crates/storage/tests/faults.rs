@@ -4,139 +4,13 @@
 mod support;
 
 use quelea_digest::sha1;
-use quelea_storage::file_layer::{FileLayer, Found, Opening, Stamp, System};
+use quelea_storage::file_layer::FileLayer;
 use quelea_storage::{CheckJob, Config, FilePool, Options, Pipeline, StorageError, Store};
 use rustix::io::Errno;
-use std::io::{self, IoSlice};
-use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use support::faulty::{Fault, Faulty};
 use support::{Torrent, file, pad};
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Fault {
-    None,
-    /// The call with this number fails.
-    Once(usize, Errno),
-    /// All calls of this name fail.
-    Always(&'static str, Errno),
-    /// Every other call is interrupted.
-    Interrupted,
-    /// Reads and writes move no more than this many bytes.
-    Short(usize),
-}
-
-/// The system with a fault in it.
-struct Faulty {
-    fault: Fault,
-    calls: AtomicUsize,
-    fired: AtomicUsize,
-}
-
-impl Faulty {
-    fn new(fault: Fault) -> Arc<Self> {
-        Arc::new(Self { fault, calls: AtomicUsize::new(0), fired: AtomicUsize::new(0) })
-    }
-
-    fn call<T>(&self, name: &'static str, call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let errno = match self.fault {
-            Fault::Once(at, errno) if at == number => errno,
-            Fault::Always(of, errno) if of == name => errno,
-            Fault::Interrupted if number.is_multiple_of(2) => Errno::INTR,
-            Fault::None | Fault::Once(..) | Fault::Always(..) | Fault::Interrupted | Fault::Short(_) => {
-                return call();
-            }
-        };
-        self.fired.fetch_add(1, Ordering::Relaxed);
-        Err(errno.into())
-    }
-
-    fn limit(&self) -> usize {
-        if let Fault::Short(limit) = self.fault { limit } else { usize::MAX }
-    }
-
-    fn has_fired(&self) -> bool {
-        self.fired.load(Ordering::Relaxed) > 0
-    }
-
-    fn read(
-        &self,
-        name: &'static str,
-        into: &mut [u8],
-        read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let length = into.len().min(self.limit());
-        if length < into.len() {
-            self.fired.fetch_add(1, Ordering::Relaxed);
-        }
-        self.call(name, || read(&mut into[..length]))
-    }
-}
-
-impl FileLayer for Faulty {
-    fn open_root(&self, root: &Path) -> io::Result<OwnedFd> {
-        self.call("open_root", || System.open_root(root))
-    }
-    fn create_root(&self, root: &Path) -> io::Result<()> {
-        self.call("create_root", || System.create_root(root))
-    }
-    fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd> {
-        self.call("open", || System.open(root, path, how))
-    }
-    fn create_folders(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-        self.call("create_folders", || System.create_folders(root, path))
-    }
-    fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>> {
-        self.call("look", || System.look(root, path))
-    }
-    fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>> {
-        self.call("stamp", || System.stamp(root, path))
-    }
-    fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found> {
-        self.call("describe", || System.describe(file))
-    }
-    fn remove(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
-        self.call("remove", || System.remove(root, path))
-    }
-    fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.read("read_at", into, |into| System.read_at(file, into, offset))
-    }
-    fn read_cached_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.read("read_cached_at", into, |into| System.read_cached_at(file, into, offset))
-    }
-    fn write_at(&self, file: BorrowedFd<'_>, from: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        assert!(from.len() <= 1_024, "more slices than the system takes");
-        let mut left = self.limit();
-        let mut short = Vec::new();
-        for slice in from {
-            let some = slice.len().min(left);
-            left -= some;
-            if some < slice.len() {
-                self.fired.fetch_add(1, Ordering::Relaxed);
-            }
-            short.push(IoSlice::new(&slice[..some]));
-        }
-        self.call("write_at", || System.write_at(file, &short, offset))
-    }
-    fn next_data(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>> {
-        self.call("next_data", || System.next_data(file, offset))
-    }
-    fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
-        self.call("set_length", || System.set_length(file, length))
-    }
-    fn allocate(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
-        self.call("allocate", || System.allocate(file, length))
-    }
-    fn sync(&self, _file: BorrowedFd<'_>) -> io::Result<()> {
-        // No test can see whether a disk has the data, and thousands of them would wait for it.
-        self.call("sync", || Ok(()))
-    }
-    fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64) {
-        System.will_need(file, offset, length);
-    }
-}
 
 fn torrent() -> Torrent {
     let files = vec![
@@ -209,7 +83,7 @@ fn live(layer: &Arc<Faulty>, preallocate: bool) -> Vec<StorageError> {
 fn each_call_fails_once_in_turn() {
     let healthy = Faulty::new(Fault::None);
     assert_eq!(live(&healthy, false).len(), 0);
-    let calls = healthy.calls.load(Ordering::Relaxed);
+    let calls = healthy.calls();
     assert!(calls > 60, "only {calls} calls");
     for errno in [Errno::NOSPC, Errno::IO, Errno::ACCESS, Errno::MFILE] {
         for call in 0..calls {
@@ -232,7 +106,7 @@ fn each_call_fails_once_in_turn() {
 #[test]
 fn interruptions_and_short_transfers_are_never_noticed() {
     for fault in [Fault::Interrupted, Fault::Short(1_000), Fault::Short(16_385)] {
-        let layer = Faulty::new(fault);
+        let layer = Faulty::new(fault.clone());
         assert_eq!(live(&layer, false).len(), 0, "{fault:?}");
         assert!(layer.has_fired());
     }
@@ -276,7 +150,7 @@ fn a_check_on_a_failing_disk_counts_bad_and_names_the_trouble() {
     let root = tempfile::tempdir().unwrap();
     torrent.write_all(&torrent.open(root.path(), Options::default()).unwrap());
     let pipeline = Pipeline::start(&Config::default()).unwrap();
-    let check = |fault| {
+    let check = |fault: Fault| {
         let layer = Faulty::new(fault);
         let store = Arc::new(torrent.open(root.path(), options(&layer, None, false)).unwrap());
         let (tell, outcome) = mpsc::sync_channel(1);

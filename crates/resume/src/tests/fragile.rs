@@ -172,6 +172,28 @@ impl FileLayer for Fragile {
     fn remove(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
         System.remove(root, path)
     }
+    fn remove_folder(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+        System.remove_folder(root, path)
+    }
+    fn rename(
+        &self,
+        root: BorrowedFd<'_>,
+        path: &Path,
+        goal: BorrowedFd<'_>,
+        target: &Path,
+        replace: bool,
+    ) -> io::Result<()> {
+        System.rename(root, path, goal, target, replace)
+    }
+    fn sync_folder(&self, _root: BorrowedFd<'_>, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_same(&self, one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+        System.is_same(one, other)
+    }
+    fn free_space(&self, root: BorrowedFd<'_>) -> io::Result<u64> {
+        System.free_space(root)
+    }
     fn read_at(&self, file: BorrowedFd<'_>, into: &mut [u8], offset: u64) -> io::Result<usize> {
         System.read_at(file, into, offset)
     }
@@ -192,6 +214,19 @@ impl FileLayer for Fragile {
     }
     fn next_data(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<Option<u64>> {
         System.next_data(file, offset)
+    }
+    fn next_hole(&self, file: BorrowedFd<'_>, offset: u64) -> io::Result<u64> {
+        System.next_hole(file, offset)
+    }
+    fn copy(
+        &self,
+        _from: BorrowedFd<'_>,
+        _to: BorrowedFd<'_>,
+        _offset: u64,
+        _length: u64,
+    ) -> io::Result<u64> {
+        // So that copies are written as everything else.
+        Ok(0)
     }
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
         self.call()?;

@@ -1,6 +1,8 @@
 //! A made-up torrent and its content.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod faulty;
+
 use quelea_metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex, Span};
 use quelea_storage::{FileSpec, Options, StorageError, Store};
 use std::path::{Path, PathBuf};

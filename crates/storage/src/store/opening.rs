@@ -1,0 +1,237 @@
+//! Looking at what is there before a store is used, and making what must be there from the beginning.
+
+use quelea_metainfo::geometry::PieceIndex;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::IoSlice;
+use std::path::{Component, Path};
+use std::sync::atomic::Ordering;
+
+use super::FileSpec;
+use super::files::Files;
+use crate::error::StorageError;
+use crate::file_layer::Found;
+use crate::layout::{FileIndex, FileSpan};
+use crate::part_file::PartFile;
+use crate::tree::Tree;
+
+/// How much is compared and copied at a time, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+impl Files {
+    /// Brings bytes from the part file to files that have become wanted. Of pieces that are `trusted` the part file
+    /// has the right bytes; of others only places that hold nothing are filled, so that no data are lost should
+    /// the part file be the one that is wrong. The files that were written to.
+    pub(super) fn move_in_from_parts(
+        &self,
+        trusted: &dyn Fn(PieceIndex) -> bool,
+    ) -> Result<BTreeSet<FileIndex>, StorageError> {
+        let mut filled = BTreeSet::new();
+        let Some(parts) = &self.parts else { return Ok(filled) };
+        let mut unneeded = Vec::new();
+        for piece in parts.pieces() {
+            let mut begin = 0;
+            let mut needed = false;
+            for run in self.layout.spans_of_piece(piece) {
+                let place = &self.files[run.file.at()];
+                needed |= !place.pad && !place.wanted;
+                if self.is_wanted_file(run.file) && self.fill(parts, piece, begin, run, trusted(piece))? {
+                    filled.insert(run.file);
+                }
+                begin += run.length;
+            }
+            if !needed {
+                unneeded.push(piece);
+            }
+        }
+        // The bytes may be forgotten in one place only once they are safe in the other.
+        for &file in &filled {
+            let path = self.path_of(file);
+            let opened = self.open_to_read(file)?.ok_or_else(|| self.tree.missing(path, 0))?;
+            self.tree.sync(&opened, path)?;
+        }
+        for piece in unneeded {
+            parts.forget(&self.tree, piece)?;
+        }
+        parts.remove_if_empty(&self.tree)?;
+        Ok(filled)
+    }
+
+    /// Brings the bytes of a run from the part file to the run's file. Whether there was anything to write.
+    fn fill(
+        &self,
+        parts: &PartFile,
+        piece: PieceIndex,
+        begin: u64,
+        run: FileSpan,
+        trusted: bool,
+    ) -> Result<bool, StorageError> {
+        let mut chunk = vec![0; CHUNK.min(run.length as usize)];
+        let mut there = chunk.clone();
+        let (mut done, mut written) = (0, false);
+        while done < run.length {
+            let some = chunk.len().min((run.length - done) as usize);
+            let (chunk, there) = (&mut chunk[..some], &mut there[..some]);
+            let at = FileSpan { file: run.file, offset: run.offset + done, length: some as u64 };
+            let whole = self.read_what_is_there(at, there)?;
+            let differs = part_of(parts, &self.tree, piece, begin + done, chunk)? && *chunk != *there;
+            if (differs && (trusted || is_blank(there))) || (trusted && !whole) {
+                self.write_file(at, &mut [IoSlice::new(chunk)])?;
+                written = true;
+            }
+            done += some as u64;
+        }
+        Ok(written)
+    }
+
+    /// Reads what a file holds here, and zeros where it ends. Whether it reaches so far.
+    fn read_what_is_there(&self, at: FileSpan, buffer: &mut [u8]) -> Result<bool, StorageError> {
+        buffer.fill(0);
+        let Some(file) = self.open_to_read(at.file)? else { return Ok(false) };
+        let path = self.path_of(at.file);
+        let length = self.tree.length_of(&file, path)?;
+        let there = length.saturating_sub(at.offset).min(at.length) as usize;
+        self.tree.read_exact(&file, path, &mut buffer[..there], at.offset)?;
+        Ok(there == buffer.len())
+    }
+
+    /// Looks at the files anew; see [`super::Store::look_again`].
+    pub(super) fn look_again(&mut self) -> Result<(), StorageError> {
+        self.tree.close_all();
+        let mut folders = HashMap::new();
+        for (file, place) in self.layout.files().zip(&self.files).filter(|(_, place)| !place.pad) {
+            let length = self.layout.length_of(file);
+            let there = length_there(&self.tree, &place.path, length, place.wanted, &mut folders)?;
+            place.absent.store(there.is_none(), Ordering::Relaxed);
+        }
+        match &mut self.parts {
+            Some(parts) => parts.look_again(&self.tree),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn create_empty_files(&self) -> Result<(), StorageError> {
+        for file in self.layout.files() {
+            let absent = self.files[file.at()].absent.load(Ordering::Relaxed);
+            if self.is_wanted_file(file) && self.layout.length_of(file) == 0 && absent {
+                self.open_to_write(file, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn preallocate(&self) -> Result<(), StorageError> {
+        for file in self.layout.files().filter(|file| self.is_wanted_file(*file)) {
+            let length = self.layout.length_of(file);
+            if length > 0 {
+                let opened = self.open_to_write(file, false)?;
+                self.tree.allocate(&opened, self.path_of(file), length)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+/// Reads a run from the part file; false when it has none of this piece, or ends before.
+fn part_of(
+    parts: &PartFile,
+    tree: &Tree,
+    piece: PieceIndex,
+    begin: u64,
+    into: &mut [u8],
+) -> Result<bool, StorageError> {
+    match parts.read(tree, piece, begin, into) {
+        Ok(found) => Ok(found),
+        Err(error) if error.is_missing() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes sure that these can be the paths of a torrent's files: below the root, each its own, and none of them in
+/// the place of a folder that another needs.
+pub(super) fn check_paths<'a>(paths: impl Iterator<Item = &'a Path> + Clone) -> Result<(), StorageError> {
+    let mut seen = HashSet::new();
+    for path in paths.clone() {
+        let plain = path.components().all(|component| matches!(component, Component::Normal(_)));
+        if !plain || path.file_name().is_none() || !seen.insert(path) {
+            return Err(StorageError::BadPath(path.to_owned()));
+        }
+    }
+    for path in paths {
+        if path.ancestors().skip(1).any(|above| seen.contains(above)) {
+            return Err(StorageError::BadPath(path.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The lengths of the files that are there, and errors for what stands in a wanted file's place.
+pub(super) fn look_around(
+    tree: &Tree,
+    files: &[FileSpec],
+    wanted: &[bool],
+) -> Result<Vec<Option<u64>>, StorageError> {
+    let mut folders = HashMap::new();
+    let mut lengths = Vec::with_capacity(files.len());
+    for (file, &wanted) in files.iter().zip(wanted) {
+        let length = match file.pad {
+            true => None,
+            false => length_there(tree, &file.path, file.length, wanted, &mut folders)?,
+        };
+        lengths.push(length);
+    }
+    Ok(lengths)
+}
+
+/// The length of the file that stands there; an error for what can't be the torrent's file of this length.
+pub(super) fn length_there<'a>(
+    tree: &Tree,
+    path: &'a Path,
+    expected: u64,
+    wanted: bool,
+    folders: &mut HashMap<&'a Path, bool>,
+) -> Result<Option<u64>, StorageError> {
+    let above = path.parent().unwrap_or(Path::new(""));
+    if !folder_there(tree, above, folders)? {
+        return Ok(None);
+    }
+    let full = || tree.path_of(path);
+    match tree.look(path)? {
+        None => Ok(None),
+        Some(Found::File(found)) if wanted && found > expected => {
+            Err(StorageError::LongerFile { path: full(), found, expected })
+        }
+        Some(Found::File(found)) => Ok(Some(found)),
+        Some(Found::Folder | Found::SymbolicLink | Found::Other) if !wanted => Ok(None),
+        Some(Found::SymbolicLink) => Err(StorageError::SymbolicLink(full())),
+        Some(Found::Folder | Found::Other) => Err(StorageError::NotAFile(full())),
+    }
+}
+
+/// Whether a folder is there, asking the system once a folder; a fresh download asks about its top folder alone.
+pub(super) fn folder_there<'a>(
+    tree: &Tree,
+    folder: &'a Path,
+    known: &mut HashMap<&'a Path, bool>,
+) -> Result<bool, StorageError> {
+    let Some(above) = folder.parent() else { return Ok(true) };
+    if let Some(&there) = known.get(folder) {
+        return Ok(there);
+    }
+    let there = folder_there(tree, above, known)?
+        && match tree.look(folder)? {
+            None => false,
+            Some(Found::Folder) => true,
+            Some(Found::SymbolicLink) => return Err(StorageError::SymbolicLink(tree.path_of(folder))),
+            Some(Found::File(_) | Found::Other) => {
+                let error = std::io::Error::from(rustix::io::Errno::NOTDIR);
+                let path = tree.path_of(folder);
+                return Err(StorageError::system(crate::error::Action::CreateFolder, &path, error));
+            }
+        };
+    known.insert(folder, there);
+    Ok(there)
+}
