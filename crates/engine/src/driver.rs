@@ -31,7 +31,7 @@ use quelea_wire::message::BlockSpan;
 use quelea_wire::{Message, PeerId};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// What the connections of a torrent share.
 pub(crate) struct TorrentIo {
@@ -39,6 +39,8 @@ pub(crate) struct TorrentIo {
     pub(crate) store: Arc<Store>,
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) binding: Arc<Binding>,
+    /// The connections that the session may still have.
+    pub(crate) connections: Arc<Semaphore>,
     pub(crate) info_hash: [u8; 20],
     /// How many pieces there are.
     pub(crate) pieces: u32,

@@ -30,6 +30,7 @@
 mod add;
 mod clock;
 pub mod create;
+mod descriptors;
 mod driver;
 mod entry;
 mod error;

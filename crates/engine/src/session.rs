@@ -9,6 +9,7 @@ mod starting;
 mod waking;
 
 use crate::clock::Clock;
+use crate::descriptors::Descriptors;
 use crate::driver::accept::Doors;
 use crate::driver::http::Http;
 use crate::driver::udp::UdpRequest;
@@ -22,7 +23,7 @@ use quelea_resume::Keeper;
 use quelea_storage::{FilePool, Pipeline};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 
 /// A running engine. A cheap handle: clones are the same session.
 #[derive(Clone)]
@@ -36,6 +37,8 @@ struct Inner {
     workers: Workers,
     pool: Pool,
     files: FilePool,
+    descriptors: Descriptors,
+    connections: Arc<Semaphore>,
     pipeline: Arc<Pipeline>,
     binding: Arc<Binding>,
     port: u16,

@@ -15,14 +15,15 @@ pub struct Settings {
     pub port: u16,
     /// The local addresses to listen on and to connect from. Empty: every address, IPv4 and IPv6.
     pub bind: Vec<IpAddr>,
-    /// Connected peers of one torrent, at most.
+    /// Connected peers of one torrent, at most. Fewer where the system allows few open files.
     pub max_peers: usize,
     /// Peers of one torrent that are uploaded to at a time, at most.
     pub upload_slots: usize,
     /// Bytes of payload that may wait in memory for their piece to become whole, be hashed and be written.
     /// A torrent always may have two pieces open, however long they are.
     pub memory: usize,
-    /// Open files, at most.
+    /// Files of torrents that stay open, at most. At most a third of what the system allows the process to open
+    /// when the session starts (`ulimit -n`), whatever is said here.
     pub max_open_files: usize,
     /// Where it is remembered between two sessions which pieces are good, so that a torrent goes on without
     /// hashing everything again; sessions may share it. `None`: nothing is remembered.

@@ -86,17 +86,24 @@ impl Bed {
         command
     }
 
-    /// Arguments of a download to `to`, on loopback alone, without state.
-    pub(crate) fn arguments(&self, to: &Path) -> Vec<String> {
-        let text = |path: &Path| path.to_str().unwrap().to_owned();
-        let fixed = ["-p", "0", "--bind", "127.0.0.1", "--state-dir", "none"].map(str::to_owned);
-        [vec![text(&self.torrent()), "-o".to_owned(), text(to)], fixed.to_vec()].concat()
+    /// A download to `to`, on loopback alone.
+    fn get(&self, to: &Path) -> Command {
+        let mut command = self.quelea();
+        command.arg(self.torrent()).arg("-o").arg(to).args(["-p", "0", "--bind", "127.0.0.1"]);
+        command
     }
 
-    /// A download from `seed` to `to`, which tells what happens in JSON.
+    /// A seed of what lies in `seed`.
+    pub(crate) fn seed(&self) -> Command {
+        let mut command = self.get(&self.path("seed"));
+        command.args(["--seed", "-v", "--state-dir", "none"]);
+        command
+    }
+
+    /// A download from `seed` to `to`, which keeps its state in `state` and tells what happens in JSON.
     pub(crate) fn leech(&self, to: &Path, seed: &Seed) -> Command {
-        let mut command = self.quelea();
-        command.args(self.arguments(to)).args(["--json", "--peer", &seed.address]);
+        let mut command = self.get(to);
+        command.args(["--json", "--peer", &seed.address, "--state-dir"]).arg(self.path("state"));
         command
     }
 
@@ -130,14 +137,12 @@ pub(crate) struct Seed {
 impl Seed {
     /// Starts a seed of the bed's `seed` folder.
     pub(crate) fn start(bed: &Bed) -> Self {
-        let mut command = bed.quelea();
-        command.args(bed.arguments(&bed.path("seed")));
-        Self::run(command)
+        Self::run(bed.seed())
     }
 
-    /// Starts this command, which downloads what is there already, as a seed.
+    /// Starts this command, which is that of [`Bed::seed`] in one form or another.
     pub(crate) fn run(mut command: Command) -> Self {
-        let mut process = command.args(["--seed", "-v"]).spawn().unwrap();
+        let mut process = command.spawn().unwrap();
         let mut stderr = BufReader::new(process.stderr.take().unwrap());
         let (mut told, mut port) = (String::new(), None);
         while port.is_none() || !told.contains("complete") {
@@ -150,6 +155,10 @@ impl Seed {
         // It says more than a pipe holds if nobody listens.
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         Self { process, address: format!("127.0.0.1:{}", port.unwrap()) }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 }
 
@@ -191,7 +200,7 @@ impl Leech {
     }
 
     /// Waits until it tells a line that is `wanted`.
-    pub(crate) fn until(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) fn until(&mut self, what: &str, mut wanted: impl FnMut(&Value) -> bool) -> Value {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

@@ -9,13 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-/// Handshakes under way at most; more wait in the system's queue.
-const HANDSHAKES: usize = 256;
 /// Handshakes under way with one neighbour at most; more are closed, so that a crowd of one does not fill the queue.
 const OF_ONE_NEIGHBOUR: usize = 16;
-/// How long to wait when no connection can be accepted, which mostly means that no file may be opened.
+/// How long to wait when no connection can be accepted, which mostly means that the whole system has no files left.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// How to reach a torrent.
@@ -99,32 +97,57 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
     }
 }
 
+/// How many may be let in, over all listening sockets.
+pub(crate) struct Reception {
+    connections: Arc<Semaphore>,
+    handshakes: Arc<Semaphore>,
+    neighbours: Arc<Neighbours>,
+}
+
+impl Reception {
+    /// At most `handshakes` are under way, and no more connections are made than `connections` has left: more wait
+    /// in the system's queue.
+    pub(crate) fn new(connections: Arc<Semaphore>, handshakes: usize) -> Self {
+        let handshakes = Arc::new(Semaphore::new(handshakes));
+        Self { connections, handshakes, neighbours: Arc::default() }
+    }
+}
+
 /// Accepts connections until the session ends.
-pub(crate) async fn accept(listener: TcpListener, doors: Arc<Doors>) {
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let neighbours = Arc::new(Neighbours::default());
+pub(crate) async fn accept(listener: TcpListener, doors: Arc<Doors>, reception: Arc<Reception>) {
+    let mut failing = false;
     loop {
-        let Ok(permit) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let Ok(handshake) = Arc::clone(&reception.handshakes).acquire_owned().await else { return };
+        let Ok(connection) = Arc::clone(&reception.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
+                failing = false;
                 let address = canonical(address);
-                let Some(place) = neighbours.place(address.ip()) else { continue };
+                let Some(place) = reception.neighbours.place(address.ip()) else { continue };
                 let doors = Arc::clone(&doors);
                 tokio::spawn(async move {
-                    welcome(stream, address, &doors).await;
-                    drop((permit, place));
+                    welcome(stream, address, &doors, connection).await;
+                    drop((handshake, place));
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot accept connections");
+                // Once, however long it lasts.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections");
+                }
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Reads the handshake and brings the connection to its torrent's worker.
-async fn welcome(mut stream: TcpStream, address: SocketAddr, doors: &Doors) {
+/// Reads the handshake and brings the connection, with its place among all connections, to its torrent's worker.
+async fn welcome(
+    mut stream: TcpStream,
+    address: SocketAddr,
+    doors: &Doors,
+    connection: OwnedSemaphorePermit,
+) {
     let theirs: Handshake = match tokio::time::timeout(HANDSHAKE, read_handshake(&mut stream)).await {
         Ok(Ok(theirs)) => theirs,
         Ok(Err(error)) => {
@@ -140,6 +163,7 @@ async fn welcome(mut stream: TcpStream, address: SocketAddr, doors: &Doors) {
         if let Ok(stream) = TcpStream::from_std(stream) {
             answer(stream, address, theirs, door.torrent, door.io).await;
         }
+        drop(connection);
     });
 }
 

@@ -21,8 +21,9 @@ pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// What we support.
 const OURS: Reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feature::Fast);
 
-/// Dials a peer, and runs the connection until it ends.
+/// Dials a peer, as soon as there may be another connection, and runs the connection until it ends.
 pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, io: Arc<TorrentIo>) {
+    let Ok(_place) = Arc::clone(&io.connections).acquire_owned().await else { return };
     match connect(address, &io).await {
         Ok((stream, theirs)) => {
             let hello =

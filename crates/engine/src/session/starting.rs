@@ -2,7 +2,8 @@
 
 use super::{Inner, Session, Shared};
 use crate::clock::Clock;
-use crate::driver::accept::{Doors, accept};
+use crate::descriptors::Descriptors;
+use crate::driver::accept::{Doors, Reception, accept};
 use crate::driver::http::Http;
 use crate::driver::udp;
 use crate::worker::Workers;
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::{Semaphore, broadcast, mpsc};
 
 /// Ports tried after the wanted one.
 const PORT_TRIES: u16 = 10;
@@ -35,13 +36,16 @@ impl Session {
         let workers = Workers::start().map_err(Error::Start)?;
         let pipeline = Pipeline::start(&pipeline_config(settings.memory)).map_err(Error::Start)?;
         let binding = Arc::new(Binding::new(settings.bind.clone()));
+        let descriptors = Descriptors::of_process(settings.max_open_files, settings.max_peers);
+        let connections = Arc::new(Semaphore::new(descriptors.connections));
+        let reception = Arc::new(Reception::new(Arc::clone(&connections), descriptors.handshakes));
         let doors = Arc::new(Doors::default());
         let home = workers.home();
         let port = {
             let _inside = home.enter();
             let (listeners, port) = listen(&binding, settings.port)?;
             for listener in listeners {
-                home.spawn(accept(listener, Arc::clone(&doors)));
+                home.spawn(accept(listener, Arc::clone(&doors), Arc::clone(&reception)));
             }
             port
         };
@@ -59,7 +63,9 @@ impl Session {
         let keeper = settings.state_dir.clone().map(keep).transpose().map_err(Error::Start)?;
         let inner = Inner {
             pool: Pool::new(settings.memory),
-            files: FilePool::new(settings.max_open_files),
+            files: FilePool::new(descriptors.files),
+            descriptors,
+            connections,
             settings,
             clock,
             workers,

@@ -22,8 +22,6 @@ use tokio::sync::mpsc;
 
 /// Messages that may wait for a torrent's task.
 const MAILBOX: usize = 1_024;
-/// Connections under way of one torrent.
-const HALF_OPEN: usize = 32;
 
 impl Session {
     /// Opens a torrent's files, checks what lies there, and starts its task.
@@ -45,6 +43,7 @@ impl Session {
             store,
             pipeline: Arc::clone(&self.inner.pipeline),
             binding: Arc::clone(&self.inner.binding),
+            connections: Arc::clone(&self.inner.connections),
             info_hash: info.hashes.wire(),
             pieces: info.geometry.pieces(),
             peer_id: PeerId::own(&mut rng),
@@ -151,8 +150,8 @@ impl Session {
             port: Some(self.inner.port),
             wanted: pieces,
             have,
-            max_peers: self.inner.settings.max_peers,
-            max_half_open: HALF_OPEN,
+            max_peers: self.inner.descriptors.peers,
+            max_half_open: self.inner.descriptors.half_open,
             upload_slots: self.inner.settings.upload_slots,
             open_pieces: self.open_pieces(&info.geometry, 1),
             seed,
