@@ -23,7 +23,12 @@ pub(crate) struct Bed {
 impl Bed {
     /// A torrent `name` of these files, with content that is never zero and differs from piece to piece.
     pub(crate) fn new(name: &str, piece_length: usize, files: &[(&str, usize)]) -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::inside(&std::env::temp_dir(), name, piece_length, files)
+    }
+
+    /// As [`Bed::new`], in this folder.
+    pub(crate) fn inside(place: &Path, name: &str, piece_length: usize, files: &[(&str, usize)]) -> Self {
+        let folder = tempfile::tempdir_in(place).unwrap();
         let mut all = Vec::new();
         let mut list = String::new();
         let mut kept = Vec::new();
