@@ -246,6 +246,20 @@ pub(crate) struct Options {
     #[arg(help_heading = "Peers")]
     pub(crate) peer: Vec<SocketAddr>,
 
+    /// Receive at most this many bytes a second: 500K, 2.5M; 0 for no limit
+    ///
+    /// All torrents together. Peers share it evenly.
+    #[arg(long, value_name = "RATE", value_parser = quantity::rate, default_value = "0", hide_default_value = true)]
+    #[arg(env = "QUELEA_MAX_DOWNLOAD", hide_env = true, help_heading = "Limits")]
+    pub(crate) max_download: quantity::Rate,
+
+    /// Send at most this many bytes a second: 500K, 2.5M; 0 for no limit
+    ///
+    /// All torrents together. Peers share it evenly.
+    #[arg(long, value_name = "RATE", value_parser = quantity::rate, default_value = "0", hide_default_value = true)]
+    #[arg(env = "QUELEA_MAX_UPLOAD", hide_env = true, help_heading = "Limits")]
+    pub(crate) max_upload: quantity::Rate,
+
     /// Take at most this much memory: 64M, 1G
     ///
     /// All of the program counts: 16M of this are kept for the program itself, the rest is for what arrives. A piece

@@ -1,9 +1,12 @@
 //! Quantities as people write them: sizes, lengths of time, ratios.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// The least memory that a download is given.
 const LEAST_MEMORY: u64 = 1 << 20;
+/// The least rate that is a limit: below it a connection would seem dead to its peer.
+const LEAST_RATE: u64 = 1 << 10;
 
 /// Bytes with a binary suffix or none: `65536`, `64M`, `1.5G`, `512 KiB`.
 pub(crate) fn memory(text: &str) -> Result<u64, String> {
@@ -26,6 +29,33 @@ pub(crate) fn memory(text: &str) -> Result<u64, String> {
     }
     // Casting saturates, far above any machine's memory.
     Ok(bytes as u64)
+}
+
+/// Bytes a second; `None` for no limit.
+pub(crate) type Rate = Option<NonZeroU64>;
+
+/// Bytes a second with a binary suffix or none: `500K`, `2.5M`; 0 for no limit.
+pub(crate) fn rate(text: &str) -> Result<Rate, String> {
+    let text = text.trim();
+    let unreadable = || "not a rate: write 500K or 2.5M, in bytes a second".to_owned();
+    let number = text.strip_suffix("/s").unwrap_or(text);
+    let digits = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+    let (number, unit) = number.split_at(digits);
+    let unit = unit.trim().to_ascii_lowercase();
+    let shift = match unit.trim_end_matches("ib").trim_end_matches('b') {
+        "" => 0,
+        "k" => 10,
+        "m" => 20,
+        "g" => 30,
+        _ => return Err(unreadable()),
+    };
+    let number: f64 = number.parse().map_err(|_| unreadable())?;
+    // Casting saturates, far above any network.
+    let bytes = (number * (1u64 << shift) as f64) as u64;
+    if number > 0.0 && bytes < LEAST_RATE {
+        return Err("too little: at least 1K, or 0 for no limit".to_owned());
+    }
+    Ok(NonZeroU64::new(bytes))
 }
 
 /// A length of time in units from seconds to weeks: `90s`, `45m`, `1h30m`, `1d 12h`.
@@ -106,6 +136,18 @@ mod tests {
         assert_eq!(ratio("0"), Ok(0.0));
         for text in ["", "-1", "nan", "inf", "1,5", "x"] {
             assert!(ratio(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn rates_are_binary_and_zero_is_no_limit() {
+        for (text, bytes) in [("500K", 500 << 10), ("2.5M", 5 << 19), ("8 MiB/s", 8 << 20), ("65536", 65_536)]
+        {
+            assert_eq!(rate(text), Ok(NonZeroU64::new(bytes)), "{text}");
+        }
+        assert_eq!(rate("0"), Ok(None));
+        for text in ["", "fast", "-1", "10", "1X"] {
+            assert!(rate(text).is_err(), "{text}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What to download, and how.
 
-use crate::{Error, Result};
+use crate::{Error, Limits, Result};
 use quelea_metainfo::{MAX_TORRENT_LENGTH, Metainfo};
 use std::fs::File;
 use std::io::Read;
@@ -19,6 +19,8 @@ pub struct AddTorrent {
     pub wanted: Option<Vec<bool>>,
     /// Reserve the files' space before downloading; otherwise they grow as pieces arrive.
     pub preallocate: bool,
+    /// Limits of its own, beside those of the session.
+    pub limits: Limits,
     /// Peers to connect to, beside those that trackers name.
     pub peers: Vec<SocketAddr>,
 }
@@ -26,7 +28,14 @@ pub struct AddTorrent {
 impl AddTorrent {
     /// This torrent, with usual wishes.
     pub fn new(metainfo: Metainfo) -> Self {
-        Self { metainfo, output_dir: None, wanted: None, preallocate: false, peers: Vec::new() }
+        Self {
+            metainfo,
+            output_dir: None,
+            wanted: None,
+            preallocate: false,
+            limits: Limits::NONE,
+            peers: Vec::new(),
+        }
     }
 
     /// A torrent from the bytes of its file.

@@ -14,10 +14,12 @@ pub(crate) mod accept;
 mod connection;
 mod dial;
 pub(crate) mod http;
+pub(crate) mod limiter;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
 pub(crate) mod udp;
 
+use crate::driver::limiter::Branch;
 use crate::outbox::Outbox;
 use crate::snapshot::TrackerStatus;
 use quelea_block::{BlockBuf, Pool};
@@ -45,6 +47,8 @@ pub(crate) struct TorrentIo {
     /// How many pieces there are.
     pub(crate) pieces: u32,
     pub(crate) peer_id: PeerId,
+    /// The torrent in the trees of limits.
+    pub(crate) limit: Branch,
 }
 
 /// A message to a torrent's task.
@@ -73,6 +77,8 @@ pub(crate) enum ToTorrent {
     Trackers { statuses: Vec<TrackerStatus>, answered: bool },
     /// Pieces that may be open, as the session divides its memory.
     OpenPieces(usize),
+    /// Whether a limit of ours holds for what arrives.
+    DownloadLimited(bool),
     /// Say goodbye and end.
     Stop(oneshot::Sender<()>),
 }

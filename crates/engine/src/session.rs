@@ -4,6 +4,7 @@ mod adding;
 mod checking;
 mod closing;
 mod figures;
+mod limiting;
 mod memory;
 mod starting;
 mod waking;
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::Doors;
 use crate::driver::http::Http;
+use crate::driver::limiter::Limiter;
 use crate::driver::udp::UdpRequest;
 use crate::entry::Entry;
 use crate::events::TorrentId;
@@ -46,6 +48,8 @@ struct Inner {
     http: Arc<Http>,
     udp: mpsc::Sender<UdpRequest>,
     keeper: Option<Arc<Keeper>>,
+    limiter: Arc<Limiter>,
+    told: Mutex<limiting::Told>,
     state: Mutex<Shared>,
 }
 

@@ -1,5 +1,6 @@
 //! What a session can be told when it starts.
 
+use crate::{AlternativeLimits, Limits};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -28,6 +29,14 @@ pub struct Settings {
     /// Where it is remembered between two sessions which pieces are good, so that a torrent goes on without
     /// hashing everything again; sessions may share it. `None`: nothing is remembered.
     pub state_dir: Option<PathBuf>,
+    /// What all torrents together may receive and send.
+    pub limits: Limits,
+    /// Other limits at some times of the week.
+    pub alternative_limits: Option<AlternativeLimits>,
+    /// No limit concerns peers at private addresses.
+    pub exempt_local_peers: bool,
+    /// The headers of TCP and IP, as far as they can be told, count against limits.
+    pub count_overhead: bool,
     /// The seed of every random choice; `None` takes one from the system.
     pub random_seed: Option<u64>,
 }
@@ -47,6 +56,10 @@ impl Settings {
             memory: 64 << 20,
             max_open_files: 128,
             state_dir: None,
+            limits: Limits::NONE,
+            alternative_limits: None,
+            exempt_local_peers: false,
+            count_overhead: false,
             random_seed: None,
         }
     }

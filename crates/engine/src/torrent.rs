@@ -2,7 +2,7 @@
 
 use crate::driver::ToTorrent;
 use crate::entry::Entry;
-use crate::{Scrape, Snapshot, SwarmSize, TorrentId};
+use crate::{Limits, Scrape, Snapshot, SwarmSize, TorrentId};
 use quelea_metainfo::Info;
 use quelea_tracker::TrackerUrl;
 use std::fmt;
@@ -62,6 +62,18 @@ impl Torrent {
             });
         }
         scrapes
+    }
+
+    /// Its own limits, beside those of the session.
+    pub fn limits(&self) -> Limits {
+        self.entry.limits()
+    }
+
+    /// Gives it limits of its own, which hold at once.
+    pub async fn set_limits(&self, limits: Limits) {
+        if let Some(limiter) = self.entry.limiter.upgrade() {
+            self.entry.set_limits(limits, &limiter).await;
+        }
     }
 
     /// Tries at once whether the disk is mended, for a torrent that pauses because of it ([`State::Failed`]). It

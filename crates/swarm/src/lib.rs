@@ -25,6 +25,7 @@ extern crate std;
 
 pub mod choker;
 pub mod event;
+pub mod limit;
 pub mod peers;
 pub mod picker;
 pub mod pipeline;

@@ -104,6 +104,8 @@ pub struct Torrent<B> {
     round: u32,
     completed: bool,
     stopped: bool,
+    /// A limit of ours holds for what arrives: who is slow may not be to blame.
+    download_limited: bool,
 
     downloaded: u64,
     uploaded: u64,
@@ -145,6 +147,7 @@ impl<B> Torrent<B> {
             next_round: now + choker::ROUND,
             round: 0,
             stopped: false,
+            download_limited: false,
             downloaded: 0,
             uploaded: 0,
             wasted: 0,
@@ -194,6 +197,11 @@ impl<B> Torrent<B> {
     /// Bounds the pieces that are open or being verified.
     pub fn set_open_pieces(&mut self, pieces: usize) {
         self.picker.set_open_limit(pieces);
+    }
+
+    /// Whether a limit of ours holds for what arrives. While one does nobody is snubbed or called late.
+    pub fn set_download_limited(&mut self, limited: bool) {
+        self.download_limited = limited;
     }
 
     /// Ends every connection; nothing is done from here on, unless it is resumed.

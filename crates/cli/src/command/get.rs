@@ -11,7 +11,7 @@ use crate::select;
 use crate::signals::Signals;
 use crate::source::{self, Source};
 use crate::state;
-use quelea::{AddTorrent, Event, Events, Session, Settings, Snapshot, State, Torrent, TorrentId};
+use quelea::{AddTorrent, Event, Events, Limits, Session, Settings, Snapshot, State, Torrent, TorrentId};
 use quelea_metainfo::{Info, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
@@ -93,6 +93,7 @@ fn settings(options: &Options) -> Settings {
     settings.bind.clone_from(&options.bind);
     settings.max_peers = usize::from(options.max_peers);
     settings.state_dir = state::directory(options.state_dir.as_deref());
+    settings.limits = Limits { download: options.max_download, upload: options.max_upload };
     settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings
 }

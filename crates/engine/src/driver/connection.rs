@@ -4,6 +4,7 @@
 //! outbox, what arrives goes to the torrent in reports. One report may be under way; until the torrent has taken
 //! it the socket is not read, so that a slow torrent closes the TCP window.
 
+use super::limiter::{Valve, Way};
 use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::outbox::{Outbox, Work};
 use quelea_block::BlockBuf;
@@ -16,6 +17,7 @@ use quelea_wire::message::BlockSpan;
 use quelea_wire::{Bitfield, Fault, Message, limits};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::Interest;
@@ -49,6 +51,7 @@ pub(super) struct Connection {
     outbox: Arc<Outbox>,
     torrent: mpsc::Sender<ToTorrent>,
     io: Arc<TorrentIo>,
+    valve: Arc<Valve>,
     decoder: Decoder<BlockBuf>,
     work: Work,
     /// How much of `work.bytes` is written.
@@ -80,19 +83,21 @@ impl From<io::Error> for End {
 
 impl Connection {
     pub(super) fn new(
-        key: PeerKey,
+        (key, ip): (PeerKey, IpAddr),
         stream: TcpStream,
         outbox: Arc<Outbox>,
         torrent: mpsc::Sender<ToTorrent>,
         io: Arc<TorrentIo>,
     ) -> Self {
         let limits = Limits { bitfield: Bitfield::wire_length(io.pieces), ..Limits::default() };
+        let valve = io.limit.valve(ip, Arc::clone(&outbox));
         Self {
             key,
             stream,
             outbox,
             torrent,
             io,
+            valve,
             decoder: Decoder::new(limits),
             work: Work::default(),
             bytes_written: 0,
@@ -138,7 +143,8 @@ impl Connection {
             self.read()?;
             self.send_report().await?;
             let outbox = Arc::clone(&self.outbox);
-            let interest = match (self.may_read_socket(), blocked) {
+            let may_read = self.may_read_socket() && self.valve.allowance(Way::Down) > 0;
+            let interest = match (may_read, blocked) {
                 (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
                 (true, false) => Some(Interest::READABLE),
                 (false, true) => Some(Interest::WRITABLE),
@@ -206,13 +212,20 @@ impl Connection {
     /// Writes what there is. Whether the socket took less than that.
     fn write(&mut self) -> Result<bool, End> {
         loop {
-            let (slices, count) = self.slices();
+            let allowed = self.valve.allowance(Way::Up);
+            let (slices, count) = self.slices(allowed);
             if count == 0 {
+                if self.has_outgoing() {
+                    self.valve.ask(Way::Up);
+                }
                 return Ok(false);
             }
             match self.stream.try_write_vectored(&slices[..count]) {
                 Ok(0) => return Err(End::Closed),
-                Ok(written) => self.written(written),
+                Ok(written) => {
+                    self.valve.used(Way::Up, written);
+                    self.written(written);
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
@@ -220,12 +233,20 @@ impl Connection {
         }
     }
 
-    fn slices(&self) -> ([IoSlice<'_>; SLICES], usize) {
+    /// Whether anything waits to be written.
+    fn has_outgoing(&self) -> bool {
+        self.bytes_written < self.work.bytes.len() || !self.outgoing.is_empty()
+    }
+
+    /// The first `allowed` bytes of what waits to be written.
+    fn slices<'a>(&'a self, mut allowed: usize) -> ([IoSlice<'a>; SLICES], usize) {
         let mut slices = [IoSlice::new(&[]); SLICES];
         let mut count = 0;
-        let mut push = |bytes| {
-            if let Some(slot) = slices.get_mut(count) {
+        let mut push = |bytes: &'a [u8]| {
+            let (bytes, _) = bytes.split_at(bytes.len().min(allowed));
+            if let Some(slot) = slices.get_mut(count).filter(|_| !bytes.is_empty()) {
                 *slot = IoSlice::new(bytes);
+                allowed -= bytes.len();
                 count += 1;
             }
         };
@@ -297,6 +318,13 @@ impl Connection {
         // The decoder may hold what the last report had no room for.
         self.decode(&mut budget)?;
         while budget > 0 {
+            let allowed = self.valve.allowance(Way::Down);
+            if allowed == 0 {
+                self.decoder.release();
+                self.depth = 0;
+                self.valve.ask(Way::Down);
+                return Ok(());
+            }
             let pool = &self.io.pool;
             self.decoder.prepare(self.depth, &mut |length| pool.take(length));
             let mut wanted = 0;
@@ -305,6 +333,10 @@ impl Connection {
                     std::array::from_fn(|_| IoSliceMut::new(&mut []));
                 let mut count = 0;
                 for (slot, region) in slices.iter_mut().zip(self.decoder.regions()) {
+                    let (region, _) = region.split_at_mut(region.len().min(allowed - wanted));
+                    if region.is_empty() {
+                        break;
+                    }
                     wanted += region.len();
                     *slot = IoSliceMut::new(region);
                     count += 1;
@@ -323,6 +355,7 @@ impl Connection {
                 Err(error) => return Err(error.into()),
             };
             self.heard = true;
+            self.valve.used(Way::Down, read);
             // What is skipped costs as well.
             let least = budget.saturating_sub(read);
             self.decoder.commit(read);

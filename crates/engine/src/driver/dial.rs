@@ -94,7 +94,10 @@ async fn admit(stream: TcpStream, hello: Hello, torrent: mpsc::Sender<ToTorrent>
         return;
     }
     match admitted.await {
-        Ok(Ok((key, outbox))) => Connection::new(key, stream, outbox, torrent, io).run().await,
+        Ok(Ok((key, outbox))) => {
+            let who = (key, hello.address.ip());
+            Connection::new(who, stream, outbox, torrent, io).run().await;
+        }
         Ok(Err(refusal)) => tracing::debug!(?refusal, "a peer was not let in"),
         Err(_) => {}
     }

@@ -194,6 +194,7 @@ impl Running {
             ToTorrent::Mended(result) => self.handle_mended(now, result),
             ToTorrent::Retry => self.retry(),
             ToTorrent::OpenPieces(pieces) => machine.set_open_pieces(pieces),
+            ToTorrent::DownloadLimited(limited) => machine.set_download_limited(limited),
             ToTorrent::Stop(_) => {}
         }
         None

@@ -32,7 +32,7 @@ impl Session {
 
     /// Puts a torrent into the list, where none of the same info-hash is.
     fn enter(&self, torrent: AddTorrent) -> Result<Arc<Entry>> {
-        let AddTorrent { metainfo, output_dir, wanted, preallocate, peers: _ } = torrent;
+        let AddTorrent { metainfo, output_dir, wanted, preallocate, limits, peers: _ } = torrent;
         let Metainfo { info, trackers, .. } = metainfo;
         if !info.version.has_v1() {
             return Err(Error::Unsupported(
@@ -61,6 +61,8 @@ impl Session {
             info: Arc::new(info),
             trackers,
             wishes: Wishes { root, wanted, preallocate },
+            limiter: Arc::downgrade(&self.inner.limiter),
+            limits: Mutex::new(limits),
             running: Mutex::default(),
         });
         shared.torrents.insert(id, Arc::clone(&entry));

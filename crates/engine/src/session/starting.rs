@@ -1,10 +1,12 @@
 //! Starting a session: its threads and its listening port.
 
+use super::limiting::{Told, follow_schedule};
 use super::{Inner, Session, Shared};
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::{Doors, Reception, accept};
 use crate::driver::http::Http;
+use crate::driver::limiter::Limiter;
 use crate::driver::udp;
 use crate::worker::Workers;
 use crate::{Error, Event, Result, Settings};
@@ -12,6 +14,7 @@ use quelea_block::Pool;
 use quelea_net::Binding;
 use quelea_resume::Keeper;
 use quelea_storage::{FilePool, Pipeline};
+use quelea_swarm::limit::Tree;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
@@ -61,6 +64,10 @@ impl Session {
         };
         let keep = |directory| Keeper::start(directory, warn).map(Arc::new);
         let keeper = settings.state_dir.clone().map(keep).transpose().map_err(Error::Start)?;
+        let limiter = Limiter::new(clock, settings.exempt_local_peers, settings.count_overhead);
+        home.spawn(Limiter::run(Arc::downgrade(&limiter)));
+        let told = Told::new(settings.limits, settings.alternative_limits.clone());
+        limiter.set(Tree::ROOT, settings.limits);
         let inner = Inner {
             pool: Pool::new(settings.memory),
             files: FilePool::new(descriptors.files),
@@ -76,9 +83,13 @@ impl Session {
             doors,
             udp,
             keeper,
+            limiter,
+            told,
             state: Mutex::new(Shared { torrents: BTreeMap::new(), next_id: 1, rng, events: Some(events) }),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        let session = Self { inner: Arc::new(inner) };
+        home.spawn(follow_schedule(Arc::downgrade(&session.inner)));
+        Ok(session)
     }
 }
 

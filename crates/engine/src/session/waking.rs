@@ -14,6 +14,7 @@ use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_resume::{Begun, Plan, Record, SavedBlock};
 use quelea_storage::{Options, part_file_name};
+use quelea_swarm::limit::Tree;
 use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_tracker::{Announcer, Identity};
 use quelea_wire::{Bitfield, PeerId};
@@ -38,6 +39,7 @@ impl Session {
         let wanted_pieces = wanted_pieces(info, &entry.wishes.wanted);
         let Opened { store, plan, mut begun } = self.open(entry).await?;
         let blocks = begun.as_mut().map(|begun| std::mem::take(&mut begun.blocks)).unwrap_or_default();
+        let limit = self.inner.limiter.branch(Tree::ROOT, entry.limits());
         let io = Arc::new(TorrentIo {
             pool: self.inner.pool.clone(),
             store,
@@ -47,6 +49,7 @@ impl Session {
             info_hash: info.hashes.wire(),
             pieces: info.geometry.pieces(),
             peer_id: PeerId::own(&mut rng),
+            limit,
         });
         let found = self.check(info, &io, published, &events, plan.check.clone()).await?;
         let mut have = plan.trusted.clone();
@@ -112,7 +115,8 @@ impl Session {
             carrier: Arc::clone(&carrier),
         };
         worker.spawn(task.run(setup));
-        entry.set_running(Running { mailbox, carrier, worker });
+        entry.set_running(Running { limit: io.limit.node(), mailbox, carrier, worker });
+        entry.tell_limited(&self.inner.limiter).await;
         self.divide_memory().await;
         Ok(())
     }

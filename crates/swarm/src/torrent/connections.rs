@@ -280,7 +280,9 @@ impl<B> Torrent<B> {
     /// Notes which blocks keep memory from other pieces, or the torrent from its end, so that others may be asked
     /// for them too.
     pub(super) fn note_late_blocks(&mut self, now: Time) {
-        if self.picker.is_full() || self.picker.is_endgame() || self.picker.urgent().next().is_some() {
+        let pressing =
+            self.picker.is_full() || self.picker.is_endgame() || self.picker.urgent().next().is_some();
+        if pressing && !self.download_limited {
             for span in self.peers.iter().flat_map(|(_, peer)| peer.pipeline.late(now, LATE)) {
                 self.picker.note_late(span.piece);
             }
@@ -295,7 +297,10 @@ impl<B> Torrent<B> {
                 self.disconnect(now, key, Farewell::Silent);
                 continue;
             }
-            let (quiet, snubbed) = (now.since(peer.spoke) >= KEEP_ALIVE, peer.pipeline.check_snub(now));
+            let (quiet, snubbed) = (
+                now.since(peer.spoke) >= KEEP_ALIVE,
+                !self.download_limited && peer.pipeline.check_snub(now),
+            );
             if self.completed && peer.is_seed {
                 self.disconnect(now, key, Farewell::BothSeeds);
                 continue;
