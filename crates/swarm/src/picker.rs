@@ -36,7 +36,7 @@ use order::{CLASSES, Order};
 use quelea_metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex, Span};
 use quelea_time::Time;
 use quelea_wire::Bitfield;
-use scout::Scout;
+use scout::{News, Scout};
 use wants::Deadline;
 
 /// How a piece stands.
@@ -125,7 +125,6 @@ struct Follower {
     free: BTreeSet<PieceIndex>,
     /// The last piece that it opened, and how many neighbours may follow.
     run: Option<(PieceIndex, u32)>,
-    scout: Option<Scout>,
 }
 
 /// Which blocks are had, asked for and missing.
@@ -138,7 +137,9 @@ pub struct Picker<B> {
     needed: Bitfield,
     /// Of those, the pieces of which nothing is here or asked for.
     missing: Bitfield,
+    /// Asleep until a peer joins, and again when the last one leaves and nothing is needed.
     order: Order,
+    joined: u32,
     /// Peers counted by what they lack.
     broad: u32,
     open: BTreeMap<PieceIndex, OpenPiece<B>>,
@@ -147,6 +148,9 @@ pub struct Picker<B> {
     /// Of those, the pieces that nobody is on.
     loose: BTreeSet<PieceIndex>,
     followers: BTreeMap<PeerKey, Follower>,
+    /// What is known of peers that have other pieces than the rarest.
+    scouts: BTreeMap<PeerKey, Scout>,
+    news: News,
     verifying: BTreeMap<PieceIndex, Vec<Source>>,
     /// Pieces that failed their hash and are fetched from one peer at a time.
     on_parole: BTreeSet<PieceIndex>,
@@ -175,8 +179,7 @@ impl<B> Picker<B> {
                 needed.set(piece);
             }
         }
-        let class = |piece: PieceIndex| if needed.has(piece) { priorities[piece.at()].get() } else { 0 };
-        let order = Order::new(geometry, rng.u64(..), class);
+        let order = Order::new(geometry, rng.u64(..));
         Self {
             geometry,
             have,
@@ -184,11 +187,14 @@ impl<B> Picker<B> {
             needed,
             order,
             priorities,
+            joined: 0,
             broad: 0,
             open: BTreeMap::new(),
             with_free: BTreeSet::new(),
             loose: BTreeSet::new(),
             followers: BTreeMap::new(),
+            scouts: BTreeMap::new(),
+            news: News::default(),
             verifying: BTreeMap::new(),
             on_parole: BTreeSet::new(),
             deadlines: BTreeMap::new(),
@@ -270,7 +276,7 @@ impl<B> Picker<B> {
         self.broad.saturating_add_signed(level)
     }
 
-    /// Bytes that the order of the pieces takes: about 8 for each.
+    /// Bytes that the order of the pieces takes: about 8 for each while there are peers.
     pub fn order_bytes(&self) -> usize {
         self.order.bytes()
     }
@@ -282,6 +288,11 @@ impl<B> Picker<B> {
 
     /// A peer that has these pieces joined. How it was counted, to be told when it leaves.
     pub fn peer_joined(&mut self, has: &Bitfield) -> Tally {
+        self.joined += 1;
+        if self.order.is_asleep() {
+            let (missing, priorities) = (&self.missing, &self.priorities);
+            self.order.wake(|piece| if missing.has(piece) { priorities[piece.at()].get() } else { 0 });
+        }
         if has.count() > has.pieces() / 2 {
             self.broad += 1;
             self.shift_others(has, -1);
@@ -297,12 +308,17 @@ impl<B> Picker<B> {
     pub fn peer_left(&mut self, peer: PeerKey, has: &Bitfield, tally: Tally) {
         self.disown(peer);
         self.followers.remove(&peer);
+        self.scouts.remove(&peer);
         match tally {
             Tally::Has => has.iter(&self.geometry).for_each(|piece| self.order.shift(piece, -1)),
             Tally::Lacks => {
                 self.broad = self.broad.saturating_sub(1);
                 self.shift_others(has, 1);
             }
+        }
+        self.joined = self.joined.saturating_sub(1);
+        if self.joined == 0 && self.needed.is_none() {
+            self.order.sleep();
         }
     }
 
@@ -317,7 +333,7 @@ impl<B> Picker<B> {
     /// A peer that joined has one more piece.
     pub fn peer_has(&mut self, peer: PeerKey, piece: PieceIndex) {
         self.order.shift(piece, 1);
-        if let Some(scout) = self.followers.get_mut(&peer).and_then(|follower| follower.scout.as_mut()) {
+        if let Some(scout) = self.scouts.get_mut(&peer) {
             scout.learn(piece);
         }
     }
@@ -329,9 +345,7 @@ impl<B> Picker<B> {
         self.order.set_class(piece, class);
         let low = &mut self.lows[class as usize];
         *low = piece.get().min(*low);
-        for scout in self.followers.values_mut().filter_map(|follower| follower.scout.as_mut()) {
-            scout.learn(piece);
-        }
+        self.news.add(piece);
     }
 
     fn unlist(&mut self, piece: PieceIndex) {

@@ -232,3 +232,17 @@ fn pieces_that_wait_for_nobody_make_room() {
     assert_eq!(blocked.len(), 1);
     picker.check_invariants().unwrap();
 }
+
+#[test]
+fn what_is_complete_and_has_no_peers_keeps_no_order() {
+    let all = Bitfield::all(PIECES);
+    let mut picker = Picker::<()>::new(geometry(), &all, all.clone(), 1);
+    assert_eq!(picker.order_bytes(), 0);
+    let me = Peers::default().insert(());
+    let tally = picker.peer_joined(&bits([3]));
+    assert!(picker.order_bytes() > 0);
+    assert_eq!(picker.availability(geometry().piece(3).unwrap()), 1);
+    picker.peer_left(me, &bits([3]), tally);
+    assert_eq!(picker.order_bytes(), 0);
+    picker.check_invariants().unwrap();
+}

@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 use quelea_metainfo::geometry::{PieceIndex, Span};
 
 /// Pieces looked at in order of rarity before the peer's set is compared with the missing pieces.
-const LOOKS: usize = 256;
+const LOOKS: usize = 64;
 /// A peer that needs longer than this for a piece shares it with others; a faster one has pieces of its own, and
 /// runs of neighbours that it sends within this time. Seconds.
 const SHARE_SECONDS: u64 = 20;
@@ -133,8 +133,8 @@ impl<B> Picker<B> {
     }
 
     fn rarest(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {
-        let scout = self.followers.get(&wish.peer).and_then(|follower| follower.scout.as_ref());
-        if wish.has.count() as usize > FOUND && !scout.is_some_and(Scout::is_complete) {
+        let known = self.scouts.get(&wish.peer).is_some_and(Scout::is_complete);
+        if wish.has.count() as usize > FOUND && !known {
             let mut walk = self.order.walk(wish.snubbed, self.nobody());
             for _ in 0..LOOKS {
                 let piece = walk.next()?;
@@ -143,9 +143,8 @@ impl<B> Picker<B> {
                 }
             }
         }
-        let follower = self.followers.entry(wish.peer).or_default();
-        let scout = follower.scout.get_or_insert_default();
-        let known = scout.pieces(&self.geometry, wish.has, &self.missing).to_vec();
+        let scout = self.scouts.entry(wish.peer).or_insert_with(|| Scout::new(&self.news));
+        let known = scout.pieces(&self.geometry, wish.has, &self.missing, &self.news).to_vec();
         self.best(&known, wish.snubbed)
     }
 

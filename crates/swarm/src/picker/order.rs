@@ -18,17 +18,28 @@ use fastrand::Rng;
 use quelea_metainfo::geometry::{Geometry, PieceIndex};
 
 /// Places in a run.
-const RUN: usize = 64;
+const RUN: usize = 32;
 /// Class 0, and one for each priority from 1 to 7.
 pub(super) const CLASSES: usize = 8;
 /// The class of pieces that are not to be taken.
 const UNLISTED: usize = 0;
 
-/// Whose a run is.
+/// Whose a run is: the level, and the class in its lowest three bits.
 #[derive(Debug, Clone, Copy)]
-struct Home {
-    class: u8,
-    level: i32,
+struct Home(i32);
+
+impl Home {
+    const fn new(class: u8, level: i32) -> Self {
+        Self(level << 3 | class as i32)
+    }
+
+    const fn class(self) -> u8 {
+        (self.0 & 7) as u8
+    }
+
+    const fn level(self) -> i32 {
+        self.0 >> 3
+    }
 }
 
 /// The pieces of one class and one level.
@@ -99,22 +110,38 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// All pieces at level 0, each in the class that `class` tells.
-    pub(super) fn new(geometry: Geometry, seed: u64, class: impl Fn(PieceIndex) -> u8) -> Self {
-        let pieces = geometry.pieces() as usize;
-        let mut order = Self {
+    /// An order that is asleep.
+    pub(super) fn new(geometry: Geometry, seed: u64) -> Self {
+        Self {
             geometry,
-            place: vec![0; pieces],
-            pieces: Vec::with_capacity(pieces + 2 * RUN),
-            homes: Vec::with_capacity(pieces.div_ceil(RUN) + 2),
+            place: Vec::new(),
+            pieces: Vec::new(),
+            homes: Vec::new(),
             free_runs: Vec::new(),
             classes: Default::default(),
             rng: Rng::with_seed(seed),
-        };
-        for piece in geometry.iter() {
-            order.push(piece, class(piece), 0);
         }
-        order
+    }
+
+    /// Puts all pieces at level 0, each in the class that `class` tells.
+    pub(super) fn wake(&mut self, class: impl Fn(PieceIndex) -> u8) {
+        let pieces = self.geometry.pieces() as usize;
+        self.place = vec![0; pieces];
+        self.pieces.reserve_exact(pieces + 2 * RUN);
+        self.homes.reserve_exact(pieces.div_ceil(RUN) + 2);
+        for piece in self.geometry.iter() {
+            self.push(piece, class(piece), 0);
+        }
+    }
+
+    /// Forgets everything, and takes no memory until it is woken: pieces stand nowhere and cannot be moved.
+    pub(super) fn sleep(&mut self) {
+        *self = Self::new(self.geometry, self.rng.u64(..));
+    }
+
+    /// Whether pieces stand nowhere.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.place.is_empty()
     }
 
     /// How many pieces may be taken.
@@ -134,14 +161,15 @@ impl Order {
 
     /// The class of a piece, 0 if it is not to be taken, and its level.
     pub(super) fn standing(&self, piece: PieceIndex) -> (u8, i32) {
-        let home = self.homes[self.place[piece.at()] as usize / RUN];
-        (home.class, home.level)
+        let Some(&place) = self.place.get(piece.at()) else { return (UNLISTED as u8, 0) };
+        let home = self.homes[place as usize / RUN];
+        (home.class(), home.level())
     }
 
     /// Puts a piece into another class.
     pub(super) fn set_class(&mut self, piece: PieceIndex, class: u8) {
         let (before, level) = self.standing(piece);
-        if class != before {
+        if class != before && !self.is_asleep() {
             self.take(piece);
             self.push(piece, class, level);
         }
@@ -149,9 +177,11 @@ impl Order {
 
     /// Puts a piece one level higher or lower.
     pub(super) fn shift(&mut self, piece: PieceIndex, by: i32) {
-        let (class, level) = self.standing(piece);
-        self.take(piece);
-        self.push(piece, class, level + by);
+        if !self.is_asleep() {
+            let (class, level) = self.standing(piece);
+            self.take(piece);
+            self.push(piece, class, level + by);
+        }
     }
 
     /// The pieces that may be taken, those of high priority first, then the rarest or the commonest. Pieces at
@@ -194,8 +224,11 @@ impl Order {
         kin.len += 1;
         let list = kin.list_mut(level);
         if list.len == list.runs.len() * RUN {
-            let home = Home { class, level };
+            let home = Home::new(class, level);
             if let Some(run) = self.free_runs.pop() {
+                if self.free_runs.len() * 4 < self.free_runs.capacity() {
+                    self.free_runs.shrink_to(self.free_runs.len() * 2);
+                }
                 self.homes[run as usize] = home;
                 list.runs.push(run);
             } else {
@@ -231,6 +264,9 @@ impl Order {
         let last = list.place(list.len);
         if list.len.is_multiple_of(RUN) {
             self.free_runs.extend(list.runs.pop());
+            if list.runs.len() * 4 < list.runs.capacity() {
+                list.runs.shrink_to(list.runs.len() * 2);
+            }
         }
         if list.len == 0 {
             list.runs = Vec::new();
@@ -250,7 +286,9 @@ mod tests {
     use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
 
     fn order(pieces: u32, seed: u64) -> Order {
-        Order::new(Geometry::new(u64::from(pieces), 1).unwrap(), seed, |_| 4)
+        let mut order = Order::new(Geometry::new(u64::from(pieces), 1).unwrap(), seed);
+        order.wake(|_| 4);
+        order
     }
 
     #[test]

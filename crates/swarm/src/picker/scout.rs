@@ -6,17 +6,41 @@
 //! are found or all words were seen; the rarest of what was found is taken. What is found is kept: a peer whose
 //! whole use is known needs no further comparison, however often it is asked.
 
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use quelea_metainfo::geometry::{Geometry, PieceIndex};
 use quelea_wire::Bitfield;
 
 /// Pieces that one comparison finds at most.
 pub(super) const FOUND: usize = 64;
-/// Pieces that are kept for one peer at most.
+/// Pieces and news that are kept for one peer at most.
 const KEPT: usize = 2 * FOUND;
 
-/// What is known of the missing pieces that one peer has.
+/// Pieces that are missing anew, the last few of them, for scouts to catch up with.
 #[derive(Debug, Default)]
+pub(super) struct News {
+    /// How many were dropped.
+    before: u64,
+    pieces: VecDeque<PieceIndex>,
+}
+
+impl News {
+    /// A piece is missing that was not before.
+    pub(super) fn add(&mut self, piece: PieceIndex) {
+        if self.pieces.len() >= KEPT {
+            self.pieces.pop_front();
+            self.before += 1;
+        }
+        self.pieces.push_back(piece);
+    }
+
+    fn end(&self) -> u64 {
+        self.before + self.pieces.len() as u64
+    }
+}
+
+/// What is known of the missing pieces that one peer has.
+#[derive(Debug)]
 pub(super) struct Scout {
     /// Pieces that it had and that were missing when they were found.
     found: Vec<PieceIndex>,
@@ -24,20 +48,27 @@ pub(super) struct Scout {
     word: usize,
     /// Whether no other missing piece is at the peer than those that were found.
     complete: bool,
+    /// The news that were read.
+    read: u64,
 }
 
 impl Scout {
-    /// Whether all that the peer can give is known.
+    /// One that knows nothing but that all news until this moment are in what it will compare.
+    pub(super) fn new(news: &News) -> Self {
+        Self { found: Vec::new(), word: 0, complete: false, read: news.end() }
+    }
+
+    /// Whether all that the peer can give is known, but for news.
     pub(super) fn is_complete(&self) -> bool {
         self.complete
     }
 
-    /// A piece is missing, or at the peer, that was not before.
+    /// The peer has a piece that it had not before.
     pub(super) fn learn(&mut self, piece: PieceIndex) {
-        if self.found.len() < KEPT {
-            self.found.push(piece);
-        } else {
+        if self.found.len() >= KEPT {
             self.complete = false;
+        } else if !self.found.contains(&piece) {
+            self.found.push(piece);
         }
     }
 
@@ -47,8 +78,17 @@ impl Scout {
         geometry: &Geometry,
         has: &Bitfield,
         missing: &Bitfield,
+        news: &News,
     ) -> &[PieceIndex] {
-        self.found.retain(|&piece| has.has(piece) && missing.has(piece));
+        let fits = |piece: &PieceIndex| has.has(*piece) && missing.has(*piece);
+        self.found.retain(fits);
+        if self.read < news.before {
+            self.complete = false;
+            self.read = news.before;
+        }
+        let unread = news.pieces.iter().skip((self.read - news.before) as usize);
+        unread.copied().filter(fits).for_each(|piece| self.learn(piece));
+        self.read = news.end();
         if self.found.is_empty() && !self.complete {
             self.compare(geometry, has, missing);
         }
@@ -89,28 +129,29 @@ mod tests {
     fn all_that_a_peer_with_little_can_give_is_known_after_one_comparison() {
         let (geometry, has) = bits(10_000, [3, 700, 9_999]);
         let (_, mut missing) = bits(10_000, (0..10_000).filter(|number| *number != 700));
-        let mut scout = Scout::default();
-        let found: Vec<_> = scout.pieces(&geometry, &has, &missing).iter().map(|piece| piece.get()).collect();
+        let mut news = News::default();
+        let mut scout = Scout::new(&news);
+        let found: Vec<_> =
+            scout.pieces(&geometry, &has, &missing, &news).iter().map(|piece| piece.get()).collect();
         assert_eq!(found, [3, 9_999]);
         assert!(scout.is_complete());
         let back = geometry.piece(700).unwrap();
         missing.set(back);
-        scout.learn(back);
-        assert_eq!(
-            scout.pieces(&geometry, &has, &missing).len(),
-            3,
-            "what is missing again is not forgotten"
-        );
+        news.add(back);
+        news.add(geometry.piece(4).unwrap());
+        let found = scout.pieces(&geometry, &has, &missing, &news);
+        assert_eq!(found.len(), 3, "what is missing again is not forgotten");
     }
 
     #[test]
     fn each_comparison_goes_on_where_the_last_one_ended() {
         let (geometry, all) = bits(10_000, 0..10_000);
         let mut missing = all.clone();
-        let mut scout = Scout::default();
+        let news = News::default();
+        let mut scout = Scout::new(&news);
         let mut seen = 0;
         while !missing.is_none() {
-            let found = scout.pieces(&geometry, &all, &missing).to_vec();
+            let found = scout.pieces(&geometry, &all, &missing, &news).to_vec();
             assert!(found.len() <= FOUND + 63 && !found.is_empty());
             seen += found.len();
             found.into_iter().for_each(|piece| assert!(missing.unset(piece)));
@@ -122,9 +163,14 @@ mod tests {
     fn more_than_can_be_kept_is_looked_for_again() {
         let (geometry, all) = bits(1_000, 0..1_000);
         let (_, none) = bits(1_000, []);
-        let mut scout = Scout::default();
-        assert_eq!(scout.pieces(&geometry, &all, &none), []);
+        let mut news = News::default();
+        let mut scout = Scout::new(&news);
+        assert_eq!(scout.pieces(&geometry, &all, &none, &news), []);
         assert!(scout.is_complete());
+        geometry.iter().for_each(|piece| news.add(piece));
+        // News of the first pieces are gone.
+        let (_, first) = bits(1_000, [1]);
+        assert_eq!(scout.pieces(&geometry, &all, &first, &news).len(), 1);
         geometry.iter().for_each(|piece| scout.learn(piece));
         assert!(!scout.is_complete());
     }

@@ -80,7 +80,9 @@ impl<B> Torrent<B> {
         } else {
             self.list.connected(now, hello.address);
         }
-        let key = self.peers.insert(Peer::new(now, hello, self.geometry.pieces()));
+        let mut peer = Peer::new(now, hello, self.geometry.pieces());
+        peer.tally = self.picker.peer_joined(&peer.has);
+        let key = self.peers.insert(peer);
         self.greet(now, key);
         self.next_tick = self.next_tick.min(now + super::TICK);
         Ok(key)

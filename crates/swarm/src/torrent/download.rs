@@ -159,7 +159,8 @@ impl<B> Torrent<B> {
     fn has_these(&mut self, now: Time, key: PeerKey, has: Bitfield) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.is_seed = has.is_all() && has.pieces() > 0;
-        peer.tally = self.picker.peer_joined(&has);
+        let before = core::mem::replace(&mut peer.tally, self.picker.peer_joined(&has));
+        self.picker.peer_left(key, &peer.has, before);
         peer.useful = has.count_shared(self.picker.needed());
         peer.has = has;
         self.update_interest(now, key);
