@@ -1,4 +1,7 @@
 //! Quelea itself, by its command line.
+//!
+//! Each has a home of its own in the scratch folder: what the user of this machine has configured does not reach
+//! it, and what it remembers is not left to them.
 
 use std::path::PathBuf;
 
@@ -29,6 +32,16 @@ pub fn leech(job: &Job<'_>) -> Result<Process> {
     start(job, "leech", &[])
 }
 
+/// The home of the one that plays this role in the job.
+fn home(job: &Job<'_>, role: &str) -> PathBuf {
+    job.scratch.file(&job.name("quelea", role))
+}
+
+/// Where it remembers which pieces are good.
+pub fn state(job: &Job<'_>, role: &str) -> PathBuf {
+    home(job, role).join("state")
+}
+
 fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     let program = program().context("there is no build of quelea: set QUELEA_BIN")?;
     let mut command = job.host.command(program.to_str().context("QUELEA_BIN is not UTF-8")?);
@@ -38,11 +51,20 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
             command.env_remove(name);
         }
     }
+    command.args(["--state-dir".as_ref(), state(job, role).as_os_str()]);
+    command.env("HOME", home(job, role)).env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
     if let Some(authority) = &job.authority {
         command.env("SSL_CERT_FILE", authority);
     }
     command.arg(&job.torrent.file).arg("--output-dir").arg(&job.folder);
-    command.args(["--port", &job.listen.port().to_string(), "--bind", &job.listen.ip().to_string(), "-v"]);
+    command.args([
+        "--port",
+        &job.listen.port().to_string(),
+        "--bind",
+        &job.listen.ip().to_string(),
+        "-v",
+        "--json",
+    ]);
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

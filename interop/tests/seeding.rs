@@ -8,7 +8,7 @@ use quelea_interop::Client::{Aria2, Libtorrent, Quelea, Transmission};
 use quelea_interop::Layout::{Hybrid, Many, Padded, Single};
 use quelea_interop::Protocol::{Http, Udp};
 use quelea_interop::client::Running;
-use quelea_interop::{Scenario, wait};
+use quelea_interop::{Scenario, quelea, wait};
 
 #[test]
 fn single_file_to_libtorrent() -> Result<()> {
@@ -66,13 +66,14 @@ fn an_interrupted_seed_says_goodbye_to_its_tracker() -> Result<()> {
         let (payload, torrent, mut tracker) = scenario.publish(Hybrid, Http)?;
         let (host, folder) = (scenario.network.host()?, scenario.scratch.folder("seed")?);
         payload.copy_to(&folder)?;
-        let Running::Program(mut seed) = Quelea.seed(&scenario.job(&host, &torrent, folder.clone()))? else {
-            bail!("quelea is a program");
-        };
+        let job = scenario.job(&host, &torrent, folder.clone());
+        let Running::Program(mut seed) = Quelea.seed(&job)? else { bail!("quelea is a program") };
         tracker.await_seeds(1)?;
         let status = seed.interrupt(wait::LIMIT)?;
         ensure!(status.success(), "all that was asked for was done, yet: {status}");
         tracker.await_nobody()?;
+        let state = quelea::state(&job, "seed");
+        ensure!(state.join("state.db").is_file(), "nothing is remembered in {}", state.display());
         payload.check_alone(&folder)
     })
 }
