@@ -9,7 +9,7 @@ use crate::network::Host;
 use crate::process::Process;
 use crate::scratch::Scratch;
 use crate::torrent::Torrent;
-use crate::{aria2, libtorrent, programs, quelea, transmission, wait};
+use crate::{aria2, libtorrent, programs, qbittorrent, quelea, rtorrent, transmission, wait};
 
 /// A client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub enum Client {
     Transmission,
     /// aria2c.
     Aria2,
+    /// qbittorrent-nox.
+    Qbittorrent,
+    /// rtorrent.
+    Rtorrent,
 }
 
 /// One client's part in a transfer.
@@ -53,8 +57,12 @@ impl Job<'_> {
 pub enum Running<'a> {
     /// A program that ends when its work is done.
     Program(Process),
-    /// One that is asked.
-    Daemon(transmission::Daemon<'a>),
+    /// Transmission, which is asked.
+    Transmission(transmission::Daemon<'a>),
+    /// qBittorrent, which is asked.
+    Qbittorrent(qbittorrent::Daemon<'a>),
+    /// rTorrent, which is asked.
+    Rtorrent(rtorrent::Daemon<'a>),
 }
 
 impl Client {
@@ -65,6 +73,8 @@ impl Client {
             Self::Libtorrent => (libtorrent::is_installed(), "python3-libtorrent"),
             Self::Transmission => (programs::find(transmission::PROGRAM).is_some(), transmission::PROGRAM),
             Self::Aria2 => (programs::find(aria2::PROGRAM).is_some(), aria2::PROGRAM),
+            Self::Qbittorrent => (programs::find(qbittorrent::PROGRAM).is_some(), qbittorrent::PROGRAM),
+            Self::Rtorrent => (programs::find(rtorrent::PROGRAM).is_some(), rtorrent::PROGRAM),
         };
         (!is_there).then_some(name)
     }
@@ -72,7 +82,7 @@ impl Client {
     /// Whether it can be told of peers beside the tracker's.
     pub fn takes_peers(self) -> bool {
         match self {
-            Self::Quelea | Self::Libtorrent => true,
+            Self::Quelea | Self::Libtorrent | Self::Qbittorrent | Self::Rtorrent => true,
             Self::Transmission | Self::Aria2 => false,
         }
     }
@@ -82,8 +92,10 @@ impl Client {
         match self {
             Self::Quelea => quelea::seed(job).map(Running::Program),
             Self::Libtorrent => libtorrent::seed(job).map(Running::Program),
-            Self::Transmission => transmission::seed(job).map(Running::Daemon),
+            Self::Transmission => transmission::seed(job).map(Running::Transmission),
             Self::Aria2 => aria2::seed(job).map(Running::Program),
+            Self::Qbittorrent => qbittorrent::seed(job).map(Running::Qbittorrent),
+            Self::Rtorrent => rtorrent::seed(job).map(Running::Rtorrent),
         }
     }
 
@@ -92,8 +104,10 @@ impl Client {
         match self {
             Self::Quelea => quelea::leech(job).map(Running::Program),
             Self::Libtorrent => libtorrent::leech(job).map(Running::Program),
-            Self::Transmission => transmission::leech(job).map(Running::Daemon),
+            Self::Transmission => transmission::leech(job).map(Running::Transmission),
             Self::Aria2 => aria2::leech(job).map(Running::Program),
+            Self::Qbittorrent => qbittorrent::leech(job).map(Running::Qbittorrent),
+            Self::Rtorrent => rtorrent::leech(job).map(Running::Rtorrent),
         }
     }
 }
@@ -103,7 +117,29 @@ impl Running<'_> {
     pub fn must_complete(&mut self) -> Result<()> {
         match self {
             Self::Program(process) => process.must_end_well(wait::LIMIT),
-            Self::Daemon(daemon) => daemon.must_complete(wait::LIMIT),
+            Self::Transmission(daemon) => daemon.must_complete(wait::LIMIT),
+            Self::Qbittorrent(daemon) => daemon.must_complete(wait::LIMIT),
+            Self::Rtorrent(daemon) => daemon.must_complete(wait::LIMIT),
+        }
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        match self {
+            Self::Program(process) => process,
+            Self::Transmission(daemon) => daemon.process(),
+            Self::Qbittorrent(daemon) => daemon.process(),
+            Self::Rtorrent(daemon) => daemon.process(),
+        }
+    }
+
+    /// Whether a download is complete, without waiting for it.
+    pub fn is_complete(&mut self) -> Result<bool> {
+        match self {
+            Self::Program(process) => process.has_ended_well(),
+            Self::Transmission(daemon) => daemon.is_complete(),
+            Self::Qbittorrent(daemon) => daemon.is_complete(),
+            Self::Rtorrent(daemon) => daemon.is_complete(),
         }
     }
 
@@ -111,7 +147,9 @@ impl Running<'_> {
     pub fn must_run(&mut self) -> Result<()> {
         match self {
             Self::Program(process) => process.must_run(),
-            Self::Daemon(daemon) => daemon.must_run(),
+            Self::Transmission(daemon) => daemon.must_run(),
+            Self::Qbittorrent(daemon) => daemon.must_run(),
+            Self::Rtorrent(daemon) => daemon.must_run(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! scenario ── network ── hosts (network namespaces, or loopback addresses where those cannot be made)
-//!    │                     └─ processes: opentracker, transmission-daemon, aria2c, libtorrent, quelea
+//!    │                     └─ processes: opentracker, quelea, and the clients of the field
 //!    └────── scratch ───── payloads, torrents, downloads, logs
 //! ```
 //!
@@ -24,7 +24,9 @@ pub mod network;
 pub mod payload;
 pub mod process;
 pub mod programs;
+pub mod qbittorrent;
 pub mod quelea;
+pub mod rtorrent;
 pub mod scenario;
 pub mod scratch;
 pub mod tls;

@@ -39,6 +39,14 @@ impl Process {
         }
     }
 
+    /// Whether it has ended well; an error when it has ended otherwise.
+    pub fn has_ended_well(&mut self) -> Result<bool> {
+        match self.child.try_wait()? {
+            Some(status) if !status.success() => bail!("{} failed ({status})", self.name),
+            ended => Ok(ended.is_some()),
+        }
+    }
+
     /// Waits for its end; an error when it did not end well, or not within `limit`.
     pub fn must_end_well(&mut self, limit: Duration) -> Result<()> {
         let status = self.wait(limit)?;

@@ -98,7 +98,9 @@ impl Scenario {
                 tracker.await_farewell(seeds.len())
             }
             // The others keep control files and padding beside the payload, and die without a word.
-            Client::Libtorrent | Client::Aria2 => payload.check(&downloads, Wanted::All),
+            Client::Libtorrent | Client::Aria2 | Client::Qbittorrent | Client::Rtorrent => {
+                payload.check(&downloads, Wanted::All)
+            }
             // It never makes a file into which it writes nothing.
             Client::Transmission => payload.check(&downloads, Wanted::WithBytes),
         }

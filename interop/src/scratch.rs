@@ -39,6 +39,13 @@ impl Scratch {
         Ok(path)
     }
 
+    /// A folder in it with nothing inside; what lay there is removed.
+    pub fn empty_folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder(name)?;
+        fs::remove_dir_all(&path).with_context(|| format!("cannot empty {}", path.display()))?;
+        self.folder(name)
+    }
+
     /// Where the process called `name` writes what it says.
     pub fn log(&self, name: &str) -> PathBuf {
         self.dir.path().join("logs").join(format!("{name}.log"))

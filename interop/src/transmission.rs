@@ -42,7 +42,7 @@ pub fn leech<'a>(job: &Job<'a>) -> Result<Daemon<'a>> {
 
 fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let name = job.name("transmission", role);
-    let config = job.scratch.folder(&name)?;
+    let config = job.scratch.empty_folder(&name)?;
     let settings = json!({
         "bind-address-ipv4": job.listen.ip(),
         "peer-port": job.listen.port(),
@@ -69,23 +69,31 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
 }
 
 impl Daemon<'_> {
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
     /// An error when it has ended, or when it complains about its torrent.
     pub fn must_run(&mut self) -> Result<()> {
         self.process.must_run()?;
         self.torrent().map(|_| ())
     }
 
+    /// Whether every piece is there.
+    pub fn is_complete(&mut self) -> Result<bool> {
+        self.process.must_run()?;
+        let torrent = self.torrent()?;
+        let done = torrent.get("leftUntilDone").and_then(Value::as_u64) == Some(0);
+        let has_size = torrent.get("sizeWhenDone").and_then(Value::as_u64).is_some_and(|size| size > 0);
+        // Status 6: it seeds, so the last file carries its final name.
+        let seeds = torrent.get("status").and_then(Value::as_u64) == Some(6);
+        Ok(done && has_size && seeds)
+    }
+
     /// Waits until every piece is there.
     pub fn must_complete(&mut self, limit: Duration) -> Result<()> {
-        wait::until("transmission to have every piece", limit, || {
-            self.process.must_run()?;
-            let torrent = self.torrent()?;
-            let done = torrent.get("leftUntilDone").and_then(Value::as_u64) == Some(0);
-            let has_size = torrent.get("sizeWhenDone").and_then(Value::as_u64).is_some_and(|size| size > 0);
-            // Status 6: it seeds, so the last file carries its final name.
-            let seeds = torrent.get("status").and_then(Value::as_u64) == Some(6);
-            Ok((done && has_size && seeds).then_some(()))
-        })
+        wait::until("transmission to have every piece", limit, || Ok(self.is_complete()?.then_some(())))
     }
 
     fn torrent(&mut self) -> Result<Value> {

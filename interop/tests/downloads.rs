@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use anyhow::Result;
-use quelea_interop::Client::{Aria2, Libtorrent, Quelea, Transmission};
+use quelea_interop::Client::{Aria2, Libtorrent, Qbittorrent, Quelea, Rtorrent, Transmission};
 use quelea_interop::Layout::{Hybrid, Many, Padded, Single};
 use quelea_interop::Protocol::{Http, Udp};
 use quelea_interop::Scenario;
@@ -25,8 +25,19 @@ fn single_file_from_aria2() -> Result<()> {
 }
 
 #[test]
+fn single_file_from_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Qbittorrent], Quelea, Single, Udp)
+}
+
+#[test]
+fn single_file_from_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Rtorrent], Quelea, Single, Udp)
+}
+
+#[test]
 fn single_file_from_all_together() -> Result<()> {
-    Scenario::transfer(&[Libtorrent, Transmission, Aria2], Quelea, Single, Udp)
+    let seeds = [Libtorrent, Transmission, Aria2, Qbittorrent, Rtorrent];
+    Scenario::transfer(&seeds, Quelea, Single, Udp)
 }
 
 #[test]
@@ -45,6 +56,16 @@ fn many_files_from_aria2() -> Result<()> {
 }
 
 #[test]
+fn many_files_from_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Qbittorrent], Quelea, Many, Http)
+}
+
+#[test]
+fn many_files_from_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Rtorrent], Quelea, Many, Http)
+}
+
+#[test]
 fn many_files_from_all_together() -> Result<()> {
     Scenario::transfer(&[Libtorrent, Transmission, Aria2], Quelea, Many, Http)
 }
@@ -55,8 +76,18 @@ fn hybrid_from_libtorrent() -> Result<()> {
 }
 
 #[test]
+fn hybrid_from_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Qbittorrent], Quelea, Hybrid, Udp)
+}
+
+#[test]
+fn hybrid_from_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Rtorrent], Quelea, Hybrid, Http)
+}
+
+#[test]
 fn hybrid_from_several_together() -> Result<()> {
-    Scenario::transfer(&[Libtorrent, Quelea, Libtorrent], Quelea, Hybrid, Udp)
+    Scenario::transfer(&[Libtorrent, Quelea, Qbittorrent, Rtorrent], Quelea, Hybrid, Udp)
 }
 
 #[test]
@@ -67,6 +98,16 @@ fn padded_files_from_transmission() -> Result<()> {
 #[test]
 fn padded_files_from_aria2() -> Result<()> {
     Scenario::transfer(&[Aria2], Quelea, Padded, Udp)
+}
+
+#[test]
+fn padded_files_from_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Qbittorrent], Quelea, Padded, Http)
+}
+
+#[test]
+fn padded_files_from_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Rtorrent], Quelea, Padded, Udp)
 }
 
 #[test]
@@ -82,6 +123,11 @@ fn many_files_from_quelea() -> Result<()> {
 #[test]
 fn over_ipv6_from_libtorrent() -> Result<()> {
     Scenario::transfer_over_ipv6(Libtorrent, Quelea)
+}
+
+#[test]
+fn over_ipv6_from_qbittorrent() -> Result<()> {
+    Scenario::transfer_over_ipv6(Qbittorrent, Quelea)
 }
 
 #[test]

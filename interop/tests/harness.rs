@@ -2,14 +2,14 @@
 #![allow(missing_docs)]
 
 use anyhow::Result;
-use quelea_interop::Client::{Aria2, Libtorrent, Transmission};
+use quelea_interop::Client::{Aria2, Libtorrent, Qbittorrent, Rtorrent, Transmission};
 use quelea_interop::Layout::{Hybrid, Many, Padded, Single};
 use quelea_interop::Protocol::{Http, Udp};
 use quelea_interop::Scenario;
 
 #[test]
 fn libtorrent_downloads_from_all_together() -> Result<()> {
-    Scenario::transfer(&[Aria2, Transmission, Libtorrent], Libtorrent, Many, Udp)
+    Scenario::transfer(&[Aria2, Transmission, Libtorrent, Qbittorrent, Rtorrent], Libtorrent, Many, Udp)
 }
 
 #[test]
@@ -30,6 +30,26 @@ fn transmission_downloads_from_libtorrent() -> Result<()> {
 #[test]
 fn aria2_downloads_from_libtorrent() -> Result<()> {
     Scenario::transfer(&[Libtorrent], Aria2, Many, Udp)
+}
+
+#[test]
+fn libtorrent_downloads_from_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Qbittorrent], Libtorrent, Hybrid, Http)
+}
+
+#[test]
+fn libtorrent_downloads_from_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Rtorrent], Libtorrent, Padded, Udp)
+}
+
+#[test]
+fn qbittorrent_downloads_from_libtorrent() -> Result<()> {
+    Scenario::transfer(&[Libtorrent], Qbittorrent, Hybrid, Udp)
+}
+
+#[test]
+fn rtorrent_downloads_from_libtorrent() -> Result<()> {
+    Scenario::transfer(&[Libtorrent], Rtorrent, Many, Http)
 }
 
 #[test]

@@ -4,7 +4,7 @@
 #![allow(missing_docs)]
 
 use anyhow::{Result, bail, ensure};
-use quelea_interop::Client::{Aria2, Libtorrent, Quelea, Transmission};
+use quelea_interop::Client::{Aria2, Libtorrent, Qbittorrent, Quelea, Rtorrent, Transmission};
 use quelea_interop::Layout::{Hybrid, Many, Padded, Single};
 use quelea_interop::Protocol::{Http, Udp};
 use quelea_interop::client::Running;
@@ -26,6 +26,16 @@ fn single_file_to_aria2() -> Result<()> {
 }
 
 #[test]
+fn single_file_to_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Qbittorrent, Single, Http)
+}
+
+#[test]
+fn single_file_to_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Rtorrent, Single, Http)
+}
+
+#[test]
 fn many_files_to_libtorrent() -> Result<()> {
     Scenario::transfer(&[Quelea], Libtorrent, Many, Http)
 }
@@ -41,8 +51,28 @@ fn many_files_to_aria2() -> Result<()> {
 }
 
 #[test]
+fn many_files_to_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Qbittorrent, Many, Udp)
+}
+
+#[test]
+fn many_files_to_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Rtorrent, Many, Udp)
+}
+
+#[test]
 fn hybrid_to_libtorrent() -> Result<()> {
     Scenario::transfer(&[Quelea], Libtorrent, Hybrid, Udp)
+}
+
+#[test]
+fn hybrid_to_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Qbittorrent, Hybrid, Http)
+}
+
+#[test]
+fn hybrid_to_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Rtorrent, Hybrid, Udp)
 }
 
 #[test]
@@ -56,8 +86,23 @@ fn padded_files_to_aria2() -> Result<()> {
 }
 
 #[test]
+fn padded_files_to_qbittorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Qbittorrent, Padded, Udp)
+}
+
+#[test]
+fn padded_files_to_rtorrent() -> Result<()> {
+    Scenario::transfer(&[Quelea], Rtorrent, Padded, Http)
+}
+
+#[test]
 fn over_ipv6_to_libtorrent() -> Result<()> {
     Scenario::transfer_over_ipv6(Quelea, Libtorrent)
+}
+
+#[test]
+fn over_ipv6_to_qbittorrent() -> Result<()> {
+    Scenario::transfer_over_ipv6(Quelea, Qbittorrent)
 }
 
 #[test]

@@ -14,6 +14,8 @@ const PARTS: &[Part] = &[
     Part { package: "opentracker", is_there: || find_program("opentracker").is_some() },
     Part { package: "transmission-daemon", is_there: || find_program("transmission-daemon").is_some() },
     Part { package: "aria2", is_there: || find_program("aria2c").is_some() },
+    Part { package: "qbittorrent-nox", is_there: || find_program("qbittorrent-nox").is_some() },
+    Part { package: "rtorrent", is_there: || find_program("rtorrent").is_some() },
     Part { package: "python3", is_there: || Path::new("/usr/bin/python3").is_file() },
     Part { package: "python3-libtorrent", is_there: has_libtorrent },
     Part { package: "openssl", is_there: || find_program("openssl").is_some() },

@@ -1,0 +1,146 @@
+//! qBittorrent without a window, told what to do by its settings and its command line, and asked by its Web API.
+//!
+//! Version 4.5.2 stands upon libtorrent 2.0, so it takes hybrid torrents and knows BEP 47's padding. It asks on the
+//! terminal for consent to its legal notice, unless the settings hold it. A setting that it does not know it leaves
+//! out without a word, so a name that is wrong here shows only in what it does.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::client::Job;
+use crate::http;
+use crate::network::Host;
+use crate::payload::write;
+use crate::process::Process;
+use crate::wait;
+
+/// The program's name.
+pub const PROGRAM: &str = "qbittorrent-nox";
+
+const API_PORT: u16 = 9_092;
+
+/// A running one with one torrent.
+pub struct Daemon<'a> {
+    process: Process,
+    host: &'a Host,
+}
+
+/// Checks the job's folder and serves it.
+pub fn seed<'a>(job: &Job<'a>) -> Result<Daemon<'a>> {
+    start(job, "seed")
+}
+
+/// Downloads into the job's folder.
+pub fn leech<'a>(job: &Job<'a>) -> Result<Daemon<'a>> {
+    start(job, "leech")
+}
+
+fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
+    let name = job.name("qbittorrent", role);
+    let profile = job.scratch.empty_folder(&name)?;
+    write(&profile.join("qBittorrent/config/qBittorrent.conf"), settings(job).as_bytes())?;
+    let mut command = job.host.command(PROGRAM);
+    let mut path = std::ffi::OsString::from("--profile=");
+    path.push(&profile);
+    command.arg(path);
+    let mut folder = std::ffi::OsString::from("--save-path=");
+    folder.push(&job.folder);
+    command.arg(folder).args(["--add-paused=false", "--skip-dialog=true"]).arg(&job.torrent.file);
+    command.env("HOME", &profile);
+    let process = Process::start(job.scratch, &name, &mut command)?;
+    let mut daemon = Daemon { process, host: job.host };
+    let torrent = wait::until("qBittorrent to have its torrent", wait::LIMIT, || daemon.torrent())?;
+    if !job.peers.is_empty() {
+        let hash = torrent.get("hash").and_then(Value::as_str).context("a torrent without a hash")?;
+        let peers: Vec<_> = job.peers.iter().map(|peer| peer.to_string().replace(':', "%3A")).collect();
+        daemon.ask("POST", "torrents/addPeers", &format!("hashes={hash}&peers={}", peers.join("%7C")))?;
+    }
+    Ok(daemon)
+}
+
+/// The settings: its own port and address, nothing that leaves the test, and a Web API without a password.
+fn settings(job: &Job<'_>) -> String {
+    let (address, port) = (job.listen.ip(), job.listen.port());
+    let host = job.host.address;
+    format!(
+        "[LegalNotice]\n\
+         Accepted=true\n\
+         [BitTorrent]\n\
+         Session\\Port={port}\n\
+         Session\\InterfaceAddress={address}\n\
+         Session\\BTProtocol=TCP\n\
+         Session\\DHTEnabled=false\n\
+         Session\\LSDEnabled=false\n\
+         Session\\PeXEnabled=false\n\
+         Session\\QueueingSystemEnabled=false\n\
+         Session\\MultiConnectionsPerIp=true\n\
+         Session\\AddTorrentPaused=false\n\
+         [Network]\n\
+         PortForwardingEnabled=false\n\
+         [Preferences]\n\
+         General\\Locale=en\n\
+         WebUI\\Enabled=true\n\
+         WebUI\\Address={host}\n\
+         WebUI\\Port={API_PORT}\n\
+         WebUI\\UseUPnP=false\n\
+         WebUI\\CSRFProtection=false\n\
+         WebUI\\HostHeaderValidation=false\n\
+         WebUI\\LocalHostAuth=false\n\
+         WebUI\\AuthSubnetWhitelistEnabled=true\n\
+         WebUI\\AuthSubnetWhitelist=0.0.0.0/0\n"
+    )
+}
+
+impl Daemon<'_> {
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// An error when it has ended, or when it complains about its torrent.
+    pub fn must_run(&mut self) -> Result<()> {
+        self.process.must_run()?;
+        self.torrent().map(|_| ())
+    }
+
+    /// Whether every piece is there.
+    pub fn is_complete(&mut self) -> Result<bool> {
+        let Some(torrent) = self.torrent()? else { return Ok(false) };
+        let has_size = torrent.get("size").and_then(Value::as_u64).is_some_and(|size| size > 0);
+        let state = torrent.get("state").and_then(Value::as_str).unwrap_or_default();
+        Ok(has_size && ["uploading", "stalledUP", "forcedUP"].contains(&state))
+    }
+
+    /// Waits until every piece is there.
+    pub fn must_complete(&mut self, limit: Duration) -> Result<()> {
+        wait::until("qBittorrent to have every piece", limit, || Ok(self.is_complete()?.then_some(())))
+    }
+
+    /// Its torrent, once the Web API answers and has one.
+    fn torrent(&mut self) -> Result<Option<Value>> {
+        self.process.must_run()?;
+        let Some(body) = self.ask("GET", "torrents/info", "")? else { return Ok(None) };
+        let list: Value = serde_json::from_slice(&body).context("not what the Web API answers")?;
+        let Some(torrent) = list.get(0) else { return Ok(None) };
+        let state = torrent.get("state").and_then(Value::as_str).unwrap_or_default();
+        if ["error", "missingFiles"].contains(&state) {
+            bail!("qBittorrent's torrent is in the state {state}");
+        }
+        Ok(Some(torrent.clone()))
+    }
+
+    /// The body of an answer; none while nobody listens.
+    fn ask(&self, method: &str, call: &str, form: &str) -> Result<Option<Vec<u8>>> {
+        let head =
+            format!("{method} /api/v2/{call} HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded");
+        let at = SocketAddr::new(self.host.address.into(), API_PORT);
+        let Some(answer) = http::ask(self.host, at, &head, form)? else { return Ok(None) };
+        if answer.status != 200 {
+            bail!("qBittorrent answers {call} with status {}", answer.status);
+        }
+        Ok(Some(answer.body))
+    }
+}
