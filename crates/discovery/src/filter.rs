@@ -1,5 +1,9 @@
 //! Ranges of addresses that we have nothing to do with.
 
+mod list;
+
+pub use list::BlockList;
+
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::RangeInclusive;

@@ -7,6 +7,7 @@ mod tests;
 use crate::filter::Filter;
 use crate::priority::priority;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use entry::{Entry, Index, Place, Rank, Worth};
@@ -79,14 +80,15 @@ pub struct PeerList {
     own: VecDeque<SocketAddr>,
     external_v4: Option<SocketAddr>,
     external_v6: Option<SocketAddr>,
-    filter: Filter,
+    filter: Arc<Filter>,
     seeding: bool,
 }
 
 impl PeerList {
     /// An empty list of at most `capacity` addresses. `seed` decides the order of equals while our own address
     /// is unknown, so that not every client dials in the same order.
-    pub const fn new(capacity: usize, seed: u64) -> Self {
+    pub fn new(capacity: usize, seed: u64) -> Self {
+        let filter = Arc::new(Filter::EMPTY);
         Self {
             capacity,
             seed,
@@ -100,7 +102,7 @@ impl PeerList {
             own: VecDeque::new(),
             external_v4: None,
             external_v6: None,
-            filter: Filter::EMPTY,
+            filter,
             seeding: false,
         }
     }
@@ -303,13 +305,25 @@ impl PeerList {
         }
     }
 
+    /// Takes a ban back.
+    pub fn unban(&mut self, ip: IpAddr) {
+        let ip = ip.to_canonical();
+        self.banned.remove(&ip);
+        self.bans_in_order.retain(|&banned| banned != ip);
+    }
+
+    /// Whether the address filter blocks this IP address: a connection from it is not accepted.
+    pub fn is_blocked(&self, ip: IpAddr) -> bool {
+        self.filter.blocks(ip)
+    }
+
     /// Whether this IP address is banned: a connection from it is not accepted.
     pub fn is_banned(&self, ip: IpAddr) -> bool {
         self.banned.contains(&ip.to_canonical())
     }
 
     /// Blocks addresses from here on, and forgets those that are known. Connections are the caller's to end.
-    pub fn set_filter(&mut self, filter: Filter) {
+    pub fn set_filter(&mut self, filter: Arc<Filter>) {
         self.filter = filter;
         let blocked = self.entries.keys().filter(|address| self.filter.blocks(address.ip()));
         for address in blocked.copied().collect::<Vec<_>>() {

@@ -13,17 +13,20 @@
 pub(crate) mod accept;
 mod connection;
 mod dial;
+pub(crate) mod dialling;
 pub(crate) mod http;
 pub(crate) mod limiter;
 pub(crate) mod torrent;
 pub(crate) mod tracker;
 pub(crate) mod udp;
 
+use crate::driver::dialling::Dialling;
 use crate::driver::limiter::Branch;
 use crate::outbox::Outbox;
 use crate::snapshot::TrackerStatus;
 use quelea_block::{BlockBuf, Pool};
 use quelea_discovery::Source;
+use quelea_discovery::filter::Filter;
 use quelea_metainfo::geometry::{PieceIndex, Span};
 use quelea_net::Binding;
 use quelea_storage::{PieceOutcome, Pipeline, StorageError, Store};
@@ -43,6 +46,8 @@ pub(crate) struct TorrentIo {
     pub(crate) binding: Arc<Binding>,
     /// The connections that the session may still have.
     pub(crate) connections: Arc<Semaphore>,
+    /// The turns at making them.
+    pub(crate) dialling: Arc<Dialling>,
     pub(crate) info_hash: [u8; 20],
     /// How many pieces there are.
     pub(crate) pieces: u32,
@@ -79,6 +84,10 @@ pub(crate) enum ToTorrent {
     OpenPieces(usize),
     /// Whether a limit of ours holds for what arrives.
     DownloadLimited(bool),
+    /// Addresses that the session blocks from here on.
+    Filter(Arc<Filter>),
+    /// An address that the user has nothing to do with any more, or has again.
+    Ban { ip: IpAddr, banned: bool },
     /// Say goodbye and end.
     Stop(oneshot::Sender<()>),
 }

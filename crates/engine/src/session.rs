@@ -1,6 +1,7 @@
 //! A session: its threads, its listening port, its torrents.
 
 mod adding;
+mod blocking;
 mod checking;
 mod closing;
 mod figures;
@@ -12,6 +13,7 @@ mod waking;
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::Doors;
+use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
 use crate::driver::udp::UdpRequest;
@@ -41,6 +43,8 @@ struct Inner {
     files: FilePool,
     descriptors: Descriptors,
     connections: Arc<Semaphore>,
+    dialling: Arc<Dialling>,
+    blocked: Mutex<blocking::Blocked>,
     pipeline: Arc<Pipeline>,
     binding: Arc<Binding>,
     port: u16,

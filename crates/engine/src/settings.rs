@@ -18,6 +18,13 @@ pub struct Settings {
     pub bind: Vec<IpAddr>,
     /// Connected peers of one torrent, at most. Fewer where the system allows few open files.
     pub max_peers: usize,
+    /// Connections of all torrents, at most, those under way included. Never more than the open files that the
+    /// system allows.
+    pub max_connections: usize,
+    /// Connections of all torrents that are being made at a time, at most.
+    pub max_half_open: usize,
+    /// Connections of all torrents that are begun in a second, at most, in the long run; 0 for no bound.
+    pub connects_per_second: u32,
     /// Peers of one torrent that are uploaded to at a time, at most.
     pub upload_slots: usize,
     /// Bytes of payload that may wait in memory for their piece to become whole, be hashed and be written.
@@ -52,6 +59,9 @@ impl Settings {
             port: Self::DEFAULT_PORT,
             bind: Vec::new(),
             max_peers: 200,
+            max_connections: 1_000,
+            max_half_open: 100,
+            connects_per_second: 50,
             upload_slots: 8,
             memory: 64 << 20,
             max_open_files: 128,

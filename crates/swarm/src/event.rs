@@ -28,6 +28,8 @@ pub enum Refusal {
     Full,
     /// Its address is banned.
     Banned,
+    /// The address filter blocks it.
+    Blocked,
     /// It is connected already.
     Duplicate,
     /// It is this very client.
@@ -52,6 +54,10 @@ pub enum Farewell {
     Useless,
     /// Its address was banned.
     Banned,
+    /// The address filter blocks it.
+    Blocked,
+    /// It gave least of many, and others wait for a place.
+    Outdone,
     /// It broke the protocol, in this way.
     Fault(&'static str),
     /// The torrent stops.

@@ -24,6 +24,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod choker;
+pub mod dialling;
 pub mod event;
 pub mod limit;
 pub mod peers;

@@ -101,6 +101,7 @@ pub struct Torrent<B> {
 
     next_tick: Time,
     next_round: Time,
+    next_turnover: Time,
     round: u32,
     completed: bool,
     stopped: bool,
@@ -145,6 +146,7 @@ impl<B> Torrent<B> {
             picked: Vec::new(),
             next_tick: now,
             next_round: now + choker::ROUND,
+            next_turnover: now,
             round: 0,
             stopped: false,
             download_limited: false,
@@ -191,6 +193,7 @@ impl<B> Torrent<B> {
             let rotate = self.round.is_multiple_of(choker::OPTIMISTIC_ROUNDS);
             self.choose_unchoked(now, Occasion::Round { rotate });
         }
+        self.turn_over(now);
         self.connect_more(now);
     }
 

@@ -342,7 +342,7 @@ fn our_own_address_is_never_dialled() {
 fn a_filter_forgets_what_it_blocks() {
     let mut list = list_of(&["1.2.3.4:5", "1.2.4.4:5"], Source::Tracker);
     let range = Ipv4Addr::new(1, 2, 3, 0)..=Ipv4Addr::new(1, 2, 3, 255);
-    list.set_filter(Filter::new([range], []).unwrap());
+    list.set_filter(alloc::sync::Arc::new(Filter::new([range], []).unwrap()));
     assert_eq!(list.sound().collect::<Vec<_>>(), [at("1.2.4.4:5")]);
     assert_eq!(list.add(Time::ZERO, at("1.2.3.9:5"), Source::Tracker), Err(Refusal::Filtered));
 }

@@ -24,7 +24,10 @@ const OURS: Reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feat
 /// Dials a peer, as soon as there may be another connection, and runs the connection until it ends.
 pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, io: Arc<TorrentIo>) {
     let Ok(_place) = Arc::clone(&io.connections).acquire_owned().await else { return };
-    match connect(address, &io).await {
+    let Some(turn) = io.dialling.turn().await else { return };
+    let connected = connect(address, &io).await;
+    drop(turn);
+    match connected {
         Ok((stream, theirs)) => {
             let hello =
                 Hello { address, incoming: false, peer_id: theirs.peer_id, reserved: theirs.reserved };

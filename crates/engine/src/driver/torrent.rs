@@ -194,6 +194,9 @@ impl Running {
             ToTorrent::Mended(result) => self.handle_mended(now, result),
             ToTorrent::Retry => self.retry(),
             ToTorrent::OpenPieces(pieces) => machine.set_open_pieces(pieces),
+            ToTorrent::Filter(filter) => machine.set_filter(now, filter),
+            ToTorrent::Ban { ip, banned: true } => machine.handle_ban(now, ip),
+            ToTorrent::Ban { ip, banned: false } => machine.handle_unban(ip),
             ToTorrent::DownloadLimited(limited) => machine.set_download_limited(limited),
             ToTorrent::Stop(_) => {}
         }

@@ -5,6 +5,7 @@ use super::{Inner, Session, Shared};
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::{Doors, Reception, accept};
+use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
 use crate::driver::udp;
@@ -40,7 +41,8 @@ impl Session {
         let pipeline = Pipeline::start(&pipeline_config(settings.memory)).map_err(Error::Start)?;
         let binding = Arc::new(Binding::new(settings.bind.clone()));
         let descriptors = Descriptors::of_process(settings.max_open_files, settings.max_peers);
-        let connections = Arc::new(Semaphore::new(descriptors.connections));
+        let connections =
+            Arc::new(Semaphore::new(descriptors.connections.min(settings.max_connections.max(1))));
         let reception = Arc::new(Reception::new(Arc::clone(&connections), descriptors.handshakes));
         let doors = Arc::new(Doors::default());
         let home = workers.home();
@@ -68,11 +70,15 @@ impl Session {
         home.spawn(Limiter::run(Arc::downgrade(&limiter)));
         let told = Told::new(settings.limits, settings.alternative_limits.clone());
         limiter.set(Tree::ROOT, settings.limits);
+        let dialling = Dialling::new(clock, settings.max_half_open, settings.connects_per_second);
+        let dialling = Arc::new(dialling);
         let inner = Inner {
             pool: Pool::new(settings.memory),
             files: FilePool::new(descriptors.files),
             descriptors,
             connections,
+            dialling,
+            blocked: Mutex::default(),
             settings,
             clock,
             workers,

@@ -46,6 +46,7 @@ impl Session {
             pipeline: Arc::clone(&self.inner.pipeline),
             binding: Arc::clone(&self.inner.binding),
             connections: Arc::clone(&self.inner.connections),
+            dialling: Arc::clone(&self.inner.dialling),
             info_hash: info.hashes.wire(),
             pieces: info.geometry.pieces(),
             peer_id: PeerId::own(&mut rng),
@@ -117,6 +118,7 @@ impl Session {
         worker.spawn(task.run(setup));
         entry.set_running(Running { limit: io.limit.node(), mailbox, carrier, worker });
         entry.tell_limited(&self.inner.limiter).await;
+        self.tell_blocked(entry).await;
         self.divide_memory().await;
         Ok(())
     }

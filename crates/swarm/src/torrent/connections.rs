@@ -7,8 +7,11 @@ use crate::event::{Event, Farewell, Hello, Output, Refusal};
 use crate::peers::PeerKey;
 use crate::picker::SAVED;
 use crate::pipeline::MAX_DEPTH;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
+use quelea_discovery::filter::Filter;
 use quelea_discovery::{Parting, Source};
 use quelea_time::Time;
 use quelea_wire::Message;
@@ -30,6 +33,10 @@ const ALLOWED_FAST: usize = 10;
 const IDLE: Duration = Duration::from_secs(20);
 /// The blocks of a peer that has sent none of them for this long are late.
 const LATE: Duration = Duration::from_secs(5);
+/// How often peers give way to others (libtorrent: five minutes).
+const TURNOVER: Duration = Duration::from_secs(300);
+/// One of this many gives way (libtorrent: 4 %).
+const TURNOVER_PART: usize = 25;
 /// How often a peer may break the protocol in small ways.
 const MAX_FAULTS: u32 = 20;
 
@@ -107,6 +114,9 @@ impl<B> Torrent<B> {
         if self.list.is_banned(hello.address.ip()) {
             return Err(Refusal::Banned);
         }
+        if self.list.is_blocked(hello.address.ip()) {
+            return Err(Refusal::Blocked);
+        }
         if self.peers.len() >= self.max_peers {
             return Err(Refusal::Full);
         }
@@ -152,7 +162,12 @@ impl<B> Torrent<B> {
         let parting = match why {
             Farewell::Silent | Farewell::Stopped => Parting::Lost,
             Farewell::Fault(_) => Parting::Faulty,
-            Farewell::Banned | Farewell::BothSeeds | Farewell::Twin | Farewell::Useless => Parting::Unneeded,
+            Farewell::Banned
+            | Farewell::Blocked
+            | Farewell::Outdone
+            | Farewell::BothSeeds
+            | Farewell::Twin
+            | Farewell::Useless => Parting::Unneeded,
         };
         if self.forget(now, key, parting) {
             self.outputs.push_back(Output::Disconnect(key, why));
@@ -170,6 +185,50 @@ impl<B> Torrent<B> {
             if self.peers.get(key).is_some_and(|peer| peer.address.ip() == ip) {
                 self.disconnect(now, key, Farewell::Banned);
             }
+        }
+    }
+
+    /// Has nothing to do with this address any more, as the user wants.
+    pub fn handle_ban(&mut self, now: Time, ip: IpAddr) {
+        self.ban(now, ip, "the user said so");
+    }
+
+    /// Takes a ban back.
+    pub fn handle_unban(&mut self, ip: IpAddr) {
+        self.list.unban(ip);
+    }
+
+    /// Blocks addresses from here on; those that are connected are seen off.
+    pub fn set_filter(&mut self, now: Time, filter: Arc<Filter>) {
+        self.list.set_filter(filter);
+        for key in self.peers.keys() {
+            if self.peers.get(key).is_some_and(|peer| self.list.is_blocked(peer.address.ip())) {
+                self.disconnect(now, key, Farewell::Blocked);
+            }
+        }
+    }
+
+    /// While others wait for a place, those that give least are seen off from time to time, so that the torrent
+    /// meets better ones. Who takes from us in turn, and who came a moment ago, stays.
+    pub(super) fn turn_over(&mut self, now: Time) {
+        if self.completed || now < self.next_turnover {
+            return;
+        }
+        self.next_turnover = now + TURNOVER;
+        if self.peers.len() * 10 < self.max_peers * 9 || self.list.candidate(now).is_none() {
+            return;
+        }
+        let mut worst: Vec<(u64, PeerKey)> = Vec::new();
+        for (key, peer) in self.peers.iter_mut() {
+            let idle = !peer.we_are_interested || peer.it_chokes_us || peer.pipeline.is_snubbed();
+            if idle && peer.we_choke_it && now.since(peer.joined) >= TURNOVER / 2 {
+                worst.push((peer.pipeline.rate(now), key));
+            }
+        }
+        worst.sort_unstable();
+        let places = self.peers.len().div_ceil(TURNOVER_PART);
+        for (_, key) in worst.into_iter().take(places) {
+            self.disconnect(now, key, Farewell::Outdone);
         }
     }
 

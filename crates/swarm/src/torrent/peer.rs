@@ -56,6 +56,8 @@ pub(super) struct Peer {
     pub fast_given: BTreeSet<PieceIndex>,
     pub faults: u32,
 
+    /// When it was let in.
+    pub joined: Time,
     pub heard: Time,
     pub spoke: Time,
     pub downloaded: u64,
@@ -93,6 +95,7 @@ impl Peer {
             granted: 0,
             fast_given: BTreeSet::new(),
             faults: 0,
+            joined: now,
             heard: now,
             spoke: now,
             downloaded: 0,

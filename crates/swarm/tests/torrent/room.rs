@@ -45,3 +45,38 @@ fn a_peer_of_no_use_gives_its_place_to_one_who_can_be_called() {
     assert!(outputs.iter().any(|output| matches!(output, Output::Connect(to) if *to == address)));
     assert_eq!(bench.machine.stats(bench.now).connected, 1, "one leaves, not all");
 }
+
+#[test]
+fn while_others_wait_a_peer_that_gives_nothing_is_turned_over_in_time() {
+    let (mut bench, keys) = full();
+    // Both have something for us: one lets us have it, the other never does.
+    bench.says(keys[0], bits(&[1]));
+    bench.says(keys[0], Message::Unchoke);
+    bench.says(keys[1], bits(&[2]));
+    let address = "10.9.9.9:6881".parse().unwrap();
+    bench.machine.handle_addresses(bench.now, [address], quelea_discovery::Source::Tracker);
+    let is_outdone = |output: &Output<()>| matches!(output, Output::Disconnect(_, Farewell::Outdone));
+    let mut outdone = Vec::new();
+    for _ in 0..400 {
+        // Somebody who is silent for long would be taken for gone.
+        keys.iter().for_each(|&key| bench.machine.handle_alive(bench.now, key));
+        outdone.extend(bench.pass(1).into_iter().filter(is_outdone));
+    }
+    let named = |output: &Output<()>| matches!(output, Output::Disconnect(key, _) if *key == keys[1]);
+    assert!(outdone.len() == 1 && named(&outdone[0]), "{outdone:?}");
+}
+
+#[test]
+fn a_blocked_address_is_neither_kept_nor_let_in() {
+    let (mut bench, keys) = full();
+    let hello = bench.hello(Reserved::NONE);
+    let everybody = std::net::Ipv4Addr::UNSPECIFIED..=std::net::Ipv4Addr::BROADCAST;
+    let filter = quelea_discovery::filter::Filter::new([everybody], []).unwrap();
+    bench.machine.set_filter(bench.now, std::sync::Arc::new(filter));
+    let outputs = bench.outputs();
+    for key in keys {
+        let left = |output: &Output<()>| matches!(output, Output::Disconnect(other, Farewell::Blocked) if *other == key);
+        assert!(outputs.iter().any(left), "{outputs:?}");
+    }
+    assert_eq!(bench.machine.handle_connected(bench.now, hello), Err(Refusal::Blocked));
+}

@@ -1,0 +1,87 @@
+//! Addresses that a session has nothing to do with.
+
+use super::Session;
+use crate::driver::ToTorrent;
+use crate::entry::Entry;
+use quelea_discovery::filter::Filter;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+/// Addresses that the user banned one by one, at most.
+const MOST_BANS: usize = 10_000;
+
+/// Addresses that a session has nothing to do with.
+#[derive(Debug, Default)]
+pub(super) struct Blocked {
+    filter: Option<Arc<Filter>>,
+    banned: BTreeSet<IpAddr>,
+}
+
+impl Session {
+    /// Blocks these addresses in every torrent; connections with them end. The filter that was set before is gone.
+    pub async fn set_filter(&self, filter: Filter) {
+        let filter = Arc::new(filter);
+        self.blocked().filter = Some(Arc::clone(&filter));
+        for entry in self.entries() {
+            tell(&entry, ToTorrent::Filter(Arc::clone(&filter))).await;
+        }
+    }
+
+    /// Bans an address in every torrent; connections with it end. Whether it was not banned before. There are
+    /// 10,000 bans at most; for more there is [`Session::set_filter`].
+    pub async fn ban(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let new = {
+            let mut blocked = self.blocked();
+            blocked.banned.len() < MOST_BANS && blocked.banned.insert(ip)
+        };
+        if new {
+            for entry in self.entries() {
+                tell(&entry, ToTorrent::Ban { ip, banned: true }).await;
+            }
+        }
+        new
+    }
+
+    /// Takes a ban back, also one that a torrent imposed because of what a peer did. Whether [`Session::ban`] had
+    /// imposed it.
+    pub async fn unban(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        let was_banned = self.blocked().banned.remove(&ip);
+        for entry in self.entries() {
+            tell(&entry, ToTorrent::Ban { ip, banned: false }).await;
+        }
+        was_banned
+    }
+
+    /// The addresses that [`Session::ban`] banned.
+    pub fn banned(&self) -> Vec<IpAddr> {
+        self.blocked().banned.iter().copied().collect()
+    }
+
+    /// Tells a torrent that has just begun what is blocked.
+    pub(super) async fn tell_blocked(&self, entry: &Entry) {
+        let (filter, banned) = {
+            let blocked = self.blocked();
+            (blocked.filter.clone(), blocked.banned.clone())
+        };
+        if let Some(filter) = filter {
+            tell(entry, ToTorrent::Filter(filter)).await;
+        }
+        for ip in banned {
+            tell(entry, ToTorrent::Ban { ip, banned: true }).await;
+        }
+    }
+
+    fn blocked(&self) -> MutexGuard<'_, Blocked> {
+        self.inner.blocked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn tell(entry: &Entry, message: ToTorrent) {
+    if let Some(mailbox) = entry.mailbox() {
+        // A task that is gone connects to nobody.
+        let _ = mailbox.send(message).await;
+    }
+}

@@ -1,0 +1,90 @@
+//! Addresses that a session has nothing to do with, over loopback.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod made;
+
+use made::{add, bytes, torrent, write};
+use quelea::{AddTorrent, BlockList, Filter, Session, Settings, State, Torrent};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+/// Far more than any of this takes on a slow machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
+}
+
+fn session(directory: &Path) -> Session {
+    let mut settings = Settings::new(directory);
+    settings.port = 0;
+    settings.bind = vec![HERE];
+    Session::start(settings).unwrap()
+}
+
+fn from(mut torrent: AddTorrent, seed: &Session) -> AddTorrent {
+    torrent.peers = vec![SocketAddr::new(HERE, seed.port())];
+    torrent
+}
+
+async fn complete(torrent: &Torrent) {
+    while torrent.snapshot().state != State::Seeding {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn who_is_banned_is_not_met_until_the_ban_is_taken_back() {
+    run(async {
+        let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = [("", bytes(300_000, 1))];
+        let torrent = torrent("file", &files, 65_536);
+        write(seed_dir.path(), "file", &files);
+        let (seed, leech) = (session(seed_dir.path()), session(leech_dir.path()));
+        seed.add(add(&torrent)).await.unwrap();
+        assert!(leech.ban(HERE).await && !leech.ban(HERE).await);
+        assert_eq!(leech.banned(), [HERE]);
+        let leeched = leech.add(from(add(&torrent), &seed)).await.unwrap();
+        // The seed's address was refused, so nothing is known and nothing is tried.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!((leeched.snapshot().peers_connected, leeched.snapshot().peers_known), (0, 0));
+        assert!(leech.unban(HERE).await);
+        // Who was banned may come again.
+        let third_dir = tempfile::tempdir().unwrap();
+        let third = session(third_dir.path());
+        let thirded = third.add(from(add(&torrent), &seed)).await.unwrap();
+        complete(&thirded).await;
+        seed.close().await;
+        third.close().await;
+        leech.close().await;
+    });
+}
+
+#[test]
+fn a_list_of_ranges_ends_connections_and_keeps_strangers_out() {
+    run(async {
+        let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = [("", bytes(300_000, 2))];
+        let torrent = torrent("file", &files, 65_536);
+        write(seed_dir.path(), "file", &files);
+        let (seed, leech) = (session(seed_dir.path()), session(leech_dir.path()));
+        let list = BlockList::parse(b"loopback:127.0.0.0-127.255.255.255").unwrap();
+        seed.set_filter(list.filter).await;
+        let seeded = seed.add(add(&torrent)).await.unwrap();
+        let leeched = leech.add(from(add(&torrent), &seed)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!((seeded.snapshot().peers_connected, leeched.snapshot().wanted_have), (0, 0));
+        // The leech tries again after a while; another one at once.
+        seed.set_filter(Filter::EMPTY).await;
+        let other_dir = tempfile::tempdir().unwrap();
+        let other = session(other_dir.path());
+        let othered = other.add(from(add(&torrent), &seed)).await.unwrap();
+        complete(&othered).await;
+        other.close().await;
+        leech.close().await;
+        seed.close().await;
+    });
+}
