@@ -49,9 +49,9 @@ fn a_peer_of_no_use_gives_its_place_to_one_who_can_be_called() {
 #[test]
 fn while_others_wait_a_peer_that_gives_nothing_is_turned_over_in_time() {
     let (mut bench, keys) = full();
-    // Both have something for us: one lets us have it, the other never does.
+    // Both have something for us that they never let us have; but one of them takes from us.
     bench.says(keys[0], bits(&[1]));
-    bench.says(keys[0], Message::Unchoke);
+    bench.says(keys[0], Message::Interested);
     bench.says(keys[1], bits(&[2]));
     let address = "10.9.9.9:6881".parse().unwrap();
     bench.machine.handle_addresses(bench.now, [address], quelea_discovery::Source::Tracker);
