@@ -7,6 +7,7 @@ pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 
 use crate::exit;
 use crate::quantity;
+use crate::select;
 use crate::source::Source;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
@@ -22,6 +23,7 @@ Examples:
   quelea show debian.torrent                    what is in it, with file numbers
   quelea album.torrent --select 1-5,9           some files by number
   quelea album.torrent --select '*.flac'        some files by name
+  quelea film.torrent --sequential              in order, to watch it meanwhile
 ";
 
 const ENVIRONMENT: &str = "\
@@ -184,6 +186,27 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILES", env = "QUELEA_SELECT", hide_env = true)]
     #[arg(help_heading = "Files")]
     pub(crate) select: Vec<String>,
+
+    /// How much files are wanted, from 7 (first) to 1, 0 not at all, 4 is usual: '*.txt=7'; repeatable
+    ///
+    /// Files are named by number or pattern as for --select; where several fit a file, the last one counts. Files
+    /// of a higher priority come first. With --select only selected files come, whatever their priority.
+    #[arg(long, value_name = "FILES=N", env = "QUELEA_PRIORITY", hide_env = true)]
+    #[arg(help_heading = "Files", value_parser = select::priority)]
+    pub(crate) priority: Vec<String>,
+
+    /// Download in order, so that a film can be watched while it comes
+    ///
+    /// Without it the rarest pieces come first, which is better for everybody else.
+    #[arg(long, env = "QUELEA_SEQUENTIAL", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Files"
+    )]
+    pub(crate) sequential: bool,
 
     /// Reserve the space on the disk first
     ///

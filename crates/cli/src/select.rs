@@ -1,10 +1,11 @@
-//! Which files of a torrent are wanted: numbers, ranges and patterns.
+//! Which files of a torrent are wanted, and how much: numbers, ranges and patterns.
 //!
 //! Files are numbered from 1 in the torrent's order, pad files not counted, as `quelea show` prints them.
 
 use crate::display;
 use crate::exit::Status;
 use globset::{GlobBuilder, GlobMatcher};
+use quelea::Priority;
 use std::fmt::Write;
 
 /// Files that an error lists, at most.
@@ -40,6 +41,43 @@ pub(crate) fn select(choices: &[String], paths: &[&str]) -> anyhow::Result<Vec<b
         }
     }
     Ok(wanted)
+}
+
+/// How much each of the files at `paths` is wanted by `choices`, such as `1-5=7` or `*.txt=0`; the last that fits counts.
+///
+/// # Errors
+/// A choice that cannot be read, or names no file; the message lists what there is.
+pub(crate) fn prioritise(choices: &[String], paths: &[&str]) -> anyhow::Result<Vec<Priority>> {
+    let mut priorities = vec![Priority::USUAL; paths.len()];
+    for choice in choices {
+        let (files, chosen) = with_priority(choice)?;
+        let named = select(&[files.to_owned()], paths)?;
+        priorities
+            .iter_mut()
+            .zip(named)
+            .filter(|(_, named)| *named)
+            .for_each(|(priority, _)| *priority = chosen);
+    }
+    Ok(priorities)
+}
+
+/// Whether this is files and their priority, for the parser of the command line, which gives it back.
+pub(crate) fn priority(choice: &str) -> anyhow::Result<String> {
+    with_priority(choice).map(|_| choice.to_owned())
+}
+
+/// The files and the priority of `1-5=7`. A name may have an equals sign too, so the last one parts them.
+fn with_priority(choice: &str) -> anyhow::Result<(&str, Priority)> {
+    let parts = choice.rsplit_once('=').filter(|(files, _)| !files.trim().is_empty());
+    let (files, number) = parts.ok_or_else(|| {
+        let choice = display::clean(choice);
+        Status::Usage.because(format!("'{choice}' is not files and their priority, like 1-5=7 or '*.txt=0'"))
+    })?;
+    let priority = number.trim().parse().ok().and_then(Priority::new).ok_or_else(|| {
+        let number = display::clean(number);
+        Status::Usage.because(format!("'{number}' is not a priority from 0 (not wanted) to 7 (first)"))
+    })?;
+    Ok((files, priority))
 }
 
 /// The first and last file number of `7`, `1-5` or `3-` (to the end): `1 <= first <= last <= paths.len()`.
@@ -168,6 +206,32 @@ mod tests {
             "'2-3' is not a file number or a range like 1-5".replace("2-3", "1-2-3")
         );
         assert!(refusal("[a").starts_with("'[a' is not a pattern: "));
+    }
+
+    fn priorities(choices: &[&str]) -> Vec<u8> {
+        let choices: Vec<String> = choices.iter().map(|choice| (*choice).to_owned()).collect();
+        prioritise(&choices, &PATHS).unwrap().into_iter().map(Priority::get).collect()
+    }
+
+    #[test]
+    fn the_last_priority_that_fits_a_file_counts_and_others_have_the_usual() {
+        assert_eq!(priorities(&["2-3=7"]), [4, 7, 7, 4, 4, 4]);
+        assert_eq!(priorities(&["*=1", "*.flac=6", " 5 = 0 "]), [1, 6, 6, 1, 0, 1]);
+        let named = prioritise(&["a=b=7".to_owned()], &["a=b", "a"]).unwrap();
+        assert_eq!(named, [Priority::HIGHEST, Priority::USUAL]);
+    }
+
+    #[test]
+    fn priorities_that_cannot_be_read_are_refused_before_a_torrent_is() {
+        let refusal = |choice: &str| priority(choice).unwrap_err().to_string();
+        let form = "is not files and their priority, like 1-5=7 or '*.txt=0'";
+        assert_eq!(refusal("*.txt"), format!("'*.txt' {form}"));
+        assert_eq!(refusal("=7"), format!("'=7' {form}"));
+        assert_eq!(refusal("1=8"), "'8' is not a priority from 0 (not wanted) to 7 (first)");
+        assert_eq!(refusal("1=high"), "'high' is not a priority from 0 (not wanted) to 7 (first)");
+        assert_eq!(priority("1=0").unwrap(), "1=0");
+        let missing = prioritise(&["9=7".to_owned()], &PATHS).unwrap_err().to_string();
+        assert!(missing.starts_with("there is no file 9; the torrent has 6 files:"), "{missing}");
     }
 
     #[test]

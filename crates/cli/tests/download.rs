@@ -160,6 +160,36 @@ fn only_selected_files_are_fetched() {
 }
 
 #[test]
+fn files_without_priority_are_not_fetched_and_the_others_come_in_order() {
+    let bed = Bed::new();
+    let seed = Seed::start(&bed);
+    let mut command = bed.quelea("out");
+    command.args([
+        "--peer",
+        &seed.address,
+        "--sequential",
+        "--priority",
+        "*.bin=0",
+        "--priority",
+        "sub=7",
+        "-q",
+    ]);
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), told(&output).as_str()), (Some(0), ""));
+    for path in ["sub/b.bin", "sub/c.txt"] {
+        assert!(same(&bed.path("seed/name").join(path), &bed.path("out/name").join(path)), "{path}");
+    }
+    assert!(!bed.path("out/name/a.bin").exists());
+    let output = bed.quelea("out").args(["--priority", "sub=8"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        told(&output).contains("'8' is not a priority from 0 (not wanted) to 7 (first)"),
+        "{}",
+        told(&output)
+    );
+}
+
+#[test]
 fn an_interrupted_download_says_how_to_go_on_and_does() {
     let bed = Bed::new();
     // The pieces of the first file, less one.

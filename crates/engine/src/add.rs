@@ -1,6 +1,6 @@
 //! What to download, and how.
 
-use crate::{Error, Limits, Result};
+use crate::{Error, Limits, Priority, Result};
 use quelea_metainfo::{MAX_TORRENT_LENGTH, Metainfo};
 use std::fs::File;
 use std::io::Read;
@@ -17,6 +17,10 @@ pub struct AddTorrent {
     pub output_dir: Option<PathBuf>,
     /// Which files are wanted, one entry a file in the torrent's order; `None` for all.
     pub wanted: Option<Vec<bool>>,
+    /// How much each file is wanted of those that are, one entry a file in the torrent's order; `None` for the usual.
+    pub priorities: Option<Vec<Priority>>,
+    /// Take pieces in order, rather than rarest first.
+    pub sequential: bool,
     /// Reserve the files' space before downloading; otherwise they grow as pieces arrive.
     pub preallocate: bool,
     /// Limits of its own, beside those of the session.
@@ -32,6 +36,8 @@ impl AddTorrent {
             metainfo,
             output_dir: None,
             wanted: None,
+            priorities: None,
+            sequential: false,
             preallocate: false,
             limits: Limits::NONE,
             peers: Vec::new(),

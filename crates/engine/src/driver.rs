@@ -82,6 +82,8 @@ pub(crate) enum ToTorrent {
     Trackers { statuses: Vec<TrackerStatus>, answered: bool },
     /// Pieces that may be open, as the session divides its memory.
     OpenPieces(usize),
+    /// Whether pieces are taken in order.
+    Sequential(bool),
     /// Whether a limit of ours holds for what arrives.
     DownloadLimited(bool),
     /// Addresses that the session blocks from here on.

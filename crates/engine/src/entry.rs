@@ -9,6 +9,7 @@ use crate::limits::Limits;
 use crate::wishes::Wishes;
 use quelea_metainfo::Info;
 use quelea_swarm::limit::NodeId;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
@@ -20,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) info: Arc<Info>,
     pub(crate) trackers: Vec<Vec<String>>,
     pub(crate) wishes: Wishes,
+    /// Whether pieces are taken in order.
+    pub(crate) sequential: AtomicBool,
     pub(crate) published: Published,
     pub(crate) limiter: Weak<Limiter>,
     /// Its own limits, beside those of the session.

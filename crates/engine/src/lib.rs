@@ -51,6 +51,7 @@ pub use error::{Error, Result};
 pub use events::{Event, Events, TorrentId};
 pub use limits::{AlternativeLimits, Limits, Period, Schedule, ScheduleError};
 pub use quelea_discovery::filter::{BlockList, Filter};
+pub use quelea_swarm::picker::Priority;
 pub use session::Session;
 pub use settings::Settings;
 pub use snapshot::{Scrape, Snapshot, State, SwarmSize, TrackerState, TrackerStatus, Waiting};

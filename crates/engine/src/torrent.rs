@@ -6,6 +6,7 @@ use crate::{Limits, Scrape, Snapshot, SwarmSize, TorrentId};
 use quelea_metainfo::Info;
 use quelea_tracker::TrackerUrl;
 use std::fmt;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 /// A handle to a torrent of a session; clones are the same torrent.
@@ -73,6 +74,21 @@ impl Torrent {
     pub async fn set_limits(&self, limits: Limits) {
         if let Some(limiter) = self.entry.limiter.upgrade() {
             self.entry.set_limits(limits, &limiter).await;
+        }
+    }
+
+    /// Whether its pieces are taken in order.
+    pub fn is_sequential(&self) -> bool {
+        self.entry.sequential.load(Ordering::Relaxed)
+    }
+
+    /// Takes its pieces in order from here on, so that what comes can be used meanwhile, or rarest first, which is
+    /// better for the swarm.
+    pub async fn set_sequential(&self, sequential: bool) {
+        self.entry.sequential.store(sequential, Ordering::Relaxed);
+        // One without a task is told when it has one.
+        if let Some(mailbox) = self.entry.mailbox() {
+            let _ = mailbox.send(ToTorrent::Sequential(sequential)).await;
         }
     }
 

@@ -3,6 +3,7 @@
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::Geometry;
 use quelea_storage::FileSpec;
+use quelea_swarm::picker::Priority;
 use std::path::PathBuf;
 
 /// What is wanted of a torrent, and where.
@@ -12,6 +13,8 @@ pub(crate) struct Wishes {
     pub(crate) root: PathBuf,
     /// Which files are wanted, one entry a file.
     pub(crate) wanted: Vec<bool>,
+    /// How much they are wanted, one entry a file, where that is not the usual.
+    pub(crate) priorities: Option<Vec<Priority>>,
     /// Whether the files' space is reserved first.
     pub(crate) preallocate: bool,
 }
@@ -22,6 +25,18 @@ pub(crate) fn wanted_pieces(info: &Info, wanted: &[bool]) -> Vec<bool> {
     for (file, _) in info.files.iter().zip(wanted).filter(|(file, wanted)| **wanted && !file.pad) {
         for piece in info.geometry.pieces_touching(file.offset, file.length) {
             pieces[piece as usize] = true;
+        }
+    }
+    pieces
+}
+
+/// How much each piece is wanted: as much as that of its files which is wanted most.
+pub(crate) fn piece_priorities(info: &Info, files: &[Priority]) -> Vec<Priority> {
+    let mut pieces = vec![Priority::UNWANTED; info.geometry.pieces() as usize];
+    for (file, &priority) in info.files.iter().zip(files).filter(|(file, _)| !file.pad) {
+        for piece in info.geometry.pieces_touching(file.offset, file.length) {
+            let most = &mut pieces[piece as usize];
+            *most = priority.max(*most);
         }
     }
     pieces

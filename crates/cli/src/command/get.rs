@@ -11,7 +11,9 @@ use crate::select;
 use crate::signals::Signals;
 use crate::source::{self, Source};
 use crate::state;
-use quelea::{AddTorrent, Event, Events, Limits, Session, Settings, Snapshot, State, Torrent, TorrentId};
+use quelea::{
+    AddTorrent, Event, Events, Limits, Priority, Session, Settings, Snapshot, State, Torrent, TorrentId,
+};
 use quelea_metainfo::{Info, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
@@ -139,6 +141,8 @@ impl<'a> Loading<'a> {
         let loaded = loaded.and_then(|metainfo| {
             let mut torrent = AddTorrent::new(metainfo);
             torrent.wanted = wanted(&torrent.metainfo, &self.options.select)?;
+            torrent.priorities = priorities(&torrent.metainfo, &self.options.priority)?;
+            torrent.sequential = self.options.sequential;
             torrent.preallocate = self.options.preallocate;
             torrent.peers.clone_from(&self.options.peer);
             Ok(Loaded { source: source.clone(), torrent })
@@ -454,10 +458,24 @@ fn wanted(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<
     if choices.is_empty() {
         return Ok(None);
     }
-    let info = &metainfo.info;
+    let mut selected = select::select(choices, &paths(&metainfo.info))?.into_iter();
+    let files = metainfo.info.files.iter();
+    Ok(Some(files.map(|file| !file.pad && selected.next().unwrap_or(false)).collect()))
+}
+
+/// How much each file is wanted, an entry for each, pad files included; `None` for the usual.
+fn priorities(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<Priority>>> {
+    if choices.is_empty() {
+        return Ok(None);
+    }
+    let mut chosen = select::prioritise(choices, &paths(&metainfo.info))?.into_iter();
+    let mut of = |pad: bool| if pad { None } else { chosen.next() };
+    Ok(Some(metainfo.info.files.iter().map(|file| of(file.pad).unwrap_or_default()).collect()))
+}
+
+/// The paths of the files, pad files left out, from the torrent's folder.
+fn paths(info: &Info) -> Vec<&str> {
     let folder = format!("{}/", info.name);
-    let real = || info.files.iter().filter(|file| !file.pad).map(|file| file.path.as_str());
-    let paths: Vec<&str> = real().map(|path| path.strip_prefix(&folder).unwrap_or(path)).collect();
-    let mut selected = select::select(choices, &paths)?.into_iter();
-    Ok(Some(info.files.iter().map(|file| !file.pad && selected.next().unwrap_or(false)).collect()))
+    let real = info.files.iter().filter(|file| !file.pad).map(|file| file.path.as_str());
+    real.map(|path| path.strip_prefix(&folder).unwrap_or(path)).collect()
 }

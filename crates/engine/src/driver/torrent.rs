@@ -197,6 +197,7 @@ impl Running {
             ToTorrent::Filter(filter) => machine.set_filter(now, filter),
             ToTorrent::Ban { ip, banned: true } => machine.handle_ban(now, ip),
             ToTorrent::Ban { ip, banned: false } => machine.handle_unban(ip),
+            ToTorrent::Sequential(sequential) => machine.set_sequential(sequential),
             ToTorrent::DownloadLimited(limited) => machine.set_download_limited(limited),
             ToTorrent::Stop(_) => {}
         }

@@ -6,8 +6,9 @@ use crate::driver::ToTorrent;
 use crate::entry::Entry;
 use crate::events::TorrentId;
 use crate::wishes::{Wishes, wanted_pieces};
-use crate::{AddTorrent, Error, Result, Torrent};
+use crate::{AddTorrent, Error, Priority, Result, Torrent};
 use quelea_metainfo::Metainfo;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 impl Session {
@@ -32,14 +33,28 @@ impl Session {
 
     /// Puts a torrent into the list, where none of the same info-hash is.
     fn enter(&self, torrent: AddTorrent) -> Result<Arc<Entry>> {
-        let AddTorrent { metainfo, output_dir, wanted, preallocate, limits, peers: _ } = torrent;
+        let AddTorrent {
+            metainfo,
+            output_dir,
+            wanted,
+            priorities,
+            sequential,
+            preallocate,
+            limits,
+            peers: _,
+        } = torrent;
         let Metainfo { info, trackers, .. } = metainfo;
         if !info.version.has_v1() {
             return Err(Error::Unsupported(
                 "it is a pure v2 torrent (BEP 52), which this version can only show",
             ));
         }
-        let wanted = wanted.unwrap_or_else(|| vec![true; info.files.len()]);
+        let mut wanted = wanted.unwrap_or_else(|| vec![true; info.files.len()]);
+        let mut priorities = priorities;
+        for (wanted, priority) in wanted.iter_mut().zip(priorities.iter_mut().flatten()) {
+            *wanted &= priority.is_wanted();
+            *priority = if *wanted { *priority } else { Priority::UNWANTED };
+        }
         if !info.files.iter().zip(&wanted).any(|(file, wanted)| *wanted && !file.pad) {
             return Err(Error::NothingSelected);
         }
@@ -60,7 +75,8 @@ impl Session {
             published: Arc::new(Mutex::new(Arc::new(first_snapshot(id, &info, &pieces)))),
             info: Arc::new(info),
             trackers,
-            wishes: Wishes { root, wanted, preallocate },
+            wishes: Wishes { root, wanted, priorities, preallocate },
+            sequential: AtomicBool::new(sequential),
             limiter: Arc::downgrade(&self.inner.limiter),
             limits: Mutex::new(limits),
             running: Mutex::default(),

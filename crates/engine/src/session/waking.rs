@@ -8,7 +8,7 @@ use crate::driver::tracker::{self, Carrier};
 use crate::driver::{ToTorrent, TorrentIo};
 use crate::entry::{Entry, Running};
 use crate::opening::{Opened, Place};
-use crate::wishes::{file_specs, length_of, wanted_pieces};
+use crate::wishes::{file_specs, length_of, piece_priorities, wanted_pieces};
 use crate::{Error, Event, Result};
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
@@ -19,6 +19,7 @@ use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_tracker::{Announcer, Identity};
 use quelea_wire::{Bitfield, PeerId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::sync::mpsc;
 
 /// Messages that may wait for a torrent's task.
@@ -69,6 +70,10 @@ impl Session {
         let before = record.as_ref().map(|record| record.before()).unwrap_or_default();
         let mut machine =
             Machine::new(self.inner.clock.now(), self.config(info, &io, &wanted_pieces, have, rng.u64(..)));
+        if let Some(priorities) = &entry.wishes.priorities {
+            let pieces = piece_priorities(info, priorities);
+            machine.set_priorities(self.inner.clock.now(), |piece| pieces[piece.at()]);
+        }
         for SavedBlock { piece, begin, bytes } in blocks {
             if let Some(span) = info.geometry.span(piece, begin, bytes.len() as u32) {
                 let mut block = io.pool.take(bytes.len());
@@ -117,6 +122,10 @@ impl Session {
         };
         worker.spawn(task.run(setup));
         entry.set_running(Running { limit: io.limit.node(), mailbox, carrier, worker });
+        if let Some(mailbox) = entry.mailbox() {
+            // Read after the task can be told, so that no change is lost in between.
+            let _ = mailbox.send(ToTorrent::Sequential(entry.sequential.load(Ordering::Relaxed))).await;
+        }
         entry.tell_limited(&self.inner.limiter).await;
         self.tell_blocked(entry).await;
         self.divide_memory().await;
