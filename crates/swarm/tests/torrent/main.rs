@@ -8,6 +8,7 @@
 )]
 
 mod bench;
+mod changes;
 mod holdings;
 mod requests;
 mod room;
