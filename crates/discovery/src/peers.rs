@@ -181,6 +181,23 @@ impl PeerList {
         self.waiting.first().map(|(due, _)| now.max(*due))
     }
 
+    /// An address with which a handshake was once exchanged, the longest not tried, though its time has not come:
+    /// when nobody can be reached, that is no fault of theirs. Each is tried every 15 seconds, and after failures
+    /// every minute.
+    pub fn probe(&self, now: Time) -> Option<SocketAddr> {
+        let ready = self.entries.iter().filter(|(_, entry)| entry.probe_due().is_some_and(|due| due <= now));
+        ready.min_by_key(|(_, entry)| entry.probe_due()).map(|(address, _)| *address)
+    }
+
+    /// Forgets the failures of those with whom a handshake was once exchanged: our network was gone.
+    pub fn forgive(&mut self, now: Time) {
+        let failed =
+            self.entries.iter().filter(|(_, entry)| entry.probe_due().is_some() && !entry.is_sound());
+        for address in failed.map(|(address, _)| *address).collect::<Vec<_>>() {
+            self.change(address, |entry| entry.forgive(now));
+        }
+    }
+
     /// A connection to this address is being made.
     pub fn dialled(&mut self, now: Time, address: SocketAddr) {
         self.change(canonical(address), |entry| {

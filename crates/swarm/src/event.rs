@@ -110,6 +110,8 @@ pub enum Event {
     PieceFailed(PieceIndex),
     /// All wanted pieces are verified and written.
     Completed,
+    /// A peer is connected after a time without any: our own network was gone, and is back.
+    FoundBack,
     /// This address was banned, for this reason.
     Banned(IpAddr, &'static str),
 }

@@ -14,6 +14,7 @@
 
 mod connections;
 mod download;
+mod network;
 mod peer;
 mod saved;
 mod stats;
@@ -92,6 +93,7 @@ pub struct Torrent<B> {
     /// Whether our outside address of each family, IPv4 first, is known.
     external: (bool, bool),
     connecting: Vec<SocketAddr>,
+    lonely: Option<network::Lonely>,
     suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
     rng: Rng,
 
@@ -139,6 +141,7 @@ impl<B> Torrent<B> {
             list,
             external: (false, false),
             connecting: Vec::new(),
+            lonely: None,
             suspects: BTreeMap::new(),
             rng,
             outputs: VecDeque::new(),
@@ -174,7 +177,9 @@ impl<B> Torrent<B> {
         if !self.peers.is_empty() || !self.connecting.is_empty() {
             return Some(self.next_tick);
         }
-        self.list.next_due(self.next_tick).map(|due| due.max(self.next_tick))
+        let probe = self.lonely.map(|lonely| lonely.probe);
+        let due = self.list.next_due(self.next_tick).into_iter().chain(probe).min();
+        due.map(|due| due.max(self.next_tick))
     }
 
     /// The time has come that [`Torrent::timeout`] told.
@@ -182,6 +187,7 @@ impl<B> Torrent<B> {
         if self.stopped || now < self.next_tick {
             return;
         }
+        self.excuse_sleep(now);
         self.next_tick = now + TICK;
         self.note_late_blocks(now);
         self.look_after_peers(now);
@@ -195,6 +201,7 @@ impl<B> Torrent<B> {
         }
         self.turn_over(now);
         self.connect_more(now);
+        self.look_after_network(now);
     }
 
     /// Bounds the pieces that are open or being verified.

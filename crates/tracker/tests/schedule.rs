@@ -548,6 +548,22 @@ fn forcing_retries_failed_trackers() {
 }
 
 #[test]
+fn when_our_network_is_back_trackers_that_could_not_be_reached_are_asked_at_once() {
+    let mut world = World::new("dead | stern").set("stern", refuses(None)).start();
+    world.secs(650);
+    world.become_("dead", answers(1800));
+    let before = world.log.len();
+    world.announcer.announce_now(world.now, Urgency::FoundBack);
+    world.drain();
+    // Who has refused was reached, and is left to its time.
+    assert_eq!(hosts(&world.log[before..]), ["dead"]);
+    world.secs(6);
+    world.announcer.announce_now(world.now, Urgency::FoundBack);
+    world.drain();
+    assert_eq!(world.log.len(), before + 1, "one that works has nothing to find back");
+}
+
+#[test]
 fn partial_seeds_say_so_in_regular_announces() {
     let mut world = World::new("a").set("a", answers(1800)).start();
     world.announcer.set_partial_seed(true);

@@ -42,6 +42,8 @@ const DEAD_AFTER: u8 = 3;
 const WAIT_DEAD: Duration = Duration::from_secs(30 * 60);
 /// A connection that broke while data was wanted is made again after this, once: most breaks are accidents.
 const WAIT_LOST: Duration = Duration::from_secs(5);
+/// For each failure and one more, up to [`WAIT`], when nobody at all is connected.
+const PROBE: Duration = Duration::from_secs(15);
 /// For each failure of a peer that the user named, up to [`WAIT`]: it may just be starting.
 const WAIT_MANUAL: Duration = Duration::from_secs(5);
 /// After a parting that we wanted (libtorrent's turnover of peers has this period).
@@ -161,6 +163,17 @@ impl Entry {
         self.proven = true;
     }
 
+    /// When it may be tried though its time has not come; `None` for who is busy, or never was reached.
+    pub(super) fn probe_due(&self) -> Option<Time> {
+        let wait = (PROBE * (u32::from(self.fails) + 1)).min(WAIT);
+        (self.place == Place::Idle && self.proven).then(|| self.last_tried.unwrap_or(Time::ZERO) + wait)
+    }
+
+    pub(super) const fn forgive(&mut self, now: Time) {
+        self.fails = 0;
+        self.due = now;
+    }
+
     /// It could not be reached, or gave no handshake that we can use.
     pub(super) fn failed(&mut self, now: Time) {
         self.place = Place::Idle;
@@ -175,7 +188,10 @@ impl Entry {
         self.place = Place::Idle;
         self.last_tried = Some(now);
         match how {
-            Parting::Faulty => self.failed(now),
+            Parting::Faulty => {
+                self.proven = false;
+                self.failed(now);
+            }
             Parting::Unneeded => self.due = now + WAIT_UNNEEDED,
             Parting::Lost => {
                 if lasted >= SHORT {

@@ -68,6 +68,8 @@ struct Running {
     trackers_answered: bool,
     trouble: Option<Trouble>,
     wanted_have: u64,
+    /// The trackers' task is to hear that our network is back.
+    found_back: bool,
 }
 
 impl TorrentTask {
@@ -87,6 +89,7 @@ impl TorrentTask {
             trackers_answered: false,
             trouble: None,
             wanted_have,
+            found_back: false,
         };
         let goodbye = running.run().await;
         drop(running);
@@ -306,6 +309,7 @@ impl Running {
             SwarmEvent::PieceFailed(piece) => self.tell(Event::PieceFailed { id, piece: piece.get() }),
             SwarmEvent::Banned(address, reason) => self.tell(Event::PeerBanned { id, address, reason }),
             SwarmEvent::Completed => self.finish(),
+            SwarmEvent::FoundBack => self.found_back = true,
             other => tracing::debug!(?other, "an event without words"),
         }
     }
@@ -350,8 +354,11 @@ impl Running {
             left,
             completed,
             hungry: stats.pieces_missing > 0 && stats.connected < 5,
+            found_back: self.found_back,
         };
-        let _ = self.notes.try_send(note);
+        if self.notes.try_send(note).is_ok() {
+            self.found_back = false;
+        }
     }
 
     fn publish(&mut self) {

@@ -34,6 +34,8 @@ pub(crate) struct Note {
     pub(crate) completed: bool,
     /// It has too few peers.
     pub(crate) hungry: bool,
+    /// Our network was gone, and is back.
+    pub(crate) found_back: bool,
 }
 
 type Outcome = (RequestId, Result<AnnounceResponse, Failure>);
@@ -80,6 +82,8 @@ pub(crate) async fn run(
                     stats = Stats { uploaded: note.uploaded, downloaded: note.downloaded, left: note.left };
                     if note.completed {
                         announcer.completed(clock.now());
+                    } else if note.found_back {
+                        announcer.announce_now(clock.now(), Urgency::FoundBack);
                     } else if note.hungry {
                         announcer.announce_now(clock.now(), Urgency::FewPeers);
                     }

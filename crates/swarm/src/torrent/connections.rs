@@ -90,6 +90,7 @@ impl<B> Torrent<B> {
         let mut peer = Peer::new(now, hello, self.geometry.pieces());
         peer.tally = self.picker.peer_joined(&peer.has);
         let key = self.peers.insert(peer);
+        self.note_company(now);
         self.greet(now, key);
         self.next_tick = self.next_tick.min(now + super::TICK);
         Ok(key)
@@ -238,6 +239,7 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.remove(key) else { return false };
         self.picker.peer_left(key, &peer.has, peer.tally);
         self.list.disconnected(now, peer.address, parting);
+        self.note_loss(now);
         if !peer.we_choke_it {
             self.choose_unchoked(now, Occasion::Between);
         }

@@ -10,6 +10,7 @@
 mod bench;
 mod changes;
 mod holdings;
+mod network;
 mod requests;
 mod room;
 mod slots;

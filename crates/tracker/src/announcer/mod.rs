@@ -87,6 +87,8 @@ impl Request {
 pub enum Urgency {
     /// There are too few peers: as soon as the trackers tolerate it.
     FewPeers,
+    /// Our network was gone and is back: trackers that could not be reached are asked at once.
+    FoundBack,
     /// A person asks for it: at once, intervals and failures notwithstanding, but not within five seconds of
     /// the last time.
     Forced,
@@ -248,6 +250,7 @@ impl Announcer {
         for row in &mut self.rows {
             match urgency {
                 Urgency::FewPeers => row.want_early(now),
+                Urgency::FoundBack => row.find_back(now),
                 Urgency::Forced => row.force(now),
             }
         }

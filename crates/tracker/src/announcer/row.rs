@@ -82,6 +82,19 @@ impl Row {
         }
     }
 
+    /// Asks those again that could not be reached, unless one works.
+    pub(super) fn find_back(&mut self, now: Time) {
+        if self.trackers.iter().any(Standing::works) {
+            return;
+        }
+        // Each of them, not only the first.
+        let found =
+            self.trackers.iter_mut().filter_map(|tracker| tracker.find_back(now).then_some(())).count();
+        if found > 0 {
+            self.want(now);
+        }
+    }
+
     /// Wants an announce at once, whatever trackers have said.
     pub(super) fn force(&mut self, now: Time) {
         let satisfied =

@@ -84,6 +84,8 @@ pub(super) struct Standing {
     /// `ready` is what the tracker asked for when it refused: starting anew does not override it.
     barred: bool,
     gone: bool,
+    /// The last request never came to it, as far as we know.
+    unreached: bool,
     fails: u32,
     failure: Option<String>,
     seeds: Option<u32>,
@@ -107,6 +109,7 @@ impl Standing {
             ready: Time::ZERO,
             barred: false,
             gone: false,
+            unreached: false,
             fails: 0,
             failure: None,
             seeds: None,
@@ -218,6 +221,17 @@ impl Standing {
         }
     }
 
+    /// Forgets that it could not be reached. Whether it is to be asked for that.
+    pub(super) fn find_back(&mut self, now: Time) -> bool {
+        if self.unreached && self.asked.is_none() && !self.is_asked_lately(now) {
+            self.unreached = false;
+            self.fails = 0;
+            self.ready = now;
+            return true;
+        }
+        false
+    }
+
     /// Takes in an answer; gives the time of the next regular announce.
     pub(super) fn succeeded(
         &mut self,
@@ -235,6 +249,7 @@ impl Standing {
         self.knows_us = true;
         self.fails = 0;
         self.failure = None;
+        self.unreached = false;
         self.barred = false;
         if let Some(tracker_id) = &response.tracker_id {
             self.tracker_id = Some(tracker_id.clone());
@@ -260,6 +275,7 @@ impl Standing {
         self.leaving = false;
         self.fails = self.fails.saturating_add(1);
         self.failure = Some(failure.to_string());
+        self.unreached = matches!(failure, Failure::Dns(_) | Failure::Connect(_) | Failure::TimedOut);
         let backoff = with_jitter(backoff(self.fails), 10, rng);
         self.barred = false;
         match failure.retry() {
