@@ -104,7 +104,7 @@ impl World {
             stamps: &stamps,
             downloaded: 5,
             uploaded: 6,
-            blocks: &[SavedBlock { piece: 1, begin: 0, bytes }],
+            blocks: Some(&[SavedBlock { piece: 1, begin: 0, bytes }]),
         };
         database.save(&self.name, &change).unwrap();
     }

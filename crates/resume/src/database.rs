@@ -122,8 +122,8 @@ pub struct Change<'a> {
     pub downloaded: u64,
     /// Payload sent in all sessions, in bytes.
     pub uploaded: u64,
-    /// All blocks of pieces that are not whole.
-    pub blocks: &'a [SavedBlock<BlockBuf>],
+    /// All blocks of pieces that are not whole; `None` keeps those that are there, but for pieces that are good.
+    pub blocks: Option<&'a [SavedBlock<BlockBuf>]>,
 }
 
 /// The state database, open.
@@ -330,14 +330,30 @@ impl Database {
                     None => forget.execute(params![id, number])?,
                 };
             }
-            begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
-            let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
-            for block in change.blocks {
-                put.execute(params![id, block.piece, block.begin, &block.bytes[..]])?;
+            if let Some(blocks) = change.blocks {
+                begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
+                let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
+                for block in blocks {
+                    put.execute(params![id, block.piece, block.begin, &block.bytes[..]])?;
+                }
+            } else {
+                let mut find = begun.prepare("SELECT DISTINCT piece FROM block WHERE torrent = ?1")?;
+                let mut forget = begun.prepare("DELETE FROM block WHERE torrent = ?1 AND piece = ?2")?;
+                let pieces = find.query_map([id], |row| row.get::<_, u32>(0))?;
+                for piece in pieces.collect::<rusqlite::Result<Vec<u32>>>()? {
+                    if has(change.have, piece) {
+                        forget.execute(params![id, piece])?;
+                    }
+                }
             }
         }
         Ok(begun.commit()?)
     }
+}
+
+/// Whether a bit is set (BEP 3, "bitfield").
+fn has(bits: &[u8], piece: u32) -> bool {
+    bits.get(piece as usize / 8).is_some_and(|byte| byte & (0x80 >> (piece % 8)) != 0)
 }
 
 /// Binds what pieces are called good by to the torrent and directory.

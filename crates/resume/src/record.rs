@@ -196,7 +196,7 @@ impl Record {
                 stamps,
                 downloaded: totals.downloaded,
                 uploaded: totals.uploaded,
-                blocks: end.unwrap_or_default(),
+                blocks: end,
             },
         )
     }

@@ -21,7 +21,7 @@ fn save(database: &mut Database, directory: &str, clean: bool) {
         stamps: &[(-1, Some(STAMP)), (0, Some(STAMP)), (4, None)],
         downloaded: u64::MAX,
         uploaded: 9,
-        blocks: &[SavedBlock { piece: 1, begin: 16_384, bytes }],
+        blocks: Some(&[SavedBlock { piece: 1, begin: 16_384, bytes }]),
     };
     database.save(&name(directory), &change).unwrap();
 }
@@ -67,6 +67,29 @@ fn what_was_saved_is_read_back() {
     save(&mut database, "a", true);
     assert_eq!(database.load(&name("a")).unwrap(), Some(saved(true)));
     assert_eq!(database.load_blocks(&name("a")).unwrap().len(), 1);
+}
+
+#[test]
+fn blocks_outlast_a_run_that_is_killed_and_are_forgotten_with_their_piece() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut database, _) = open(folder.path());
+    save(&mut database, "a", true);
+    save(&mut database, "b", true);
+    // What a run tells while it goes on, and when it starts.
+    let running = |have: &'static [u8]| Change {
+        have,
+        wanted: &[0x80],
+        clean: false,
+        stamps: &[],
+        downloaded: 0,
+        uploaded: 0,
+        blocks: None,
+    };
+    database.save(&name("a"), &running(&[0b1011_0000])).unwrap();
+    assert_eq!(database.load_blocks(&name("a")).unwrap().len(), 1);
+    database.save(&name("a"), &running(&[0b1111_0000])).unwrap();
+    assert_eq!(database.load_blocks(&name("a")).unwrap(), []);
+    assert_eq!(database.load_blocks(&name("b")).unwrap().len(), 1, "that of another directory");
 }
 
 #[test]
