@@ -34,6 +34,9 @@ pub(crate) struct Tree {
 pub(crate) enum Before {
     /// It was not there when somebody looked.
     Absent,
+    /// It was there, or has been written: when it is there no more, its bytes are lost, and an empty one in its place
+    /// would hide that.
+    Present,
     Unknown,
 }
 
@@ -149,7 +152,10 @@ impl Tree {
                 }
                 Err(error) => return Err(self.refused(Action::Create, path, error)),
             },
-            Before::Unknown => self.open_existing(path, longest)?,
+            Before::Present if self.look(path)?.is_none() => {
+                return Err(StorageError::Vanished(self.path_of(path)));
+            }
+            Before::Present | Before::Unknown => self.open_existing(path, longest)?,
         };
         let file = Arc::new(file);
         if keep {

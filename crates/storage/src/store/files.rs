@@ -171,7 +171,7 @@ impl Files {
 
     pub(super) fn open_to_write(&self, file: FileIndex, keep: bool) -> Result<Arc<OwnedFd>, StorageError> {
         let absent = &self.files[file.at()].absent;
-        let before = if absent.load(Ordering::Relaxed) { Before::Absent } else { Before::Unknown };
+        let before = if absent.load(Ordering::Relaxed) { Before::Absent } else { Before::Present };
         let length = self.layout.length_of(file);
         let opened =
             self.tree.open_to_write(What::File(file.at()), self.path_of(file), before, length, keep)?;
