@@ -183,7 +183,7 @@ fn reason(error: &io::Error) -> String {
 fn remedy(error: &io::Error) -> &'static str {
     use rustix::io::Errno;
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC) => "; free some space and try again, or choose another download directory",
+        Some(Errno::NOSPC) => "; free some space, or choose another download directory",
         Some(Errno::DQUOT) => {
             "; your quota is used up: free some space, or choose another download directory"
         }
