@@ -33,7 +33,14 @@ const ROOMS: &[Room] = &[
     room(
         "quelea-resume",
         4,
-        &["quelea-block", "quelea-digest", "quelea-metainfo", "quelea-wire", "quelea-storage"],
+        &[
+            "quelea-block",
+            "quelea-digest",
+            "quelea-metainfo",
+            "quelea-wire",
+            "quelea-storage",
+            "quelea-swarm",
+        ],
     ),
     room(
         "quelea-sim",

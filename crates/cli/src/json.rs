@@ -172,7 +172,8 @@ impl JsonLines {
                 State::Checking => "checking",
                 State::Downloading => "downloading",
                 State::Seeding => "seeding",
-                State::Failed => "paused",
+                State::Failed | State::Paused => "paused",
+                State::Queued => "queued",
                 _ => "other",
             },
             waiting: snapshot.waiting.map(|waiting| match waiting {

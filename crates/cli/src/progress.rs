@@ -38,6 +38,8 @@ pub(crate) enum Phase {
         done: u32,
         all: u32,
     },
+    /// It waits until others are done.
+    Queued,
     Downloading,
     Seeding,
     Failed,
@@ -51,7 +53,8 @@ impl From<&Snapshot> for Figures {
                 State::Checking => Phase::Checking { done: snapshot.pieces_checked, all: snapshot.pieces },
                 State::Downloading => Phase::Downloading,
                 State::Seeding => Phase::Seeding,
-                State::Failed => Phase::Failed,
+                State::Failed | State::Paused => Phase::Failed,
+                State::Queued => Phase::Queued,
                 _ => Phase::Downloading,
             },
             waiting: snapshot.waiting,
@@ -77,13 +80,14 @@ impl Figures {
         let any = |phase: fn(&Phase) -> bool| each.iter().any(|figures| phase(&figures.phase));
         let (wanted, received, rate) =
             (total(|f| f.wanted), total(|f| f.received), total(|f| f.download_rate));
-        let phase = if any(|phase| matches!(phase, Phase::Downloading | Phase::Checking { .. })) {
-            Phase::Downloading
-        } else if any(|phase| matches!(phase, Phase::Seeding)) {
-            Phase::Seeding
-        } else {
-            Phase::Failed
-        };
+        let phase =
+            if any(|phase| matches!(phase, Phase::Downloading | Phase::Checking { .. } | Phase::Queued)) {
+                Phase::Downloading
+            } else if any(|phase| matches!(phase, Phase::Seeding)) {
+                Phase::Seeding
+            } else {
+                Phase::Failed
+            };
         Self {
             name: display::count(each.len(), "torrent", "torrents"),
             phase,
@@ -110,7 +114,7 @@ impl Figures {
     fn progress(&self) -> (u64, u64) {
         match self.phase {
             Phase::Checking { done, all } => (u64::from(done), u64::from(all)),
-            Phase::Downloading | Phase::Failed => {
+            Phase::Downloading | Phase::Failed | Phase::Queued => {
                 (self.received.clamp(self.have, self.wanted.max(self.have)), self.wanted)
             }
             Phase::Seeding => (self.have, self.wanted),
@@ -213,6 +217,7 @@ fn fields(figures: &Figures) -> Vec<Field> {
     match figures.phase {
         Phase::Checking { .. } => vec![field("checking what is there".to_owned(), 5)],
         Phase::Failed => vec![field("paused".to_owned(), 5)],
+        Phase::Queued => vec![field("waiting for its turn".to_owned(), 5)],
         Phase::Seeding => vec![
             field("seeding".to_owned(), 5),
             field(up, 4),
@@ -276,6 +281,7 @@ pub(crate) fn words(figures: &Figures) -> String {
     match figures.phase {
         Phase::Checking { done, all } => format!("checking what is there: {done} of {all} pieces"),
         Phase::Failed => "paused".to_owned(),
+        Phase::Queued => "waiting for its turn".to_owned(),
         Phase::Seeding => format!(
             "seeding: {} up, {} sent, ratio {}, {peers}",
             display::rate(figures.upload_rate),

@@ -284,7 +284,8 @@ fn lines(torrents: &[Shown<'_>], several: bool) -> String {
             Phase::Checking { .. } | Phase::Failed => 1,
             Phase::Seeding if figures.upload_rate > 0 => 2,
             Phase::Downloading => 3,
-            Phase::Seeding => 4,
+            Phase::Queued => 4,
+            Phase::Seeding => 5,
         });
         figures.truncate(room);
     }

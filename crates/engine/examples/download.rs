@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let session = Session::start(Settings::new(directory))?;
     let mut events = session.events();
     let torrent = session.add(AddTorrent::from_file(file)?).await?;
-    println!("downloading {}, peers can reach us at port {}", torrent.info().name, session.port());
+    println!("downloading {}, peers can reach us at port {}", torrent.name(), session.port());
     // What was complete already has been said before anybody listened.
     while torrent.snapshot().fraction() < 1.0 {
         match events.next().await {

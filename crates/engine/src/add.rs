@@ -2,6 +2,7 @@
 
 use crate::{Error, Limits, Priority, Result};
 use quelea_metainfo::{MAX_TORRENT_LENGTH, Metainfo};
+use quelea_swarm::queue::{Goals, Move};
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -27,6 +28,16 @@ pub struct AddTorrent {
     pub limits: Limits,
     /// Peers to connect to, beside those that trackers name.
     pub peers: Vec<SocketAddr>,
+    /// Whether it is added without being started.
+    pub paused: bool,
+    /// Whether it runs whatever the session's limits say.
+    pub forced: bool,
+    /// Its place in the queue.
+    pub position: Move,
+    /// Words that a person sorts it by.
+    pub labels: Vec<String>,
+    /// What it seeds for; `None` for what the session says.
+    pub goals: Option<Goals>,
 }
 
 impl AddTorrent {
@@ -41,6 +52,11 @@ impl AddTorrent {
             preallocate: false,
             limits: Limits::NONE,
             peers: Vec::new(),
+            paused: false,
+            forced: false,
+            position: Move::Bottom,
+            labels: Vec::new(),
+            goals: None,
         }
     }
 

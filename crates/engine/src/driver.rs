@@ -6,18 +6,20 @@
 //! | connection | torrent | one report a connection under way | it stops reading its socket |
 //! | torrent | connection | [`Outbox`](crate::outbox::Outbox): granted uploads, 4 MiB of messages | the peer is cut off |
 //! | lanes and disk | torrent | pieces open, which the memory budget bounds | the lane waits |
-//! | torrent | trackers | 16 notes | the torrent skips it and repeats it later |
+//! | trackers | torrent | the mailbox | it hears of the next change; the next announce names peers again |
+//! | trackers, accepting | session | 256 torrents to be woken | they are woken the next time |
 //! | keeper of the state | torrent | the mailbox | the torrent misses it and hears of it again |
 //! | session | subscribers | 4,096 events | the slowest misses events and is told how many |
 
 pub(crate) mod accept;
+pub(crate) mod carrier;
 mod connection;
 mod dial;
 pub(crate) mod dialling;
 pub(crate) mod http;
 pub(crate) mod limiter;
 pub(crate) mod torrent;
-pub(crate) mod tracker;
+pub(crate) mod trackers;
 pub(crate) mod udp;
 
 use crate::driver::dialling::Dialling;

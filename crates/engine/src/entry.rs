@@ -1,34 +1,72 @@
 //! A torrent of the list: what it is and what is wanted of it, whether or not its task runs.
+//!
+//! Thousands of these rest at a time, so an entry is small: what a task needs is made when it starts, and the info
+//! dictionary of a torrent that the library has is read from there.
 
 use crate::driver::ToTorrent;
 use crate::driver::limiter::Limiter;
 use crate::driver::torrent::Published;
-use crate::driver::tracker::Carrier;
 use crate::events::TorrentId;
-use crate::limits::Limits;
 use crate::wishes::Wishes;
+use crate::{Error, Limits, Result, Snapshot, State};
 use quelea_metainfo::Info;
+use quelea_resume::{Library, Totals};
 use quelea_swarm::limit::NodeId;
-use std::sync::atomic::AtomicBool;
+use quelea_time::Time;
+use quelea_wire::PeerId;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use tokio::runtime::Handle as Runtime;
 use tokio::sync::mpsc;
 
 /// A torrent of a session.
 pub(crate) struct Entry {
     pub(crate) id: TorrentId,
     pub(crate) info_hash: [u8; 20],
-    pub(crate) info: Arc<Info>,
-    pub(crate) trackers: Vec<Vec<String>>,
+    pub(crate) peer_id: PeerId,
+    pub(crate) name: Box<str>,
+    /// Whether peers may come from its trackers alone (BEP 27).
+    pub(crate) private: bool,
     pub(crate) wishes: Wishes,
     /// Whether pieces are taken in order.
     pub(crate) sequential: AtomicBool,
-    pub(crate) published: Published,
-    pub(crate) limiter: Weak<Limiter>,
+    /// Its place in the queue.
+    pub(crate) position: AtomicUsize,
+    /// Starting and stopping take turns.
+    pub(crate) turn: tokio::sync::Mutex<()>,
+    state: Mutex<EntryState>,
+}
+
+/// What changes of an entry.
+pub(crate) struct EntryState {
+    pub(crate) life: Life,
+    pub(crate) info: Known,
+    pub(crate) trackers: Trackers,
+    pub(crate) labels: Box<[Box<str>]>,
     /// Its own limits, beside those of the session.
-    pub(crate) limits: Mutex<Limits>,
-    /// Its task, while it has one.
-    pub(crate) running: Mutex<Option<Running>>,
+    pub(crate) limits: Limits,
+    /// The last figures of its tasks.
+    pub(crate) figures: Figures,
+    /// Why it could not start.
+    pub(crate) error: Option<Box<str>>,
+    /// Whether its data are known to be whole, so that it can rest while it seeds.
+    pub(crate) whole: bool,
+    /// Whether somebody wants something of it.
+    pub(crate) wanted: bool,
+    /// Since when nobody does.
+    pub(crate) quiet_since: Option<Time>,
+    /// Whether it is leaving the session.
+    pub(crate) leaving: bool,
+    /// When its queue figures were last told.
+    pub(crate) told: Time,
+}
+
+/// What becomes of a torrent's task.
+pub(crate) enum Life {
+    /// It has none.
+    Resting,
+    /// Its files are being opened and checked.
+    Opening(Published),
+    Running(Running),
 }
 
 /// How to reach a torrent's task.
@@ -37,52 +75,172 @@ pub(crate) struct Running {
     /// Where it stands in the trees of limits.
     pub(crate) limit: NodeId,
     pub(crate) mailbox: mpsc::Sender<ToTorrent>,
-    pub(crate) carrier: Arc<Carrier>,
-    pub(crate) worker: Runtime,
+    pub(crate) published: Published,
+}
+
+/// Where the info dictionary is.
+pub(crate) enum Known {
+    /// Here.
+    Here(Arc<Info>),
+    /// In the library; perhaps here as well.
+    InLibrary(Weak<Info>, Weak<Library>),
+}
+
+/// A torrent's trackers, each with its tier.
+pub(crate) type Trackers = Box<[(u32, Box<str>)]>;
+
+/// What is known of a torrent without its task. Bytes and pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Figures {
+    pub(crate) total_length: u64,
+    pub(crate) wanted_length: u64,
+    pub(crate) wanted_have: u64,
+    pub(crate) pieces: u32,
+    pub(crate) pieces_have: u32,
+    /// In this session.
+    pub(crate) moved: Totals,
+    /// In this and all earlier sessions.
+    pub(crate) moved_ever: Totals,
 }
 
 impl Entry {
-    /// How to reach its task, if it has one.
-    pub(crate) fn running(&self) -> Option<Running> {
-        self.task().clone()
+    pub(crate) fn new(
+        id: TorrentId,
+        info_hash: [u8; 20],
+        peer_id: PeerId,
+        (name, private): (Box<str>, bool),
+        wishes: Wishes,
+        state: EntryState,
+    ) -> Self {
+        Self {
+            id,
+            info_hash,
+            peer_id,
+            name,
+            private,
+            wishes,
+            sequential: AtomicBool::new(false),
+            position: AtomicUsize::new(0),
+            turn: tokio::sync::Mutex::default(),
+            state: Mutex::new(state),
+        }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, EntryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn mailbox(&self) -> Option<mpsc::Sender<ToTorrent>> {
-        self.task().as_ref().map(|running| running.mailbox.clone())
-    }
-
-    pub(crate) fn set_running(&self, running: Running) {
-        *self.task() = Some(running);
-    }
-
-    pub(crate) fn take_running(&self) -> Option<Running> {
-        self.task().take()
-    }
-
-    /// Its own limits.
-    pub(crate) fn limits(&self) -> Limits {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+        match &self.state().life {
+            Life::Running(running) => Some(running.mailbox.clone()),
+            Life::Opening(_) | Life::Resting => None,
+        }
     }
 
     /// Gives it limits of its own, which hold at once.
     pub(crate) async fn set_limits(&self, limits: Limits, limiter: &Limiter) {
-        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
-        if let Some(running) = self.running() {
-            limiter.set(running.limit, limits);
+        let running = {
+            let mut state = self.state();
+            state.limits = limits;
+            match &state.life {
+                Life::Running(running) => Some(running.limit),
+                Life::Opening(_) | Life::Resting => None,
+            }
+        };
+        if let Some(node) = running {
+            limiter.set(node, limits);
         }
         self.tell_limited(limiter).await;
     }
 
     /// Tells its task whether a limit holds for what it receives: then slow peers are none of theirs.
     pub(crate) async fn tell_limited(&self, limiter: &Limiter) {
-        if let Some(running) = self.running() {
-            let limited = limiter.limits_downloads(running.limit);
-            // A task that is gone receives nothing.
-            let _ = running.mailbox.send(ToTorrent::DownloadLimited(limited)).await;
-        }
+        let running = match &self.state().life {
+            Life::Running(running) => running.clone(),
+            Life::Opening(_) | Life::Resting => return,
+        };
+        let limited = limiter.limits_downloads(running.limit);
+        // A task that is gone receives nothing.
+        let _ = running.mailbox.send(ToTorrent::DownloadLimited(limited)).await;
     }
 
-    fn task(&self) -> MutexGuard<'_, Option<Running>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Its info dictionary. May wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Library`] when the library has lost it.
+    pub(crate) fn info(&self) -> Result<Arc<Info>> {
+        let library = match &self.state().info {
+            Known::Here(info) => return Ok(Arc::clone(info)),
+            Known::InLibrary(info, library) => match info.upgrade() {
+                Some(info) => return Ok(info),
+                None => library.upgrade().ok_or(Error::Closed)?,
+            },
+        };
+        let info = Arc::new(library.info(self.id.0).map_err(Error::Library)?);
+        self.state().info = Known::InLibrary(Arc::downgrade(&info), Arc::downgrade(&library));
+        Ok(info)
+    }
+
+    /// The tiers of its trackers, as an announcer takes them.
+    pub(crate) fn tiers(&self) -> Vec<Vec<String>> {
+        let mut tiers: Vec<Vec<String>> = Vec::new();
+        for (tier, url) in &self.state().trackers {
+            let tier = (*tier as usize).min(quelea_tracker::announcer::MAX_TRACKERS);
+            if tiers.len() <= tier {
+                tiers.resize_with(tier + 1, Vec::new);
+            }
+            if let Some(tier) = tiers.get_mut(tier) {
+                tier.push(url.as_ref().to_owned());
+            }
+        }
+        tiers
+    }
+
+    /// Its figures; `resting` is its state where it has no task.
+    pub(crate) fn snapshot(&self, resting: State) -> Arc<Snapshot> {
+        let state = self.state();
+        let position = self.position.load(Ordering::Relaxed);
+        let labels = || state.labels.iter().map(|label| label.as_ref().to_owned()).collect();
+        let published = match &state.life {
+            Life::Running(Running { published, .. }) | Life::Opening(published) => published,
+            Life::Resting => {
+                let Figures { total_length, wanted_length, wanted_have, pieces, pieces_have, .. } =
+                    state.figures;
+                return Arc::new(Snapshot {
+                    position,
+                    labels: labels(),
+                    wanted_have,
+                    wanted_received: wanted_have,
+                    pieces_have,
+                    downloaded: state.figures.moved.downloaded,
+                    uploaded: state.figures.moved.uploaded,
+                    downloaded_ever: state.figures.moved_ever.downloaded,
+                    uploaded_ever: state.figures.moved_ever.uploaded,
+                    error: state.error.as_deref().map(str::to_owned),
+                    ..Snapshot::new(self.id, &self.name, resting, [total_length, wanted_length], pieces)
+                });
+            }
+        };
+        let mut snapshot = Arc::clone(&published.lock().unwrap_or_else(PoisonError::into_inner));
+        if snapshot.position != position || snapshot.labels.len() + state.labels.len() > 0 {
+            let changed = Arc::make_mut(&mut snapshot);
+            changed.position = position;
+            changed.labels = labels();
+        }
+        snapshot
+    }
+}
+
+impl Figures {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            total_length: snapshot.total_length,
+            wanted_length: snapshot.wanted_length,
+            wanted_have: snapshot.wanted_have,
+            pieces: snapshot.pieces,
+            pieces_have: snapshot.pieces_have,
+            moved: Totals { downloaded: snapshot.downloaded, uploaded: snapshot.uploaded },
+            moved_ever: Totals { downloaded: snapshot.downloaded_ever, uploaded: snapshot.uploaded_ever },
+        }
     }
 }

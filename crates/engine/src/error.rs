@@ -52,6 +52,20 @@ pub enum Error {
     /// The files could not be opened or created.
     #[error(transparent)]
     Storage(#[from] quelea_storage::StorageError),
+    /// The library of torrents cannot be read or is in use; says why.
+    #[error("the library of torrents cannot be used: {0}")]
+    Library(String),
+    /// The torrent is not in the session any more.
+    #[error("the torrent is not in the session any more")]
+    Gone,
+    /// An address is none of a tracker.
+    #[error("{url:?} is no tracker's address: {reason}")]
+    BadTracker {
+        /// What was given.
+        url: String,
+        /// Why it is none.
+        reason: String,
+    },
     /// Threads or sockets could not be made.
     #[error("cannot start the session: {0}")]
     Start(#[source] std::io::Error),

@@ -1,6 +1,7 @@
 //! What a session tells: a stream of events that never holds the engine up.
 
 use crate::Snapshot;
+use quelea_swarm::queue::{Goal, Then};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -43,6 +44,38 @@ pub enum Event {
     },
     /// The trouble with its disk is over and the torrent goes on.
     Resumed(TorrentId),
+    /// A torrent came into the session, or back from the library.
+    Added(TorrentId),
+    /// A torrent has left the session; with `data` its files are gone too.
+    Removed {
+        /// The torrent.
+        id: TorrentId,
+        /// Whether its files were deleted.
+        data: bool,
+    },
+    /// A person has paused it, or it has reached its goal.
+    Paused(TorrentId),
+    /// It begins, or goes on, when its turn comes.
+    Wanted(TorrentId),
+    /// It waits for a place.
+    Queued(TorrentId),
+    /// Its place in the queue is this one, from 0.
+    Moved(TorrentId, usize),
+    /// Its labels are others.
+    Labelled(TorrentId),
+    /// Its trackers are others.
+    TrackersChanged(TorrentId),
+    /// Its goals are others.
+    GoalsChanged(TorrentId),
+    /// It has seeded enough, and is paused or leaves.
+    GoalReached {
+        /// The torrent.
+        id: TorrentId,
+        /// The goal.
+        goal: Goal,
+        /// What follows.
+        then: Then,
+    },
     /// Something that stops nothing but that the user should know.
     Warning(String),
     /// A tracker answered.
@@ -92,6 +125,29 @@ impl fmt::Display for Event {
             }
             Self::Completed(id) => write!(f, "{id} complete"),
             Self::Failed { id, message } => write!(f, "{id} pauses: {message}"),
+            Self::Added(id) => write!(f, "{id} added"),
+            Self::Removed { id, data: false } => write!(f, "{id} removed"),
+            Self::Removed { id, data: true } => write!(f, "{id} removed with its files"),
+            Self::Paused(id) => write!(f, "{id} paused"),
+            Self::Wanted(id) => write!(f, "{id} runs when its turn comes"),
+            Self::Queued(id) => write!(f, "{id} waits for a place"),
+            Self::Moved(id, position) => write!(f, "{id} is at place {position}"),
+            Self::Labelled(id) => write!(f, "{id} has other labels"),
+            Self::TrackersChanged(id) => write!(f, "{id} has other trackers"),
+            Self::GoalsChanged(id) => write!(f, "{id} has other goals"),
+            Self::GoalReached { id, goal, then } => {
+                let goal = match goal {
+                    Goal::Ratio => "given as much as it should",
+                    Goal::SeedTime => "seeded as long as it should",
+                    Goal::Idle => "waited for peers as long as it should",
+                };
+                let then = match then {
+                    Then::Pause => "pauses",
+                    Then::Remove => "leaves",
+                    Then::RemoveWithData => "leaves with its files",
+                };
+                write!(f, "{id} has {goal} and {then}")
+            }
             Self::Resumed(id) => write!(f, "{id} goes on"),
             Self::Warning(message) => f.write_str(message),
             Self::TrackerAnswered { id, url, peers } => write!(f, "{id} {url} named {peers} peers"),

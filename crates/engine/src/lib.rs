@@ -46,6 +46,11 @@ pub mod verify;
 mod wishes;
 mod worker;
 
+/// What decides which torrents run, and how long they seed.
+pub mod queue {
+    pub use quelea_swarm::queue::{Goal, Goals, Limits, Move, Slow, Then};
+}
+
 pub use add::AddTorrent;
 pub use error::{Error, Result};
 pub use events::{Event, Events, TorrentId};

@@ -4,9 +4,13 @@ mod adding;
 mod blocking;
 mod checking;
 mod closing;
+mod deeds;
 mod figures;
+mod keeping;
 mod limiting;
 mod memory;
+mod removing;
+mod roster;
 mod starting;
 mod waking;
 
@@ -14,20 +18,21 @@ use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::Doors;
 use crate::driver::dialling::Dialling;
-use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
-use crate::driver::udp::UdpRequest;
+use crate::driver::trackers::Trackers;
 use crate::entry::Entry;
 use crate::events::TorrentId;
 use crate::worker::Workers;
 use crate::{Error, Event, Events, Result, Settings, Torrent};
 use quelea_block::Pool;
 use quelea_net::Binding;
-use quelea_resume::Keeper;
+use quelea_resume::{Keeper, Library};
 use quelea_storage::{FilePool, Pipeline};
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
+use quelea_swarm::queue::Queue;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use tokio::runtime::Handle as Runtime;
+use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
 
 /// A running engine. A cheap handle: clones are the same session.
 #[derive(Clone)]
@@ -49,11 +54,14 @@ struct Inner {
     binding: Arc<Binding>,
     port: u16,
     doors: Arc<Doors>,
-    http: Arc<Http>,
-    udp: mpsc::Sender<UdpRequest>,
+    trackers: Arc<Trackers>,
     keeper: Option<Arc<Keeper>>,
     limiter: Arc<Limiter>,
     told: Mutex<limiting::Told>,
+    /// Open once the session has brought its torrents back.
+    library: OnceLock<Arc<Library>>,
+    /// Wakes who serves the queue's times.
+    stir: Arc<Notify>,
     state: Mutex<Shared>,
 }
 
@@ -61,9 +69,35 @@ struct Shared {
     /// Every torrent, whether or not its task runs.
     torrents: BTreeMap<TorrentId, Arc<Entry>>,
     next_id: u64,
+    queue: Queue<TorrentId>,
+    /// Who waits for a torrent to start.
+    waiting: HashMap<TorrentId, oneshot::Sender<Result<()>>>,
+    /// Torrents that wait until their data may be checked.
+    checks: HashMap<TorrentId, oneshot::Sender<()>>,
     rng: fastrand::Rng,
     /// Gone once the session is closed, so that subscribers see the end.
     events: Option<broadcast::Sender<Event>>,
+}
+
+impl Shared {
+    /// Tells who listens.
+    fn tell(&self, event: Event) {
+        if let Some(events) = &self.events {
+            let _ = events.send(event);
+        }
+    }
+}
+
+/// A session that a torrent's handle does not keep alive.
+#[derive(Clone)]
+pub(crate) struct WeakSession {
+    inner: Weak<Inner>,
+}
+
+impl WeakSession {
+    pub(crate) fn upgrade(&self) -> Option<Session> {
+        self.inner.upgrade().map(|inner| Session { inner })
+    }
 }
 
 impl std::fmt::Debug for Session {
@@ -89,7 +123,16 @@ impl Session {
 
     /// The torrents of the session, in the order they were added.
     pub fn torrents(&self) -> Vec<Torrent> {
-        self.entries().into_iter().map(Torrent::new).collect()
+        self.entries().into_iter().map(|entry| self.handle(entry)).collect()
+    }
+
+    fn handle(&self, entry: Arc<Entry>) -> Torrent {
+        Torrent::new(entry, WeakSession { inner: Arc::downgrade(&self.inner) })
+    }
+
+    /// Who talks to trackers, and where that runs.
+    pub(crate) fn announcing(&self) -> (Arc<Trackers>, Runtime) {
+        (Arc::clone(&self.inner.trackers), self.inner.workers.home())
     }
 
     fn entries(&self) -> Vec<Arc<Entry>> {

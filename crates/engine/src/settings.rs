@@ -1,8 +1,13 @@
 //! What a session can be told when it starts.
 
 use crate::{AlternativeLimits, Limits};
+use quelea_swarm::queue::{self, Goals, Slow};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// A download that moves next to nothing for a minute holds up no other one.
+const SLOW: Slow = Slow { rate: 2_048, after: Duration::from_secs(60), at_most: 64 };
 
 /// How a session behaves. [`Settings::new`] gives what suits most people; change fields before
 /// [`Session::start`](crate::Session::start).
@@ -44,6 +49,13 @@ pub struct Settings {
     pub exempt_local_peers: bool,
     /// The headers of TCP and IP, as far as they can be told, count against limits.
     pub count_overhead: bool,
+    /// How many torrents run at a time.
+    pub queue: queue::Limits,
+    /// What torrents seed for that have no goals of their own.
+    pub goals: Goals,
+    /// A seed that nobody wants anything of for so long rests: it announces and takes connections, and costs next
+    /// to nothing until one comes.
+    pub rest_after: Duration,
     /// The seed of every random choice; `None` takes one from the system.
     pub random_seed: Option<u64>,
 }
@@ -70,6 +82,9 @@ impl Settings {
             alternative_limits: None,
             exempt_local_peers: false,
             count_overhead: false,
+            queue: queue::Limits { downloads: Some(8), seeds: None, checks: 2, slow: Some(SLOW) },
+            goals: Goals::default(),
+            rest_after: Duration::from_secs(60),
             random_seed: None,
         }
     }

@@ -8,13 +8,18 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum State {
+    /// It waits until the session has a place for it.
+    Queued,
+    /// Paused by a person, or because it has reached its goal.
+    Paused,
     /// Data that lies in the directory already is being hashed.
     Checking,
     /// Wanted pieces are missing.
     Downloading,
     /// All wanted pieces are there; it uploads.
     Seeding,
-    /// Paused by an error of its disk; goes on once that is mended.
+    /// Paused by an error. One of its disk is tried again every ten seconds; one at its start waits for
+    /// [`Torrent::resume`](crate::Torrent::resume).
     Failed,
 }
 
@@ -106,6 +111,10 @@ pub struct Snapshot {
     pub id: TorrentId,
     /// Its name.
     pub name: String,
+    /// Its place in the queue, from 0.
+    pub position: usize,
+    /// Its labels.
+    pub labels: Vec<String>,
     /// What it is doing.
     pub state: State,
     /// Why nothing arrives, when nothing does.
@@ -153,6 +162,44 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// A torrent of these bytes, in all and wanted, of which nothing more is known.
+    pub(crate) fn new(
+        id: TorrentId,
+        name: &str,
+        state: State,
+        [total_length, wanted_length]: [u64; 2],
+        pieces: u32,
+    ) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            position: 0,
+            labels: Vec::new(),
+            state,
+            waiting: None,
+            total_length,
+            wanted_length,
+            wanted_have: 0,
+            wanted_received: 0,
+            pieces,
+            pieces_have: 0,
+            pieces_checked: 0,
+            downloaded: 0,
+            uploaded: 0,
+            downloaded_ever: 0,
+            uploaded_ever: 0,
+            wasted: 0,
+            download_rate: 0,
+            upload_rate: 0,
+            eta: None,
+            peers_connected: 0,
+            seeds_connected: 0,
+            peers_known: 0,
+            trackers: Vec::new(),
+            error: None,
+        }
+    }
+
     /// The share of the wanted bytes that is verified and written, from 0 to 1.
     pub fn fraction(&self) -> f64 {
         if self.wanted_length == 0 { 1.0 } else { self.wanted_have as f64 / self.wanted_length as f64 }

@@ -1,54 +1,196 @@
 //! A torrent of a session.
 
 use crate::driver::ToTorrent;
-use crate::entry::Entry;
-use crate::{Limits, Scrape, Snapshot, SwarmSize, TorrentId};
+use crate::entry::{Entry, Life};
+use crate::session::{Session, WeakSession};
+use crate::{Error, Limits, Result, Scrape, Snapshot, State, SwarmSize, TorrentId, TrackerStatus};
 use quelea_metainfo::Info;
+use quelea_swarm::queue::{Goals, Move};
 use quelea_tracker::TrackerUrl;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 /// A handle to a torrent of a session; clones are the same torrent.
+///
+/// What is done to a torrent takes effect at once; when the call returns, the library has it too, if there is one
+/// ([`Session::restore`]). Every call fails with [`Error::Gone`] or [`Error::Closed`] once the torrent or the
+/// session is no more.
 #[derive(Clone)]
 pub struct Torrent {
     entry: Arc<Entry>,
+    session: WeakSession,
 }
 
 impl Torrent {
-    pub(crate) fn new(entry: Arc<Entry>) -> Self {
-        Self { entry }
+    pub(crate) fn new(entry: Arc<Entry>, session: WeakSession) -> Self {
+        Self { entry, session }
     }
 
-    /// Its name within the session.
+    fn session(&self) -> Result<Session> {
+        self.session.upgrade().ok_or(Error::Closed)
+    }
+
+    /// Its name within the session; with a library, in all sessions.
     pub fn id(&self) -> TorrentId {
         self.entry.id
     }
 
-    /// What it is: name, files, pieces.
-    pub fn info(&self) -> &Info {
-        &self.entry.info
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.entry.name
+    }
+
+    /// What its peers and trackers know it by (BEP 3).
+    pub fn info_hash(&self) -> [u8; 20] {
+        self.entry.info_hash
+    }
+
+    /// What it is: name, files, pieces. That of a torrent without a task is read from the library, which may wait
+    /// for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Library`] when it cannot be read.
+    pub fn info(&self) -> Result<Arc<Info>> {
+        self.entry.info()
     }
 
     /// Its figures, at most a quarter of a second old.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.entry.published.lock().unwrap_or_else(PoisonError::into_inner))
+        let Ok(session) = self.session() else { return self.entry.snapshot(State::Paused) };
+        let mut snapshot = self.entry.snapshot(session.resting_state(&self.entry));
+        if matches!(self.entry.state().life, Life::Resting) {
+            Arc::make_mut(&mut snapshot).trackers = session.tracker_statuses(&self.entry);
+        }
+        snapshot
+    }
+
+    /// Stops it until it is resumed. It leaves its trackers, and has no connection and no open file when this
+    /// returns.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub async fn pause(&self) -> Result<()> {
+        self.session()?.pause(&self.entry).await
+    }
+
+    /// Lets it run when its turn comes, whatever paused, forced or stopped it before. One that has reached its
+    /// goal goes on nevertheless; one that its disk stopped tries at once whether that is mended.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub async fn resume(&self) -> Result<()> {
+        // A torrent whose task has ended has no trouble.
+        if let Some(mailbox) = self.entry.mailbox() {
+            let _ = mailbox.send(ToTorrent::Retry).await;
+        }
+        self.session()?.resume(&self.entry, false).await
+    }
+
+    /// Lets it run at once, whatever the session's limits say, until it is resumed or paused.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub async fn force_start(&self) -> Result<()> {
+        self.session()?.resume(&self.entry, true).await
+    }
+
+    /// Takes it out of the session. With `data` its own files are deleted, and those of its folders that are empty
+    /// then; never anything else.
+    ///
+    /// # Errors
+    /// See [`Torrent`]; [`Error::Storage`] when a file could not be deleted: the torrent is gone nevertheless.
+    pub async fn remove(&self, data: bool) -> Result<()> {
+        self.session()?.remove(&self.entry, data).await
+    }
+
+    /// Moves it in the queue.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub async fn set_position(&self, to: Move) -> Result<()> {
+        self.session()?.set_position(&self.entry, to).await
+    }
+
+    /// Its labels.
+    pub fn labels(&self) -> Vec<String> {
+        self.entry.state().labels.iter().map(|label| label.as_ref().to_owned()).collect()
+    }
+
+    /// Gives it these labels and no others. At most 64, of 128 characters each; what does not show is left out.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub async fn set_labels(&self, labels: &[String]) -> Result<()> {
+        self.session()?.set_labels(&self.entry, labels).await
+    }
+
+    /// What it seeds for: its own goals, or the session's.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub fn goals(&self) -> Result<Goals> {
+        Ok(self.session()?.goals(&self.entry))
+    }
+
+    /// Gives it goals of its own; `None` for the session's.
+    ///
+    /// # Errors
+    /// See [`Torrent`].
+    pub async fn set_goals(&self, goals: Option<Goals>) -> Result<()> {
+        self.session()?.set_goals(&self.entry, goals).await
+    }
+
+    /// Its trackers, and how they stand.
+    pub fn trackers(&self) -> Vec<TrackerStatus> {
+        self.session().map(|session| session.tracker_statuses(&self.entry)).unwrap_or_default()
+    }
+
+    /// Adds a tracker at the end of a tier, counted from 0.
+    ///
+    /// # Errors
+    /// See [`Torrent`]; [`Error::BadTracker`] for a URL that is none of a tracker, or that it has already.
+    pub async fn add_tracker(&self, tier: usize, url: &str) -> Result<()> {
+        self.session()?.edit_tracker(&self.entry, None, Some((tier, url))).await
+    }
+
+    /// Puts another tracker in the place of one.
+    ///
+    /// # Errors
+    /// See [`Torrent::add_tracker`]; also when it has no tracker `from`.
+    pub async fn replace_tracker(&self, from: &str, to: &str) -> Result<()> {
+        self.session()?.edit_tracker(&self.entry, Some(from), Some((0, to))).await
+    }
+
+    /// Removes a tracker; it is told that we leave.
+    ///
+    /// # Errors
+    /// See [`Torrent`]; [`Error::BadTracker`] when it has no such tracker.
+    pub async fn remove_tracker(&self, url: &str) -> Result<()> {
+        self.session()?.edit_tracker(&self.entry, Some(url), None).await
+    }
+
+    /// Asks every tracker at once, though not within five seconds of the last time. Whether the torrent announces
+    /// at all: one that is paused or queued does not.
+    pub fn reannounce(&self) -> bool {
+        self.session().is_ok_and(|session| session.reannounce(&self.entry))
     }
 
     /// Asks every tracker how many peers it knows (BEP 48; BEP 15 over UDP), side by side.
     pub async fn scrape(&self) -> Vec<Scrape> {
         let info_hash = self.entry.info_hash;
-        let Some(running) = self.entry.running() else { return Vec::new() };
+        let Ok(session) = self.session() else { return Vec::new() };
+        let (trackers, home) = session.announcing();
         let ask = |url: String| {
-            let carrier = Arc::clone(&running.carrier);
+            let carrier = Arc::clone(trackers.carrier());
             let tracker = url.clone();
-            let asked = running.worker.spawn(async move {
+            let asked = home.spawn(async move {
                 let tracker = TrackerUrl::parse(&tracker).map_err(|error| error.to_string())?;
                 carrier.scrape(&tracker, info_hash).await.map_err(|failure| failure.to_string())
             });
             (url, asked)
         };
-        let urls: Vec<String> = self.snapshot().trackers.iter().map(|tracker| tracker.url.clone()).collect();
+        let urls: Vec<String> = self.trackers().into_iter().map(|tracker| tracker.url).collect();
         let asked: Vec<_> = urls.into_iter().map(ask).collect();
         let mut scrapes = Vec::new();
         for (url, answer) in asked {
@@ -67,13 +209,13 @@ impl Torrent {
 
     /// Its own limits, beside those of the session.
     pub fn limits(&self) -> Limits {
-        self.entry.limits()
+        self.entry.state().limits
     }
 
     /// Gives it limits of its own, which hold at once.
     pub async fn set_limits(&self, limits: Limits) {
-        if let Some(limiter) = self.entry.limiter.upgrade() {
-            self.entry.set_limits(limits, &limiter).await;
+        if let Ok(session) = self.session() {
+            session.set_torrent_limits(&self.entry, limits).await;
         }
     }
 
@@ -90,16 +232,8 @@ impl Torrent {
         if let Some(mailbox) = self.entry.mailbox() {
             let _ = mailbox.send(ToTorrent::Sequential(sequential)).await;
         }
-    }
-
-    /// Tries at once whether the disk is mended, for a torrent that pauses because of it ([`State::Failed`]). It
-    /// tries by itself every ten seconds.
-    ///
-    /// [`State::Failed`]: crate::State::Failed
-    pub async fn resume(&self) {
-        // A torrent whose task has ended has no trouble.
-        if let Some(mailbox) = self.entry.mailbox() {
-            let _ = mailbox.send(ToTorrent::Retry).await;
+        if let Ok(session) = self.session() {
+            session.remember(&self.entry);
         }
     }
 }
@@ -108,7 +242,7 @@ impl fmt::Debug for Torrent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Torrent")
             .field("id", &self.entry.id)
-            .field("name", &self.entry.info.name)
+            .field("name", &self.entry.name)
             .finish_non_exhaustive()
     }
 }

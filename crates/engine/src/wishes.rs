@@ -4,19 +4,26 @@ use quelea_metainfo::Info;
 use quelea_metainfo::geometry::Geometry;
 use quelea_storage::FileSpec;
 use quelea_swarm::picker::Priority;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is wanted of a torrent, and where.
 #[derive(Debug, Clone)]
 pub(crate) struct Wishes {
     /// The download directory.
-    pub(crate) root: PathBuf,
-    /// Which files are wanted, one entry a file.
-    pub(crate) wanted: Vec<bool>,
+    pub(crate) root: Arc<Path>,
+    /// Which files are wanted, one entry a file; perhaps some more; `None` for all.
+    pub(crate) wanted: Option<Vec<bool>>,
     /// How much they are wanted, one entry a file, where that is not the usual.
     pub(crate) priorities: Option<Vec<Priority>>,
     /// Whether the files' space is reserved first.
     pub(crate) preallocate: bool,
+}
+
+/// Which files are wanted, one entry a file.
+pub(crate) fn file_flags(info: &Info, wanted: Option<&[bool]>) -> Vec<bool> {
+    let flag = |at: usize| wanted.is_none_or(|wanted| wanted.get(at).copied().unwrap_or(false));
+    (0..info.files.len()).map(flag).collect()
 }
 
 /// Which pieces hold bytes of wanted files.

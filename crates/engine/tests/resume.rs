@@ -114,6 +114,17 @@ async fn next(events: &mut Events) -> Event {
     events.next().await.expect("the session is open")
 }
 
+/// The first warning, before which nothing is told of what was found.
+async fn warning(events: &mut Events) -> String {
+    loop {
+        match next(events).await {
+            Event::Warning(warning) => return warning,
+            Event::Added(_) => {}
+            other => panic!("no warning, but {other}"),
+        }
+    }
+}
+
 /// Pieces that were found good, and pieces that were hashed for it.
 async fn found(events: &mut Events) -> (u32, u32) {
     let mut reports = Vec::new();
@@ -268,7 +279,7 @@ fn a_damaged_state_is_kept_aside_and_everything_is_checked() {
         let session = bed.session("out", true);
         let mut events = session.events();
         session.add(add(&bed.torrent)).await.unwrap();
-        let Event::Warning(warning) = next(&mut events).await else { panic!("no warning") };
+        let warning = warning(&mut events).await;
         assert!(warning.contains("state.db.aside-1"), "{warning}");
         let (good, hashed) = found(&mut events).await;
         assert_eq!(good, bed.pieces());
@@ -287,7 +298,7 @@ fn without_a_place_for_the_state_it_works_all_the_same() {
         let (seed, leech) = (bed.seed().await, bed.session("out", true));
         let mut events = leech.events();
         let leeched = leech.add(bed.from(&seed)).await.unwrap();
-        assert!(matches!(next(&mut events).await, Event::Warning(_)));
+        warning(&mut events).await;
         complete(&leeched).await;
         leech.close().await;
         seed.close().await;
@@ -316,12 +327,12 @@ fn a_disk_that_refuses_makes_a_pause_and_nothing_is_lost_when_it_is_mended() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // As long as it lasts, trying changes nothing.
-        leeched.resume().await;
+        leeched.resume().await.unwrap();
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(leeched.snapshot().state, State::Failed);
         std::fs::remove_file(bed.path("out/folder/sub")).unwrap();
         while leeched.snapshot().state == State::Failed {
-            leeched.resume().await;
+            leeched.resume().await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         while !matches!(next(&mut events).await, Event::Resumed(id) if id == leeched.id()) {}

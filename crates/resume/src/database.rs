@@ -3,6 +3,7 @@
 //! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. A database
 //! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
 
+use super::library;
 use quelea_block::BlockBuf;
 use quelea_storage::file_layer::Stamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
@@ -19,7 +20,7 @@ const GUARD: &str = "state.lock";
 /// `QLST`, where SQLite keeps whose file it is.
 const APPLICATION: i32 = 0x514c_5354;
 /// The form of the tables below.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 /// Another process may hold the database so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Torrents that are remembered; of more, those are forgotten that were saved longest ago.
@@ -206,6 +207,7 @@ impl Database {
         let tables: i64 = begun.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         if (application, version, tables) == (0, 0, 0) {
             begun.execute_batch(TABLES)?;
+            begun.execute_batch(library::TABLES)?;
             begun.pragma_update(None, "application_id", APPLICATION)?;
             begun.pragma_update(None, "user_version", VERSION)?;
             return Ok(begun.commit()?);
@@ -217,8 +219,13 @@ impl Database {
             return Err(Unfit::Aside("a later version of Quelea wrote it".to_owned()));
         }
         let verdict: String = begun.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if verdict != "ok" || version != VERSION {
+        if verdict != "ok" || version < 1 {
             return Err(Unfit::Aside("it is damaged".to_owned()));
+        }
+        // Version 1 had no library.
+        if version < 2 {
+            begun.execute_batch(library::TABLES)?;
+            begun.pragma_update(None, "user_version", VERSION)?;
         }
         // Every column that is used, so that a table of another form shows itself here.
         begun.query_row(
@@ -229,7 +236,17 @@ impl Database {
         )?;
         begun.query_row("SELECT count(modified), count(changed) FROM file", [], |_| Ok(()))?;
         begun.query_row("SELECT count(bytes) FROM block", [], |_| Ok(()))?;
-        Ok(())
+        begun.query_row("SELECT count(leaving) FROM library", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(info) FROM metainfo", [], |_| Ok(()))?;
+        Ok(begun.commit()?)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    pub(super) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 
     fn forget_old(&self) -> rusqlite::Result<()> {

@@ -23,6 +23,7 @@
 
 pub mod database;
 mod keeper;
+mod library;
 mod lock;
 mod plan;
 mod record;
@@ -32,6 +33,7 @@ mod tests;
 use database::Name;
 pub use database::SavedBlock;
 pub use keeper::{Begun, Ending, Keeper};
+pub use library::{Kept, Leaving, Library};
 use lock::{Lock, Refused};
 pub use plan::Plan;
 pub use record::{OnTrouble, Record, Totals};

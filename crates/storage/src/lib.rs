@@ -14,6 +14,7 @@ mod file_pool;
 mod layout;
 mod part_file;
 mod pipeline;
+mod remove;
 pub mod save;
 mod store;
 mod tree;
@@ -26,6 +27,7 @@ pub use pipeline::{
     CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, LANE_BYTES, PieceJob, PieceOutcome,
     PieceVerdict, Pipeline,
 };
+pub use remove::remove_files;
 pub use store::{
     Existing, FileSpec, Goal, Held, Holder, Interrupted, Journal, Moved, Options, Relocated, Relocating,
     Step, Store, recover,

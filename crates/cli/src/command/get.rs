@@ -283,7 +283,8 @@ impl Downloads<'_> {
     /// Whether a torrent of the session is the same, or has a file at the same path.
     fn clash(&self, info: &Info) -> Option<Clash> {
         let namesakes = self.entries.values().filter_map(|entry| entry.torrent.as_ref());
-        for other in namesakes.map(Torrent::info).filter(|other| other.name == info.name) {
+        for other in namesakes.filter(|other| other.name() == info.name).filter_map(|other| other.info().ok())
+        {
             if other.hashes.wire() == info.hashes.wire() {
                 return Some(Clash::Same);
             }
@@ -291,7 +292,7 @@ impl Downloads<'_> {
                 let files = info.files.iter().filter(|file| !file.pad);
                 files.map(|file| file.path.as_str().to_owned()).collect()
             };
-            if let Some(path) = real(other).intersection(&real(info)).next() {
+            if let Some(path) = real(&other).intersection(&real(info)).next() {
                 return Some(Clash::Path(path.clone()));
             }
         }

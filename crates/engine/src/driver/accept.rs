@@ -2,53 +2,88 @@
 
 use super::dial::{HANDSHAKE, answer, read_handshake};
 use super::{ToTorrent, TorrentIo};
+use crate::events::TorrentId;
 use quelea_wire::Handshake;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// Handshakes under way with one neighbour at most; more are closed, so that a crowd of one does not fill the queue.
 const OF_ONE_NEIGHBOUR: usize = 16;
+/// A peer waits so long for a torrent to wake.
+const WAKING: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted, which mostly means that the whole system has no files left.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Torrents that wait to be woken because somebody knocks.
+pub(crate) const KNOCKS: usize = 256;
+
 /// How to reach a torrent.
 #[derive(Clone)]
-pub(crate) struct Door {
+pub(crate) enum Door {
+    /// Its task runs.
+    Open(OpenDoor),
+    /// It rests, and is woken for who knocks.
+    Resting(TorrentId),
+}
+
+/// Somebody knocks at the door of a torrent that rests.
+pub(crate) struct Knock {
+    pub(crate) torrent: TorrentId,
+    /// Told when it is awake, or cannot be woken.
+    pub(crate) awake: oneshot::Sender<()>,
+}
+
+/// How to reach a torrent whose task runs.
+#[derive(Clone)]
+pub(crate) struct OpenDoor {
     pub(crate) torrent: mpsc::Sender<ToTorrent>,
     pub(crate) io: Arc<TorrentIo>,
     pub(crate) worker: Handle,
 }
 
 /// The torrents that take connections, by info-hash.
-#[derive(Default)]
 pub(crate) struct Doors {
     by_hash: Mutex<HashMap<[u8; 20], Door>>,
+    knocks: mpsc::Sender<Knock>,
 }
 
 impl Doors {
-    /// Opens a door. Whether there was none for this torrent.
-    pub(crate) fn open(&self, info_hash: [u8; 20], door: Door) -> bool {
-        let mut doors = self.by_hash.lock().unwrap_or_else(PoisonError::into_inner);
-        match doors.entry(info_hash) {
-            std::collections::hash_map::Entry::Occupied(_) => false,
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                vacant.insert(door);
-                true
-            }
-        }
+    /// No doors. Who rests is woken by who reads the knocks.
+    pub(crate) fn new(knocks: mpsc::Sender<Knock>) -> Self {
+        Self { by_hash: Mutex::default(), knocks }
+    }
+
+    /// Sets a torrent's door.
+    pub(crate) fn set(&self, info_hash: [u8; 20], door: Door) {
+        self.doors().insert(info_hash, door);
     }
 
     pub(crate) fn close(&self, info_hash: &[u8; 20]) {
-        self.by_hash.lock().unwrap_or_else(PoisonError::into_inner).remove(info_hash);
+        self.doors().remove(info_hash);
     }
 
-    fn find(&self, info_hash: &[u8; 20]) -> Option<Door> {
-        self.by_hash.lock().unwrap_or_else(PoisonError::into_inner).get(info_hash).cloned()
+    /// The door of a torrent, which is woken if it rests.
+    async fn find(&self, info_hash: &[u8; 20]) -> Option<OpenDoor> {
+        let torrent = match self.doors().get(info_hash)? {
+            Door::Open(door) => return Some(door.clone()),
+            Door::Resting(torrent) => *torrent,
+        };
+        let (awake, awoken) = oneshot::channel();
+        self.knocks.try_send(Knock { torrent, awake }).ok()?;
+        tokio::time::timeout(WAKING, awoken).await.ok()?.ok()?;
+        match self.doors().get(info_hash)? {
+            Door::Open(door) => Some(door.clone()),
+            Door::Resting(_) => None,
+        }
+    }
+
+    fn doors(&self) -> MutexGuard<'_, HashMap<[u8; 20], Door>> {
+        self.by_hash.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -156,7 +191,7 @@ async fn welcome(
         }
         Err(_) => return,
     };
-    let Some(door) = doors.find(&theirs.info_hash) else { return };
+    let Some(door) = doors.find(&theirs.info_hash).await else { return };
     let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else { return };
     let worker = door.worker.clone();
     worker.spawn(async move {

@@ -3,12 +3,12 @@
 mod trouble;
 
 use super::dial::dial;
-use super::tracker::{self, Note};
+use super::trackers::{Note, Trackers};
 use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
-use crate::snapshot::{Snapshot, State, TrackerState, TrackerStatus, Waiting};
+use crate::snapshot::{Snapshot, State, TrackerStatus, Waiting};
 use quelea_block::BlockBuf;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
@@ -28,8 +28,8 @@ use trouble::Trouble;
 const PUBLISH: Duration = Duration::from_millis(250);
 /// Messages handled before the outputs are drained.
 const BATCH: usize = 64;
-/// Trackers have this long to hear that we leave.
-const GOODBYE: Duration = Duration::from_secs(3);
+/// What is being hashed and written has this long to be done when the torrent stops.
+const LAST_WRITES: Duration = Duration::from_secs(3);
 /// The disk has this long to take the last of it. After that the next run hashes what this one wrote.
 const SAVING: Duration = Duration::from_secs(10);
 
@@ -56,14 +56,21 @@ pub(crate) struct TorrentTask {
     pub(crate) keeping: Option<(Arc<Record>, Arc<Keeper>)>,
     /// What earlier sessions moved.
     pub(crate) before: Totals,
+    /// What earlier tasks of this session moved, which is part of `before` where that is remembered.
+    pub(crate) earlier: Totals,
+    pub(crate) trackers: Arc<Trackers>,
+    /// Hears the figures whenever they are published.
+    pub(crate) watch: Watch,
 }
+
+/// Hears a torrent's figures, and whether it is a seed that nobody wants anything of.
+pub(crate) type Watch = Box<dyn Fn(&Arc<Snapshot>, bool) + Send>;
 
 struct Running {
     task: TorrentTask,
     outboxes: BTreeMap<PeerKey, Arc<Outbox>>,
     /// Outboxes with work whose connections are not woken yet.
     touched: BTreeSet<PeerKey>,
-    notes: mpsc::Sender<Note>,
     tracker_statuses: Vec<TrackerStatus>,
     trackers_answered: bool,
     trouble: Option<Trouble>,
@@ -74,31 +81,20 @@ struct Running {
 
 impl TorrentTask {
     /// Runs until it is told to stop.
-    pub(crate) async fn run(self, trackers: tracker::Setup) {
-        let (notes, from_torrent) = mpsc::channel(16);
-        let complete = self.machine.is_complete();
-        let left = self.wanted_length - self.have_length();
-        let trackers = tokio::spawn(tracker::run(trackers, self.clock, from_torrent, complete, left));
+    pub(crate) async fn run(self) {
         let wanted_have = self.have_length();
+        self.trackers.attach(self.id, &self.myself);
         let mut running = Running {
             task: self,
             outboxes: BTreeMap::new(),
             touched: BTreeSet::new(),
-            notes,
             tracker_statuses: Vec::new(),
             trackers_answered: false,
             trouble: None,
             wanted_have,
             found_back: false,
         };
-        let goodbye = running.run().await;
-        drop(running);
-        // The tracker task ends when its notes end and the trackers have been told, or when they take too long.
-        let abort = trackers.abort_handle();
-        if tokio::time::timeout(GOODBYE, trackers).await.is_err() {
-            abort.abort();
-        }
-        if let Some(goodbye) = goodbye {
+        if let Some(goodbye) = running.run().await {
             let _ = goodbye.send(());
         }
     }
@@ -182,7 +178,6 @@ impl Running {
             ToTorrent::Verified { piece, outcome } => self.handle_verified(now, piece, outcome),
             ToTorrent::Addresses { found, source } => machine.handle_addresses(now, found, source),
             ToTorrent::Trackers { statuses, answered } => {
-                self.tell_tracker_changes(&statuses);
                 self.tracker_statuses = statuses;
                 self.trackers_answered |= answered;
             }
@@ -327,48 +322,45 @@ impl Running {
         let _ = self.task.events.send(event);
     }
 
-    fn tell_tracker_changes(&self, statuses: &[TrackerStatus]) {
-        for status in statuses {
-            let before = self.tracker_statuses.iter().find(|before| before.url == status.url);
-            if before.is_some_and(|before| before.state == status.state) {
-                continue;
-            }
-            if let TrackerState::Failed(message) = &status.state {
-                self.tell(Event::TrackerFailed {
-                    id: self.task.id,
-                    url: status.url.clone(),
-                    message: message.clone(),
-                });
-            }
-        }
-    }
-
-    /// Tells the trackers' task how far we are.
+    /// Tells the trackers how far we are.
     fn note(&mut self, completed: bool) {
         let now = self.now();
         let stats = self.task.machine.stats(now);
         let left = self.task.wanted_length - self.wanted_have;
         let note = Note {
-            uploaded: stats.uploaded,
-            downloaded: stats.downloaded,
+            uploaded: self.task.earlier.uploaded + stats.uploaded,
+            downloaded: self.task.earlier.downloaded + stats.downloaded,
             left,
             completed,
             hungry: stats.pieces_missing > 0 && stats.connected < 5,
-            found_back: self.found_back,
+            found_back: std::mem::take(&mut self.found_back),
         };
-        if self.notes.try_send(note).is_ok() {
-            self.found_back = false;
-        }
+        self.task.trackers.note(self.task.id, note);
     }
 
     fn publish(&mut self) {
         self.note(false);
         let snapshot = Arc::new(self.snapshot());
         if let Some((record, _)) = &self.task.keeping {
-            record.moved(Totals { downloaded: snapshot.downloaded, uploaded: snapshot.uploaded });
+            let Totals { downloaded, uploaded } = self.task.earlier;
+            record.moved(Totals {
+                downloaded: snapshot.downloaded - downloaded,
+                uploaded: snapshot.uploaded - uploaded,
+            });
         }
+        let quiet = self.is_quiet();
+        (self.task.watch)(&snapshot, quiet);
         *self.task.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
         self.tell(Event::Progress(self.task.id, snapshot));
+    }
+
+    /// Whether it is a seed that nobody wants anything of.
+    fn is_quiet(&mut self) -> bool {
+        let now = self.now();
+        let stats = self.task.machine.stats(now);
+        self.task.machine.is_complete()
+            && self.trouble.is_none()
+            && (stats.connected, stats.connecting, stats.pieces_verifying) == (0, 0, 0)
     }
 
     fn snapshot(&mut self) -> Snapshot {
@@ -389,6 +381,8 @@ impl Running {
         Snapshot {
             id: self.task.id,
             name: self.task.info.name.clone(),
+            position: 0,
+            labels: Vec::new(),
             state,
             waiting,
             total_length: self.task.info.geometry.total_length(),
@@ -398,8 +392,8 @@ impl Running {
             pieces: self.task.info.geometry.pieces(),
             pieces_have: stats.pieces_have,
             pieces_checked: 0,
-            downloaded: stats.downloaded,
-            uploaded: stats.uploaded,
+            downloaded: self.task.earlier.downloaded + stats.downloaded,
+            uploaded: self.task.earlier.uploaded + stats.uploaded,
             downloaded_ever: self.task.before.downloaded.saturating_add(stats.downloaded),
             uploaded_ever: self.task.before.uploaded.saturating_add(stats.uploaded),
             wasted: stats.wasted,
@@ -437,7 +431,7 @@ impl Running {
         self.task.machine.stop(now);
         self.drain();
         // What is being hashed and written is finished, so that the next run finds it.
-        let patience = tokio::time::sleep(GOODBYE);
+        let patience = tokio::time::sleep(LAST_WRITES);
         tokio::pin!(patience);
         while self.is_writing(now) {
             tokio::select! {

@@ -1,87 +1,289 @@
-//! Adding a torrent.
+//! Adding torrents, and bringing back those of the library.
 
 use super::Session;
-use super::figures::first_snapshot;
 use crate::driver::ToTorrent;
-use crate::entry::Entry;
+use crate::entry::{Entry, EntryState, Figures, Known, Life};
 use crate::events::TorrentId;
-use crate::wishes::{Wishes, wanted_pieces};
-use crate::{AddTorrent, Error, Priority, Result, Torrent};
+use crate::wishes::{Wishes, file_flags, length_of, wanted_pieces};
+use crate::{AddTorrent, Error, Event, Limits, Priority, Result, Torrent};
 use quelea_metainfo::Metainfo;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use quelea_resume::{Kept, Leaving, Library};
+use quelea_swarm::queue::{Move, Newcomer, Stage, Standing};
+use quelea_time::Time;
+use quelea_wire::PeerId;
+use std::collections::HashSet;
+use std::num::NonZeroU64;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Labels of one torrent.
+const LABELS: usize = 64;
+/// Characters of one label.
+const LABEL: usize = 128;
 
 impl Session {
-    /// Adds a torrent: opens its files, checks data that lies there already, and starts.
+    /// Adds a torrent. Where there is a place for it, its files are opened, data that lies there already is
+    /// checked, and it starts; where there is none, or it is added paused, it waits. Once this returns, the
+    /// library has it, if there is one ([`Session::restore`]).
     ///
     /// # Errors
     /// [`Error::Unsupported`], [`Error::Duplicate`], [`Error::NothingSelected`], [`Error::InUse`],
     /// [`Error::Storage`] or [`Error::Closed`]. Then the torrent is not in the session.
     pub async fn add(&self, torrent: AddTorrent) -> Result<Torrent> {
         let peers = torrent.peers.clone();
-        let entry = self.enter(torrent)?;
-        if let Err(error) = self.wake(&entry).await {
-            self.shared().torrents.remove(&entry.id);
-            return Err(error);
+        let (entry, started) = self.enter(torrent)?;
+        self.dispatch();
+        let waits = {
+            let mut shared = self.shared();
+            // One that could not start may have said so already.
+            let waits =
+                matches!(shared.queue.standing(entry.id), Some(Standing::Active | Standing::Failed) | None);
+            if !waits {
+                shared.waiting.remove(&entry.id);
+            }
+            waits
+        };
+        if waits {
+            let started = started.await.unwrap_or(Err(Error::Closed));
+            if let Err(error) = started {
+                self.drop_entry(&entry);
+                return Err(error);
+            }
         }
         if let Some(mailbox) = entry.mailbox().filter(|_| !peers.is_empty()) {
             let source = quelea_discovery::Source::Manual;
             let _ = mailbox.send(ToTorrent::Addresses { found: peers, source }).await;
         }
-        Ok(Torrent::new(entry))
+        self.written().await;
+        Ok(self.handle(entry))
     }
 
-    /// Puts a torrent into the list, where none of the same info-hash is.
-    fn enter(&self, torrent: AddTorrent) -> Result<Arc<Entry>> {
-        let AddTorrent {
-            metainfo,
-            output_dir,
-            wanted,
-            priorities,
-            sequential,
-            preallocate,
-            limits,
-            peers: _,
-        } = torrent;
+    /// Opens the library in the state directory and brings back the torrents that it has, in their order and as
+    /// they were: paused, queued, seeding. From here on it keeps what becomes of the session's torrents, so that a
+    /// later session can bring them back, however this one ends.
+    ///
+    /// A seed starts resting: its files are looked at when somebody wants something of it.
+    ///
+    /// # Errors
+    /// [`Error::Library`] where there is no state directory, another session has the library, it cannot be read, or
+    /// torrents were added before; [`Error::Closed`].
+    pub async fn restore(&self) -> Result<Vec<Torrent>> {
+        let Some(directory) = self.inner.settings.state_dir.clone() else {
+            return Err(Error::Library("the session has no state directory".to_owned()));
+        };
+        if !self.shared().torrents.is_empty() {
+            return Err(Error::Library("torrents were added before it was opened".to_owned()));
+        }
+        let teller = self.shared().events.clone().ok_or(Error::Closed)?.downgrade();
+        let warn = move |message: String| {
+            tracing::warn!("{message}");
+            if let Some(events) = teller.upgrade() {
+                let _ = events.send(Event::Warning(message));
+            }
+        };
+        let opened = self.on_disk(move || Library::open(&directory, warn)).await?;
+        let (library, kept) = opened.map_err(Error::Library)?;
+        let library = Arc::new(library);
+        if self.inner.library.set(Arc::clone(&library)).is_err() {
+            return Err(Error::Library("this session has it already".to_owned()));
+        }
+        let mut roots: HashSet<Arc<Path>> = HashSet::new();
+        let mut torrents = Vec::with_capacity(kept.len());
+        let mut leaving = Vec::new();
+        for kept in kept {
+            let root = roots.get(kept.directory.as_path()).cloned();
+            let root = root.unwrap_or_else(|| kept.directory.as_path().into());
+            roots.insert(Arc::clone(&root));
+            let removal = kept.leaving;
+            let entry = self.enter_kept(kept, root, &library)?;
+            match removal {
+                Leaving::No => torrents.push(self.handle(entry)),
+                Leaving::Alone => leaving.push((entry, false)),
+                Leaving::WithData => leaving.push((entry, true)),
+            }
+        }
+        for (entry, data) in leaving {
+            self.remove(&entry, data).await?;
+        }
+        self.dispatch();
+        Ok(torrents)
+    }
+
+    /// Puts a torrent into the list and the queue, where none of the same info-hash is.
+    fn enter(&self, torrent: AddTorrent) -> Result<(Arc<Entry>, oneshot::Receiver<Result<()>>)> {
+        let AddTorrent { metainfo, output_dir, mut wanted, mut priorities, preallocate, limits, .. } =
+            torrent;
         let Metainfo { info, trackers, .. } = metainfo;
         if !info.version.has_v1() {
             return Err(Error::Unsupported(
                 "it is a pure v2 torrent (BEP 52), which this version can only show",
             ));
         }
-        let mut wanted = wanted.unwrap_or_else(|| vec![true; info.files.len()]);
-        let mut priorities = priorities;
-        for (wanted, priority) in wanted.iter_mut().zip(priorities.iter_mut().flatten()) {
-            *wanted &= priority.is_wanted();
-            *priority = if *wanted { *priority } else { Priority::UNWANTED };
+        if wanted.as_ref().is_some_and(|wanted| wanted.len() != info.files.len()) {
+            let why = "what is wanted was not said of each file";
+            return Err(quelea_storage::StorageError::BadFileList(why).into());
         }
-        if !info.files.iter().zip(&wanted).any(|(file, wanted)| *wanted && !file.pad) {
+        if let Some(priorities) = &mut priorities {
+            let wanted = wanted.get_or_insert_with(|| vec![true; info.files.len()]);
+            for (wanted, priority) in wanted.iter_mut().zip(priorities) {
+                *wanted &= priority.is_wanted();
+                *priority = if *wanted { *priority } else { Priority::UNWANTED };
+            }
+        }
+        let flags = file_flags(&info, wanted.as_deref());
+        if !info.files.iter().zip(&flags).any(|(file, wanted)| *wanted && !file.pad) {
             return Err(Error::NothingSelected);
         }
         let root = output_dir.unwrap_or_else(|| self.inner.settings.output_dir.clone());
-        let pieces = wanted_pieces(&info, &wanted);
+        let root = std::path::absolute(&root).unwrap_or(root);
+        let wanted_length = length_of(&info.geometry, &wanted_pieces(&info, &flags));
+        let tiers = (0..).zip(trackers);
+        let trackers = tiers.flat_map(|(tier, urls)| urls.into_iter().map(move |url| (tier, url.into())));
+        let state = EntryState {
+            life: Life::Resting,
+            trackers: trackers.collect(),
+            labels: clean_labels(&torrent.labels),
+            limits,
+            figures: Figures {
+                total_length: info.geometry.total_length(),
+                wanted_length,
+                pieces: info.geometry.pieces(),
+                ..Figures::default()
+            },
+            ..EntryState::new(Known::Here(Arc::new(info)))
+        };
+        let newcomer = Newcomer {
+            to: torrent.position,
+            paused: torrent.paused,
+            forced: torrent.forced,
+            stage: Stage::Downloading,
+            goals: torrent.goals,
+            waived: false,
+            uploaded: 0,
+            size: wanted_length,
+            seeded: Duration::ZERO,
+        };
+        let (start, started) = oneshot::channel();
+        let entry = {
+            let Known::Here(info) = &state.info else { return Err(Error::Gone) };
+            let (info_hash, name, private) = (info.hashes.wire(), info.name.as_str().into(), info.private);
+            let mut shared = self.shared();
+            if shared.events.is_none() {
+                return Err(Error::Closed);
+            }
+            if shared.torrents.values().any(|other| other.info_hash == info_hash) {
+                return Err(Error::Duplicate);
+            }
+            let id = TorrentId(shared.next_id);
+            let wishes = Wishes { root: root.into(), wanted, priorities, preallocate };
+            let peer_id = PeerId::own(&mut shared.rng);
+            let entry = Arc::new(Entry::new(id, info_hash, peer_id, (name, private), wishes, state));
+            entry.sequential.store(torrent.sequential, Ordering::Relaxed);
+            shared.next_id += 1;
+            shared.waiting.insert(id, start);
+            shared.torrents.insert(id, Arc::clone(&entry));
+            shared.queue.insert(self.inner.clock.now(), id, newcomer);
+            let last = shared.queue.order().len() - 1;
+            entry.position.store(last, Ordering::Relaxed);
+            if torrent.position != Move::Bottom {
+                self.renumber(&shared);
+            }
+            shared.tell(Event::Added(id));
+            entry
+        };
+        self.remember_new(&entry);
+        Ok((entry, started))
+    }
+
+    /// Puts a torrent of the library into the list and the queue.
+    fn enter_kept(&self, kept: Kept, root: Arc<Path>, library: &Arc<Library>) -> Result<Arc<Entry>> {
+        let state = EntryState {
+            trackers: kept.trackers,
+            labels: kept.labels,
+            limits: Limits {
+                download: NonZeroU64::new(kept.limits.0),
+                upload: NonZeroU64::new(kept.limits.1),
+            },
+            figures: Figures {
+                total_length: kept.total_length,
+                wanted_length: kept.wanted_length,
+                wanted_have: kept.wanted_have,
+                pieces: kept.pieces,
+                pieces_have: kept.pieces_have,
+                moved_ever: kept.moved,
+                ..Figures::default()
+            },
+            whole: kept.seeding,
+            ..EntryState::new(Known::InLibrary(Weak::new(), Arc::downgrade(library)))
+        };
+        let wanted = kept.wanted.map(|bits| {
+            bits.iter().flat_map(|byte| (0..8).map(move |at| byte & (0x80 >> at) != 0)).collect()
+        });
+        let priorities = kept.priorities.map(|all| {
+            all.into_iter().map(|number| Priority::new(number).unwrap_or(Priority::USUAL)).collect()
+        });
+        let wishes = Wishes { root, wanted, priorities, preallocate: kept.preallocate };
+        let newcomer = Newcomer {
+            to: Move::Bottom,
+            paused: kept.paused,
+            forced: kept.forced,
+            stage: if kept.seeding { Stage::Seeding } else { Stage::Downloading },
+            goals: kept.goals,
+            waived: kept.waived,
+            uploaded: kept.moved.uploaded,
+            size: kept.wanted_length,
+            seeded: kept.seeded,
+        };
         let mut shared = self.shared();
         if shared.events.is_none() {
             return Err(Error::Closed);
         }
-        if shared.torrents.values().any(|other| other.info_hash == info.hashes.wire()) {
-            return Err(Error::Duplicate);
-        }
-        let id = TorrentId(shared.next_id);
-        shared.next_id += 1;
-        let entry = Arc::new(Entry {
-            id,
-            info_hash: info.hashes.wire(),
-            published: Arc::new(Mutex::new(Arc::new(first_snapshot(id, &info, &pieces)))),
-            info: Arc::new(info),
-            trackers,
-            wishes: Wishes { root, wanted, priorities, preallocate },
-            sequential: AtomicBool::new(sequential),
-            limiter: Arc::downgrade(&self.inner.limiter),
-            limits: Mutex::new(limits),
-            running: Mutex::default(),
-        });
+        let id = TorrentId(kept.id);
+        shared.next_id = shared.next_id.max(id.0 + 1);
+        let peer_id = PeerId::own(&mut shared.rng);
+        let name = (kept.name.into(), kept.private);
+        let entry = Arc::new(Entry::new(id, kept.info_hash, peer_id, name, wishes, state));
+        entry.sequential.store(kept.sequential, Ordering::Relaxed);
         shared.torrents.insert(id, Arc::clone(&entry));
+        shared.queue.insert(self.inner.clock.now(), id, newcomer);
+        entry.position.store(shared.queue.order().len() - 1, Ordering::Relaxed);
+        shared.tell(Event::Added(id));
         Ok(entry)
     }
+}
+
+impl EntryState {
+    /// A torrent of which no more than its info dictionary is known.
+    fn new(info: Known) -> Self {
+        Self {
+            life: Life::Resting,
+            info,
+            trackers: Box::default(),
+            labels: Box::default(),
+            limits: Limits::NONE,
+            figures: Figures::default(),
+            error: None,
+            whole: false,
+            wanted: false,
+            quiet_since: None,
+            leaving: false,
+            told: Time::ZERO,
+        }
+    }
+}
+
+/// Labels without what would not show, each once, no more and no longer than is sensible.
+pub(super) fn clean_labels(labels: &[String]) -> Box<[Box<str>]> {
+    let mut clean: Vec<Box<str>> = Vec::new();
+    for label in labels {
+        let label: String = label.chars().filter(|char| !char.is_control()).take(LABEL).collect();
+        let label = label.trim();
+        if !label.is_empty() && clean.len() < LABELS && !clean.iter().any(|other| **other == *label) {
+            clean.push(label.into());
+        }
+    }
+    clean.into()
 }

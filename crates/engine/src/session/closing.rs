@@ -1,8 +1,11 @@
 //! Ending a session.
 
 use super::Session;
-use crate::driver::ToTorrent;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+/// Trackers have this long to hear that we leave.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 impl Session {
     /// Tells the trackers goodbye (for a few seconds at most), finishes what is being written, and ends.
@@ -10,20 +13,49 @@ impl Session {
         let torrents = {
             let mut shared = self.shared();
             shared.events = None;
+            shared.waiting.clear();
+            shared.checks.clear();
             std::mem::take(&mut shared.torrents)
         };
+        let mut stopping = JoinSet::new();
         let mut goodbyes = Vec::new();
-        for entry in torrents.values() {
+        let home = self.inner.workers.home();
+        for entry in torrents.into_values() {
             self.inner.doors.close(&entry.info_hash);
-            let Some(running) = entry.take_running() else { continue };
-            let (done, goodbye) = oneshot::channel();
-            if running.mailbox.send(ToTorrent::Stop(done)).await.is_ok() {
-                goodbyes.push(goodbye);
+            let session = self.clone();
+            if entry.turn.try_lock().is_ok() && entry.mailbox().is_none() {
+                goodbyes.extend(self.inner.trackers.leave(entry.id));
+            } else {
+                stopping.spawn_on(
+                    async move {
+                        session.settle(&entry).await;
+                        session.inner.trackers.leave(entry.id)
+                    },
+                    &home,
+                );
             }
         }
-        for goodbye in goodbyes {
-            // A task that is gone has said goodbye.
-            let _ = goodbye.await;
+        while let Some(stopped) = stopping.join_next().await {
+            goodbyes.extend(stopped.ok().flatten());
+        }
+        let told = async {
+            for goodbye in goodbyes {
+                // It ends without a word once the trackers were told.
+                let _ = goodbye.await;
+            }
+        };
+        // Whoever closes the session may have no timer, so that one of ours is asked.
+        let (done, waited) = tokio::sync::oneshot::channel::<()>();
+        home.spawn(async move {
+            tokio::time::sleep(GOODBYE).await;
+            drop(done);
+        });
+        tokio::select! {
+            () = told => {}
+            _ = waited => {}
+        }
+        if let Some(library) = self.inner.library.get().cloned() {
+            let _ = self.on_disk(move || library.close()).await;
         }
     }
 }

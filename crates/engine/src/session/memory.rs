@@ -14,10 +14,16 @@ impl Session {
 
     /// Tells every running torrent its part.
     pub(super) async fn divide_memory(&self) {
-        let running: Vec<_> =
-            self.entries().into_iter().filter_map(|entry| Some((entry.mailbox()?, entry))).collect();
-        for (mailbox, entry) in &running {
-            let pieces = self.open_pieces(&entry.info.geometry, running.len());
+        let running: Vec<_> = self
+            .entries()
+            .into_iter()
+            .filter_map(|entry| {
+                let mailbox = entry.mailbox()?;
+                Some((mailbox, entry.info().ok()?.geometry))
+            })
+            .collect();
+        for (mailbox, geometry) in &running {
+            let pieces = self.open_pieces(geometry, running.len());
             let _ = mailbox.send(ToTorrent::OpenPieces(pieces)).await;
         }
     }

@@ -1,13 +1,15 @@
 //! Starting a session: its threads and its listening port.
 
 use super::limiting::{Told, follow_schedule};
-use super::{Inner, Session, Shared};
+use super::{Inner, Session, Shared, roster};
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
-use crate::driver::accept::{Doors, Reception, accept};
+use crate::driver::accept::{Doors, KNOCKS, Reception, accept};
+use crate::driver::carrier::Carrier;
 use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
+use crate::driver::trackers::Trackers;
 use crate::driver::udp;
 use crate::worker::Workers;
 use crate::{Error, Event, Result, Settings};
@@ -16,13 +18,14 @@ use quelea_net::Binding;
 use quelea_resume::Keeper;
 use quelea_storage::{FilePool, Pipeline};
 use quelea_swarm::limit::Tree;
-use std::collections::BTreeMap;
+use quelea_swarm::queue::Queue;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast, mpsc};
+use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
 
 /// Ports tried after the wanted one.
 const PORT_TRIES: u16 = 10;
@@ -44,7 +47,8 @@ impl Session {
         let connections =
             Arc::new(Semaphore::new(descriptors.connections.min(settings.max_connections.max(1))));
         let reception = Arc::new(Reception::new(Arc::clone(&connections), descriptors.handshakes));
-        let doors = Arc::new(Doors::default());
+        let (knocks, knocking) = mpsc::channel(KNOCKS);
+        let doors = Arc::new(Doors::new(knocks));
         let home = workers.home();
         let port = {
             let _inside = home.enter();
@@ -72,6 +76,21 @@ impl Session {
         limiter.set(Tree::ROOT, settings.limits);
         let dialling = Dialling::new(clock, settings.max_half_open, settings.connects_per_second);
         let dialling = Arc::new(dialling);
+        let (found, finding) = mpsc::channel(KNOCKS);
+        let http = Arc::new(Http::new(Arc::clone(&binding)));
+        let carrier = Arc::new(Carrier { http, udp, binding: Arc::clone(&binding) });
+        let trackers = Arc::new(Trackers::new(clock, carrier, events.downgrade(), found));
+        home.spawn(Arc::clone(&trackers).run());
+        let stir = Arc::new(Notify::new());
+        let shared = Shared {
+            torrents: BTreeMap::new(),
+            next_id: 1,
+            queue: Queue::new(settings.queue, settings.goals),
+            waiting: HashMap::new(),
+            checks: HashMap::new(),
+            rng,
+            events: Some(events),
+        };
         let inner = Inner {
             pool: Pool::new(settings.memory),
             files: FilePool::new(descriptors.files),
@@ -83,19 +102,21 @@ impl Session {
             clock,
             workers,
             pipeline: Arc::new(pipeline),
-            http: Arc::new(Http::new(Arc::clone(&binding))),
             binding,
             port,
             doors,
-            udp,
+            trackers,
             keeper,
             limiter,
             told,
-            state: Mutex::new(Shared { torrents: BTreeMap::new(), next_id: 1, rng, events: Some(events) }),
+            library: OnceLock::new(),
+            stir: Arc::clone(&stir),
+            state: Mutex::new(shared),
         };
-        let session = Self { inner: Arc::new(inner) };
-        home.spawn(follow_schedule(Arc::downgrade(&session.inner)));
-        Ok(session)
+        let inner = Arc::new(inner);
+        home.spawn(roster::run(Arc::downgrade(&inner), clock, stir, knocking, finding));
+        home.spawn(follow_schedule(Arc::downgrade(&inner)));
+        Ok(Self { inner })
     }
 }
 

@@ -2,25 +2,24 @@
 
 use super::Session;
 use super::figures::show_found;
-use crate::driver::accept::Door;
-use crate::driver::torrent::TorrentTask;
-use crate::driver::tracker::{self, Carrier};
+use crate::driver::accept::{Door, OpenDoor};
+use crate::driver::torrent::{Published, TorrentTask, Watch};
 use crate::driver::{ToTorrent, TorrentIo};
-use crate::entry::{Entry, Running};
+use crate::entry::{Entry, Figures, Life, Running};
+use crate::events::TorrentId;
 use crate::opening::{Opened, Place};
-use crate::wishes::{file_specs, length_of, piece_priorities, wanted_pieces};
-use crate::{Error, Event, Result};
+use crate::wishes::{file_flags, file_specs, length_of, piece_priorities, wanted_pieces};
+use crate::{Error, Event, Result, State};
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_resume::{Begun, Plan, Record, SavedBlock};
 use quelea_storage::{Options, part_file_name};
 use quelea_swarm::limit::Tree;
 use quelea_swarm::torrent::{Config, Torrent as Machine};
-use quelea_tracker::{Announcer, Identity};
-use quelea_wire::{Bitfield, PeerId};
-use std::sync::Arc;
+use quelea_wire::Bitfield;
 use std::sync::atomic::Ordering;
-use tokio::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{mpsc, oneshot};
 
 /// Messages that may wait for a torrent's task.
 const MAILBOX: usize = 1_024;
@@ -36,11 +35,16 @@ impl Session {
             (shared.rng.u64(..), shared.events.clone().ok_or(Error::Closed)?)
         };
         let mut rng = fastrand::Rng::with_seed(seed);
-        let (id, info, published) = (entry.id, &entry.info, &entry.published);
-        let wanted_pieces = wanted_pieces(info, &entry.wishes.wanted);
-        let Opened { store, plan, mut begun } = self.open(entry).await?;
+        let id = entry.id;
+        let info = &self.info(entry).await?;
+        let files = file_flags(info, entry.wishes.wanted.as_deref());
+        let wanted_pieces = wanted_pieces(info, &files);
+        let published = &self.first_figures(entry);
+        entry.state().life = Life::Opening(Arc::clone(published));
+        let Opened { store, plan, mut begun } = self.open(entry, info, files).await?;
         let blocks = begun.as_mut().map(|begun| std::mem::take(&mut begun.blocks)).unwrap_or_default();
-        let limit = self.inner.limiter.branch(Tree::ROOT, entry.limits());
+        let limits = entry.state().limits;
+        let limit = self.inner.limiter.branch(Tree::ROOT, limits);
         let io = Arc::new(TorrentIo {
             pool: self.inner.pool.clone(),
             store,
@@ -50,24 +54,32 @@ impl Session {
             dialling: Arc::clone(&self.inner.dialling),
             info_hash: info.hashes.wire(),
             pieces: info.geometry.pieces(),
-            peer_id: PeerId::own(&mut rng),
+            peer_id: entry.peer_id,
             limit,
         });
-        let found = self.check(info, &io, published, &events, plan.check.clone()).await?;
+        if !plan.check.is_empty() && io.store.has_data() {
+            self.may_check(id).await?;
+        }
+        let found = self.check(info, &io, published, &events, plan.check.clone()).await;
+        self.shared().queue.end_check(id);
+        self.dispatch();
+        let found = found?;
         let mut have = plan.trusted.clone();
         found.iter().for_each(|&piece| _ = have.set(piece));
+        let shown = show_found(published, &info.geometry, &wanted_pieces, &have);
+        entry.state().figures = Figures::of(&shown);
+        // What is complete is told once its files are as they should be.
+        if shown.state == State::Downloading {
+            let _ = events.send(Event::Progress(id, shown));
+        }
         if io.store.has_data() {
             let _ = events.send(Event::Checked { id, good: have.count(), pieces: info.geometry.pieces() });
         }
-        show_found(published, &info.geometry, &wanted_pieces, &have);
         let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let worker = self.inner.workers.place();
-        let door = Door { torrent: mailbox.clone(), io: Arc::clone(&io), worker: worker.clone() };
-        if !self.inner.doors.open(io.info_hash, door) {
-            return Err(Error::Duplicate);
-        }
         let record = self.keep(begun, &io, plan, found, &mailbox).await?;
-        let before = record.as_ref().map(|record| record.before()).unwrap_or_default();
+        let earlier = entry.state().figures.moved;
+        let before = record.as_ref().map_or(earlier, |record| record.before());
         let mut machine =
             Machine::new(self.inner.clock.now(), self.config(info, &io, &wanted_pieces, have, rng.u64(..)));
         if let Some(priorities) = &entry.wishes.priorities {
@@ -97,31 +109,17 @@ impl Session {
             info: Arc::clone(info),
             keeping: record.zip(self.inner.keeper.clone()),
             before,
+            earlier,
+            trackers: Arc::clone(&self.inner.trackers),
+            watch: self.watcher(entry),
         };
-        let tiers = entry.trackers.clone();
-        let announcer = if info.private {
-            Announcer::private(tiers, rng.u64(..))
-        } else {
-            Announcer::new(tiers, rng.u64(..))
-        };
-        let carrier = Arc::new(Carrier {
-            http: Arc::clone(&self.inner.http),
-            udp: self.inner.udp.clone(),
-            binding: Arc::clone(&self.inner.binding),
-            torrent: mailbox.downgrade(),
-        });
-        let setup = tracker::Setup {
-            announcer,
-            identity: Identity {
-                info_hash: io.info_hash,
-                peer_id: io.peer_id.0,
-                port: self.inner.port,
-                key: rng.u32(..),
-            },
-            carrier: Arc::clone(&carrier),
-        };
-        worker.spawn(task.run(setup));
-        entry.set_running(Running { limit: io.limit.node(), mailbox, carrier, worker });
+        let left = task.wanted_length - published_have(published);
+        self.announce(entry, left);
+        let limit = io.limit.node();
+        let door = OpenDoor { torrent: mailbox.clone(), io, worker: worker.clone() };
+        self.inner.doors.set(entry.info_hash, Door::Open(door));
+        entry.state().life = Life::Running(Running { limit, mailbox, published: Arc::clone(published) });
+        worker.spawn(task.run());
         if let Some(mailbox) = entry.mailbox() {
             // Read after the task can be told, so that no change is lost in between.
             let _ = mailbox.send(ToTorrent::Sequential(entry.sequential.load(Ordering::Relaxed))).await;
@@ -132,19 +130,52 @@ impl Session {
         Ok(())
     }
 
+    /// A torrent's info dictionary, read on a disk thread where it is not at hand.
+    async fn info(&self, entry: &Arc<Entry>) -> Result<Arc<Info>> {
+        let entry = Arc::clone(entry);
+        self.on_disk(move || entry.info()).await?
+    }
+
+    /// The figures that a torrent shows until its task has its own.
+    fn first_figures(&self, entry: &Entry) -> Published {
+        let snapshot = entry.snapshot(State::Checking);
+        Arc::new(Mutex::new(snapshot))
+    }
+
+    /// Waits for its turn to hash.
+    async fn may_check(&self, id: TorrentId) -> Result<()> {
+        let (may, granted) = oneshot::channel();
+        {
+            let mut shared = self.shared();
+            shared.checks.insert(id, may);
+            shared.queue.want_check(id);
+        }
+        self.dispatch();
+        granted.await.map_err(|_| Error::Closed)
+    }
+
+    /// Hears a torrent's figures, as long as the session is there.
+    fn watcher(&self, entry: &Arc<Entry>) -> Watch {
+        let (inner, entry) = (Arc::downgrade(&self.inner), Arc::downgrade(entry));
+        Box::new(move |snapshot, quiet| {
+            if let (Some(inner), Some(entry)) = (inner.upgrade(), entry.upgrade()) {
+                Session { inner }.watch(&entry, snapshot, quiet);
+            }
+        })
+    }
+
     /// Opens a torrent's files, on a disk thread.
-    async fn open(&self, entry: &Entry) -> Result<Opened> {
-        let info = &entry.info;
+    async fn open(&self, entry: &Entry, info: &Info, files: Vec<bool>) -> Result<Opened> {
         let info_hash = info.hashes.wire();
         let options = Options {
-            wanted: Some(entry.wishes.wanted.clone()),
+            wanted: Some(files),
             preallocate: entry.wishes.preallocate,
             part_file: Some(part_file_name(&info.name, &info_hash)),
             pool: self.inner.files.clone(),
             ..Options::default()
         };
         let (specs, geometry) = (file_specs(info), info.geometry);
-        let (keeper, root) = (self.inner.keeper.clone(), entry.wishes.root.clone());
+        let (keeper, root) = (self.inner.keeper.clone(), Arc::clone(&entry.wishes.root));
         let opened = self.on_disk(move || {
             let place = Place { keeper: keeper.as_deref(), info_hash, root: &root };
             Opened::open(place, specs, geometry, options)
@@ -200,4 +231,9 @@ impl Session {
         })
         .await
     }
+}
+
+/// What a torrent's figures say is there.
+fn published_have(published: &Published) -> u64 {
+    published.lock().unwrap_or_else(PoisonError::into_inner).wanted_have
 }

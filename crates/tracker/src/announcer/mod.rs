@@ -276,6 +276,11 @@ impl Announcer {
         Some(due.max(self.pace.opens()))
     }
 
+    /// Whether [`poll_request`](Self::poll_request) has something.
+    pub fn has_requests(&self) -> bool {
+        !self.requests.is_empty()
+    }
+
     /// The next request to carry.
     pub fn poll_request(&mut self) -> Option<Request> {
         self.requests.pop_front()

@@ -1,0 +1,150 @@
+//! Carries single requests to trackers, over HTTP and UDP.
+
+use super::http::Http;
+use super::udp::UdpRequest;
+use quelea_net::Binding;
+use quelea_tracker::udp::{Answer, Ask};
+use quelea_tracker::{AnnounceRequest, AnnounceResponse, Failure, Scheme, SwarmCounts, TrackerUrl};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// Carries single requests to trackers.
+pub(crate) struct Carrier {
+    pub(crate) http: Arc<Http>,
+    pub(crate) udp: mpsc::Sender<UdpRequest>,
+    pub(crate) binding: Arc<Binding>,
+}
+
+impl Carrier {
+    /// Announces over every family that reaches the tracker; the first success counts, and a later one is handed
+    /// to `later`.
+    pub(super) async fn announce(
+        &self,
+        url: &TrackerUrl,
+        request: AnnounceRequest,
+        later: impl Fn(AnnounceResponse) + Send + 'static,
+    ) -> Result<AnnounceResponse, Failure> {
+        let mut families = match url.scheme() {
+            Scheme::Http | Scheme::Https => self.announce_http(url, &request).await?,
+            Scheme::Udp => self.announce_udp(url, &request).await?,
+        };
+        let mut failure = Failure::NotAllowed("it cannot be reached from the bound addresses".to_owned());
+        while let Some(answer) = families.join_next().await {
+            match answer {
+                Ok(Ok(response)) => {
+                    if !families.is_empty() {
+                        tokio::spawn(async move {
+                            while let Some(answer) = families.join_next().await {
+                                if let Ok(Ok(response)) = answer {
+                                    later(response);
+                                }
+                            }
+                        });
+                    }
+                    return Ok(response);
+                }
+                Ok(Err(reason)) => failure = reason,
+                Err(_) => {}
+            }
+        }
+        Err(failure)
+    }
+
+    async fn announce_http(
+        &self,
+        url: &TrackerUrl,
+        request: &AnnounceRequest,
+    ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
+        let found = self.resolve(url).await?;
+        let address = quelea_tracker::http::announce_url(url, request);
+        let mut families = JoinSet::new();
+        for to in one_of_each_family(&found) {
+            let (http, address) = (Arc::clone(&self.http), address.clone());
+            families.spawn(async move {
+                let (status, body) = http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await?;
+                quelea_tracker::http::read_announce(status, &body)
+            });
+        }
+        Ok(families)
+    }
+
+    async fn announce_udp(
+        &self,
+        url: &TrackerUrl,
+        request: &AnnounceRequest,
+    ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
+        let found = self.resolve(url).await?;
+        let mut families = JoinSet::new();
+        for to in one_of_each_family(&found) {
+            let ask = Ask::Announce { request: request.clone(), url_data: url.path_and_query() };
+            let answered = ask_udp(self.udp.clone(), to, ask);
+            families.spawn(async move {
+                match answered.await? {
+                    Answer::Announce(response) => Ok(response),
+                    Answer::Scrape(_) => Err(Failure::Malformed("a scrape for an announce".to_owned())),
+                }
+            });
+        }
+        Ok(families)
+    }
+
+    /// The tracker's addresses that can be reached.
+    async fn resolve(&self, url: &TrackerUrl) -> Result<Vec<SocketAddr>, Failure> {
+        let found = quelea_net::resolve(&self.binding, &url.host().to_string(), url.port()).await;
+        found.map_err(|error| Failure::Dns(error.to_string()))
+    }
+
+    /// What a tracker knows about the torrent (BEP 48, BEP 15): the first family that answers.
+    pub(crate) async fn scrape(&self, url: &TrackerUrl, info_hash: [u8; 20]) -> Result<SwarmCounts, Failure> {
+        let found = self.resolve(url).await?;
+        let unsupported = || Failure::NotAllowed("it has no address for scrapes (BEP 48)".to_owned());
+        let mut failure = unsupported();
+        let counts = match url.scheme() {
+            Scheme::Http | Scheme::Https => {
+                let address = quelea_tracker::http::scrape_url(url, &[info_hash]).ok_or_else(unsupported)?;
+                let mut counts = Vec::new();
+                for to in one_of_each_family(&found) {
+                    let answer = self.http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await;
+                    match answer.and_then(|(status, body)| quelea_tracker::http::read_scrape(status, &body)) {
+                        Ok(answer) => {
+                            counts = answer;
+                            break;
+                        }
+                        Err(reason) => failure = reason,
+                    }
+                }
+                counts
+            }
+            Scheme::Udp => {
+                let mut counts = Vec::new();
+                for to in one_of_each_family(&found) {
+                    match ask_udp(self.udp.clone(), to, Ask::Scrape(vec![info_hash])).await {
+                        Ok(Answer::Scrape(answer)) => {
+                            counts = answer;
+                            break;
+                        }
+                        Ok(Answer::Announce(_)) => {}
+                        Err(reason) => failure = reason,
+                    }
+                }
+                counts
+            }
+        };
+        counts.into_iter().find(|(hash, _)| *hash == info_hash).map(|(_, counts)| counts).ok_or(failure)
+    }
+}
+
+fn one_of_each_family(found: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> + use<> {
+    let four = found.iter().copied().find(SocketAddr::is_ipv4);
+    let six = found.iter().copied().find(SocketAddr::is_ipv6);
+    [four, six].into_iter().flatten()
+}
+
+async fn ask_udp(udp: mpsc::Sender<UdpRequest>, to: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
+    let gone = || Failure::NotAllowed("the session is closing".to_owned());
+    let (answer, answered) = oneshot::channel();
+    udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())?
+}

@@ -1,0 +1,382 @@
+//! The talk of all torrents with their trackers: one table, one task, one schedule.
+//!
+//! A torrent has a row here from when it begins to announce until it has said goodbye, whether or not its own task
+//! runs: a seed that nobody wants anything of costs its announcer and no more. The policy is the announcers'; here
+//! they are woken in the order of their moments, a bounded number of requests at a time.
+
+use super::ToTorrent;
+use super::carrier::Carrier;
+use crate::clock::Clock;
+use crate::events::{Event, TorrentId};
+use crate::snapshot::{TrackerState, TrackerStatus};
+use quelea_discovery::Source;
+use quelea_time::Time;
+use quelea_tracker::{
+    AnnounceResponse, Announcer, Failure, Identity, Notice, RequestId, State, Stats, TrackerUrl, Urgency,
+    UrlError,
+};
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+/// Announces under way at a time; more wait for their turn.
+const UNDER_WAY: usize = 64;
+
+/// How far a torrent is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Note {
+    pub(crate) uploaded: u64,
+    pub(crate) downloaded: u64,
+    pub(crate) left: u64,
+    /// It has just become complete.
+    pub(crate) completed: bool,
+    /// It has too few peers.
+    pub(crate) hungry: bool,
+    /// Our network was gone, and is back.
+    pub(crate) found_back: bool,
+}
+
+/// Peers that a tracker named for a torrent whose task does not run.
+pub(crate) struct Found {
+    pub(crate) torrent: TorrentId,
+    pub(crate) peers: Vec<SocketAddr>,
+}
+
+/// The trackers of all torrents of a session.
+pub(crate) struct Trackers {
+    clock: Clock,
+    carrier: Arc<Carrier>,
+    table: Mutex<Table>,
+    stir: Notify,
+    events: broadcast::WeakSender<Event>,
+    found: mpsc::Sender<Found>,
+}
+
+#[derive(Default)]
+struct Table {
+    rows: HashMap<TorrentId, Row>,
+    /// When each row is to be looked at, the earliest first.
+    due: BTreeSet<(Time, TorrentId)>,
+}
+
+struct Row {
+    announcer: Announcer,
+    identity: Identity,
+    stats: Stats,
+    due: Option<Time>,
+    /// Weak, so that a torrent's mailbox does not live because its trackers do.
+    mailbox: Option<mpsc::WeakSender<ToTorrent>>,
+    /// Who waits for the goodbye, once it is being said.
+    leaving: Option<oneshot::Sender<()>>,
+}
+
+type Outcome = (TorrentId, RequestId, TrackerUrl, Result<AnnounceResponse, Failure>);
+
+impl Trackers {
+    pub(crate) fn new(
+        clock: Clock,
+        carrier: Arc<Carrier>,
+        events: broadcast::WeakSender<Event>,
+        found: mpsc::Sender<Found>,
+    ) -> Self {
+        Self { clock, carrier, table: Mutex::default(), stir: Notify::new(), events, found }
+    }
+
+    pub(crate) fn carrier(&self) -> &Arc<Carrier> {
+        &self.carrier
+    }
+
+    /// A torrent begins to announce. One that does already goes on as it is.
+    pub(crate) fn enter(&self, torrent: TorrentId, mut announcer: Announcer, identity: Identity, left: u64) {
+        for (url, reason) in announcer.skipped() {
+            tracing::warn!(url, %reason, "this tracker is not used");
+        }
+        let now = self.clock.now();
+        let mut table = self.table();
+        if table.rows.get(&torrent).is_some_and(|row| row.leaving.is_none()) {
+            return;
+        }
+        announcer.start(now, left == 0);
+        let stats = Stats { uploaded: 0, downloaded: 0, left };
+        table.remove(torrent);
+        table
+            .rows
+            .insert(torrent, Row { announcer, identity, stats, due: None, mailbox: None, leaving: None });
+        table.look_at(torrent, Some(now));
+        drop(table);
+        self.stir.notify_one();
+    }
+
+    /// Where what concerns a torrent goes while its task runs.
+    pub(crate) fn attach(&self, torrent: TorrentId, mailbox: &mpsc::Sender<ToTorrent>) {
+        let mut table = self.table();
+        if let Some(row) = table.rows.get_mut(&torrent) {
+            row.mailbox = Some(mailbox.downgrade());
+            row.tell();
+        }
+    }
+
+    /// Its task has ended; it goes on announcing.
+    pub(crate) fn detach(&self, torrent: TorrentId) {
+        if let Some(row) = self.table().rows.get_mut(&torrent) {
+            row.mailbox = None;
+        }
+    }
+
+    /// Whether a torrent announces.
+    pub(crate) fn knows(&self, torrent: TorrentId) -> bool {
+        self.table().rows.get(&torrent).is_some_and(|row| row.leaving.is_none())
+    }
+
+    /// A torrent says goodbye. What comes back ends when the trackers that know it have been told; `None` when there
+    /// are none.
+    pub(crate) fn leave(&self, torrent: TorrentId) -> Option<oneshot::Receiver<()>> {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let row = table.rows.get_mut(&torrent)?;
+        row.announcer.stop(now);
+        row.mailbox = None;
+        if row.announcer.is_stopped() {
+            table.remove(torrent);
+            return None;
+        }
+        let (done, told) = oneshot::channel();
+        row.leaving = Some(done);
+        table.look_at(torrent, Some(now));
+        drop(table);
+        self.stir.notify_one();
+        Some(told)
+    }
+
+    /// How far a torrent is.
+    pub(crate) fn note(&self, torrent: TorrentId, note: Note) {
+        let stats = Stats { uploaded: note.uploaded, downloaded: note.downloaded, left: note.left };
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Some(row) = table.rows.get_mut(&torrent) else { return };
+        row.stats = stats;
+        if note.completed {
+            row.announcer.completed(now);
+        } else if note.found_back {
+            row.announcer.announce_now(now, Urgency::FoundBack);
+        } else if note.hungry {
+            row.announcer.announce_now(now, Urgency::FewPeers);
+        } else {
+            return;
+        }
+        self.reconsider(table, torrent);
+    }
+
+    /// A person wants the trackers asked at once. Whether the torrent announces at all.
+    pub(crate) fn ask_now(&self, torrent: TorrentId) -> bool {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Some(row) = table.rows.get_mut(&torrent) else { return false };
+        row.announcer.announce_now(now, Urgency::Forced);
+        self.reconsider(table, torrent);
+        true
+    }
+
+    /// Adds a tracker at the end of a tier.
+    pub(crate) fn add(&self, torrent: TorrentId, tier: usize, url: &str) -> Result<(), UrlError> {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Some(row) = table.rows.get_mut(&torrent) else { return Ok(()) };
+        row.announcer.add(now, tier, url)?;
+        self.reconsider(table, torrent);
+        Ok(())
+    }
+
+    /// Removes a tracker; it hears that we leave.
+    pub(crate) fn remove(&self, torrent: TorrentId, url: &TrackerUrl) {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Some(row) = table.rows.get_mut(&torrent) else { return };
+        row.announcer.remove(now, url);
+        self.reconsider(table, torrent);
+    }
+
+    /// How a torrent's trackers stand; `None` for one that does not announce.
+    pub(crate) fn statuses(&self, torrent: TorrentId) -> Option<Vec<TrackerStatus>> {
+        self.table().rows.get(&torrent).map(|row| statuses(&row.announcer))
+    }
+
+    /// Announces until the session ends.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let mut under_way: JoinSet<Outcome> = JoinSet::new();
+        loop {
+            self.launch(&mut under_way);
+            let room = under_way.len() < UNDER_WAY;
+            let due = self.table().due.first().map(|(due, _)| *due).filter(|_| room);
+            tokio::select! {
+                () = self.stir.notified() => {}
+                Some(outcome) = under_way.join_next(), if !under_way.is_empty() => {
+                    if let Ok(outcome) = outcome {
+                        self.answered(outcome);
+                    }
+                }
+                () = self.clock.sleep_until(due) => {}
+            }
+        }
+    }
+
+    /// Begins what is due, as far as there is room.
+    fn launch(self: &Arc<Self>, under_way: &mut JoinSet<Outcome>) {
+        let now = self.clock.now();
+        let mut table = self.table();
+        while under_way.len() < UNDER_WAY
+            && let Some((due, torrent)) = table.due.first().copied()
+            && due <= now
+        {
+            let Some(row) = table.rows.get_mut(&torrent) else {
+                table.due.remove(&(due, torrent));
+                continue;
+            };
+            row.announcer.handle_timeout(now);
+            while let Some(request) = row.announcer.poll_request() {
+                let announce = request.announce(&row.identity, row.stats);
+                let trackers = Arc::clone(self);
+                under_way.spawn(async move {
+                    let later = Arc::clone(&trackers);
+                    let later = move |response| later.learn(torrent, response);
+                    let answer = trackers.carrier.announce(&request.url, announce, later).await;
+                    (torrent, request.id, request.url, answer)
+                });
+            }
+            row.tell();
+            let next = row.announcer.timeout();
+            table.look_at(torrent, next);
+        }
+    }
+
+    fn answered(&self, (torrent, id, url, answer): Outcome) {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Some(row) = table.rows.get_mut(&torrent) else { return };
+        let wanted = row.announcer.handle_answer(now, id, answer.as_ref().map_err(Clone::clone));
+        while let Some(notice) = row.announcer.poll_notice() {
+            match notice {
+                Notice::Failed { url, failure, .. } => {
+                    let (url, message) = (url.to_string(), failure.to_string());
+                    self.say(Event::TrackerFailed { id: torrent, url, message });
+                }
+                Notice::Warning { url, message } => tracing::warn!(%url, message, "a tracker says"),
+                Notice::Working(_) => {}
+            }
+        }
+        row.tell();
+        if row.leaving.is_some() && row.announcer.is_stopped() {
+            table.remove(torrent);
+        } else {
+            // What was asked for in the meantime goes out now.
+            table.look_at(torrent, Some(now));
+        }
+        drop(table);
+        if let (true, Ok(response)) = (wanted, answer) {
+            self.say(Event::TrackerAnswered {
+                id: torrent,
+                url: url.to_string(),
+                peers: response.peers.len(),
+            });
+            self.learn(torrent, response);
+        }
+    }
+
+    /// Hands on what a tracker knows. A torrent without a task is woken only by peers that may want something.
+    fn learn(&self, torrent: TorrentId, response: AnnounceResponse) {
+        let mailbox = {
+            let table = self.table();
+            let Some(row) = table.rows.get(&torrent).filter(|row| row.leaving.is_none()) else { return };
+            row.mailbox.as_ref().and_then(mpsc::WeakSender::upgrade)
+        };
+        // Where there is no room the next announce names them again.
+        match mailbox {
+            Some(mailbox) => {
+                if let Some(address) = response.external_ip {
+                    let _ = mailbox.try_send(ToTorrent::External(address));
+                }
+                let found = ToTorrent::Addresses { found: response.peers, source: Source::Tracker };
+                let _ = mailbox.try_send(found);
+            }
+            None if response.peers.is_empty() || response.leechers == Some(0) => {}
+            None => _ = self.found.try_send(Found { torrent, peers: response.peers }),
+        }
+    }
+
+    fn say(&self, event: Event) {
+        if let Some(events) = self.events.upgrade() {
+            let _ = events.send(event);
+        }
+    }
+
+    /// The announcer was told something: it is looked at when it wants.
+    fn reconsider(&self, mut table: MutexGuard<'_, Table>, torrent: TorrentId) {
+        let Some(row) = table.rows.get(&torrent) else { return };
+        let next = if row.announcer.has_requests() { Some(Time::ZERO) } else { row.announcer.timeout() };
+        let earlier = next.is_some_and(|next| row.due.is_none_or(|due| next < due));
+        table.look_at(torrent, next);
+        drop(table);
+        if earlier {
+            self.stir.notify_one();
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn look_at(&mut self, torrent: TorrentId, next: Option<Time>) {
+        let Some(row) = self.rows.get_mut(&torrent) else { return };
+        if let Some(due) = std::mem::replace(&mut row.due, next) {
+            self.due.remove(&(due, torrent));
+        }
+        if let Some(next) = next {
+            self.due.insert((next, torrent));
+        }
+    }
+
+    fn remove(&mut self, torrent: TorrentId) {
+        self.look_at(torrent, None);
+        // Who waits for its goodbye hears that no more will come of it.
+        self.rows.remove(&torrent);
+    }
+}
+
+impl Row {
+    /// Tells the torrent's task how its trackers stand; where its mailbox is full it hears of the next change.
+    fn tell(&self) {
+        if let Some(mailbox) = self.mailbox.as_ref().and_then(mpsc::WeakSender::upgrade) {
+            let statuses = statuses(&self.announcer);
+            let answered = settled(&statuses);
+            let _ = mailbox.try_send(ToTorrent::Trackers { statuses, answered });
+        }
+    }
+}
+
+/// Whether every tracker has answered or failed, so that there is nothing more to wait for.
+fn settled(statuses: &[TrackerStatus]) -> bool {
+    let open = |status: &TrackerStatus| matches!(status.state, TrackerState::Idle | TrackerState::Announcing);
+    statuses.iter().any(|status| status.state == TrackerState::Working) || !statuses.iter().any(open)
+}
+
+fn statuses(announcer: &Announcer) -> Vec<TrackerStatus> {
+    announcer
+        .status()
+        .map(|status| TrackerStatus {
+            url: status.url.to_string(),
+            tier: status.tier,
+            state: match status.state {
+                State::NotContacted => TrackerState::Idle,
+                State::Updating => TrackerState::Announcing,
+                State::Working => TrackerState::Working,
+                State::Failed(reason) => TrackerState::Failed(reason.to_owned()),
+            },
+            seeds: status.seeds,
+            leechers: status.leechers,
+        })
+        .collect()
+}
