@@ -80,6 +80,7 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
     if ended == Ended::Stopped || options.seeds() {
         downloads.report.say("stopping; Ctrl-C again stops at once");
     }
+    downloads.judge();
     tokio::select! {
         () = downloads.session.close() => {}
         () = signals.stop() => {}
@@ -408,12 +409,17 @@ impl Downloads<'_> {
         }
     }
 
+    /// Notes what stands in the way of a torrent, before the end of the session takes it away.
+    fn judge(&mut self) {
+        let mut unfinished = self.entries.values().filter(|entry| !entry.over);
+        if unfinished.any(|entry| entry.snapshot().state == State::Failed) {
+            self.worst = self.worst.worse(Status::Disk);
+        }
+    }
+
     /// Says at the end where those stand that could have gone on, and what came of all.
     fn sum_up(&mut self) {
         for entry in self.entries.values().filter(|entry| !entry.over) {
-            if entry.snapshot().state == State::Failed {
-                self.worst = self.worst.worse(Status::Disk);
-            }
             let figures = Figures::from(&*entry.snapshot());
             let name = &figures.name;
             self.report.say(&if entry.complete.is_some() {
