@@ -39,7 +39,7 @@ impl Opened {
     ) -> Result<Self> {
         let Place { keeper, info_hash, root } = place;
         // Before anything on the disk is touched.
-        let begun = match keeper.map(|keeper| keeper.begin(info_hash, root)) {
+        let begun = match keeper.map(|keeper| keeper.begin(info_hash, root, None)) {
             Some(Err(process)) => return Err(Error::InUse { directory: root.to_owned(), process }),
             Some(Ok(begun)) => begun,
             None => None,

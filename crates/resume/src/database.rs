@@ -3,7 +3,7 @@
 //! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. A database
 //! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
 
-use super::library;
+use super::{library, places};
 use quelea_block::BlockBuf;
 use quelea_storage::file_layer::Stamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
@@ -208,6 +208,7 @@ impl Database {
         if (application, version, tables) == (0, 0, 0) {
             begun.execute_batch(TABLES)?;
             begun.execute_batch(library::TABLES)?;
+            begun.execute_batch(places::TABLES)?;
             begun.pragma_update(None, "application_id", APPLICATION)?;
             begun.pragma_update(None, "user_version", VERSION)?;
             return Ok(begun.commit()?);
@@ -222,9 +223,10 @@ impl Database {
         if verdict != "ok" || version < 1 {
             return Err(Unfit::Aside("it is damaged".to_owned()));
         }
-        // Version 1 had no library.
+        // Version 1 had neither library nor places.
         if version < 2 {
             begun.execute_batch(library::TABLES)?;
+            begun.execute_batch(places::TABLES)?;
             begun.pragma_update(None, "user_version", VERSION)?;
         }
         // Every column that is used, so that a table of another form shows itself here.
@@ -238,6 +240,10 @@ impl Database {
         begun.query_row("SELECT count(bytes) FROM block", [], |_| Ok(()))?;
         begun.query_row("SELECT count(leaving) FROM library", [], |_| Ok(()))?;
         begun.query_row("SELECT count(info) FROM metainfo", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(directory) FROM place", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(paths) FROM names", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(files) FROM priority", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(paths), count(existing), count(staged) FROM moving", [], |_| Ok(()))?;
         Ok(begun.commit()?)
     }
 
@@ -374,7 +380,7 @@ fn has(bits: &[u8], piece: u32) -> bool {
 }
 
 /// Binds what pieces are called good by to the torrent and directory.
-fn seal(name: &Name, have: &[u8], clean: bool) -> [u8; 20] {
+pub(super) fn seal(name: &Name, have: &[u8], clean: bool) -> [u8; 20] {
     let length = (name.directory.len() as u64).to_le_bytes();
     let parts: [&[u8]; 5] = [&name.info_hash, &length, &name.directory, &[u8::from(clean)], have];
     quelea_digest::sha1(&parts.concat())

@@ -1,7 +1,9 @@
 //! The thread that writes down what torrents have to remember.
 
 use super::database::{Database, Saved, SavedBlock, StateError};
+use super::places::Arrangement;
 use super::record::OnTrouble;
+use super::relocation::directory_bytes;
 use super::{Lock, Name, Plan, Record, Refused};
 use quelea_block::BlockBuf;
 use quelea_storage::Store;
@@ -17,12 +19,12 @@ const TOTALS_ROUNDS: u32 = 10;
 
 /// The state of a session's torrents. Dropping it saves what there is to save.
 pub struct Keeper {
-    directory: PathBuf,
-    shared: Arc<Shared>,
+    pub(super) directory: PathBuf,
+    pub(super) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     /// Open from the first torrent on.
     database: Mutex<Option<Database>>,
     work: Mutex<Work>,
@@ -51,8 +53,13 @@ pub struct Ending {
 
 /// The right to a torrent in a directory, and what is known of it.
 pub struct Begun {
-    name: Name,
-    lock: Lock,
+    /// The torrent where it is.
+    pub(super) name: Name,
+    /// The torrent where it was added.
+    pub(super) home: Name,
+    locks: Vec<Lock>,
+    /// How its files are arranged.
+    pub arrangement: Arrangement,
     /// What is remembered.
     pub saved: Option<Saved>,
     /// Blocks of pieces that were not whole.
@@ -78,43 +85,95 @@ impl Keeper {
         Ok(Self { directory, shared, thread: Some(thread) })
     }
 
-    /// Takes a torrent in a directory. Waits for the disk. `None` where no state can be kept, which is told.
+    /// Takes a torrent that is added with the directory `home`, wherever it is. One that nothing is known of is in
+    /// `first`, if that is named, until it is moved. Waits for the disk. `None` where no state can be kept, which
+    /// is told.
     ///
     /// # Errors
     /// When somebody else has it: which process, if it says so.
-    pub fn begin(&self, info_hash: [u8; 20], output: &Path) -> Result<Option<Begun>, Option<u32>> {
-        let name = Name::new(info_hash, output);
-        let lock = match Lock::take(&self.directory, &name) {
-            Ok(lock) => lock,
-            Err(Refused::Held { by }) => return Err(by),
-            Err(Refused::System(error)) => {
-                self.warn_of(&error);
-                return Ok(None);
-            }
+    pub fn begin(
+        &self,
+        info_hash: [u8; 20],
+        home: &Path,
+        first: Option<&Path>,
+    ) -> Result<Option<Begun>, Option<u32>> {
+        let home = Name::new(info_hash, home);
+        let begun = match Lock::take(&self.directory, &home) {
+            Ok(lock) => self.begin_with(home, vec![lock], first),
+            Err(refused) => Err(refused.into()),
         };
-        match self.load(&name) {
-            Ok((saved, blocks)) => Ok(Some(Begun { name, lock, saved, blocks })),
-            Err(error) => {
+        match begun {
+            Ok(begun) => Ok(Some(begun)),
+            Err(NotBegun::Held(by)) => Err(by),
+            Err(NotBegun::Failed(error)) => {
                 self.warn_of(&error);
                 Ok(None)
             }
         }
     }
 
-    fn load(&self, name: &Name) -> Result<(Option<Saved>, Vec<SavedBlock>), StateError> {
-        let mut slot = self.shared.database();
-        let database = match slot.take() {
-            Some(database) => slot.insert(database),
-            None => {
-                let mut warnings = Vec::new();
-                let opened = Database::open(&self.directory, &mut warnings);
-                warnings.into_iter().for_each(&self.shared.warn);
-                slot.insert(opened?)
+    fn begin_with(&self, home: Name, mut locks: Vec<Lock>, first: Option<&Path>) -> Result<Begun, NotBegun> {
+        // Nobody can change it while the first lock is held.
+        let place = self.place(&home, first)?;
+        let name = Name { info_hash: home.info_hash, directory: place };
+        if name != home {
+            locks.push(Lock::take(&self.directory, &name)?);
+        }
+        let (saved, blocks, arrangement) = self.load(&name)?;
+        if let Some(moving) = &arrangement.moving {
+            let goal = Name { info_hash: home.info_hash, directory: directory_bytes(&moving.directory) };
+            if goal != name && goal != home {
+                locks.push(Lock::take(&self.directory, &goal)?);
             }
-        };
+        }
+        Ok(Begun { name, home, locks, arrangement, saved, blocks })
+    }
+
+    /// Where a torrent is.
+    fn place(&self, home: &Name, first: Option<&Path>) -> Result<Vec<u8>, StateError> {
+        let mut slot = self.open()?;
+        let Some(database) = slot.as_mut() else { return Ok(home.directory.clone()) };
+        if let Some(place) = database.place(home)? {
+            return Ok(place);
+        }
+        match first.map(directory_bytes) {
+            Some(first) if first != home.directory && database.load(home)?.is_none() => {
+                database.set_place(home, &first)?;
+                Ok(first)
+            }
+            Some(_) | None => Ok(home.directory.clone()),
+        }
+    }
+
+    /// The database, open.
+    fn open(&self) -> Result<MutexGuard<'_, Option<Database>>, StateError> {
+        let mut slot = self.shared.database();
+        if slot.is_none() {
+            let mut warnings = Vec::new();
+            let opened = Database::open(&self.directory, &mut warnings);
+            warnings.into_iter().for_each(&self.shared.warn);
+            *slot = Some(opened?);
+        }
+        Ok(slot)
+    }
+
+    fn load(&self, name: &Name) -> Result<(Option<Saved>, Vec<SavedBlock>, Arrangement), StateError> {
+        let slot = self.open()?;
+        let Some(database) = slot.as_ref() else { return Ok(Default::default()) };
         let saved = database.load(name)?;
         let blocks = if saved.is_some() { database.load_blocks(name)? } else { Vec::new() };
-        Ok((saved, blocks))
+        Ok((saved, blocks, database.arrangement(name)?))
+    }
+
+    /// How much each file is wanted, 0 to 7, from here on; `None` for what it is added with. Waits for the disk.
+    ///
+    /// # Errors
+    /// When it can't be written down.
+    pub fn set_priorities(&self, record: &Record, priorities: Option<&[u8]>) -> Result<(), StateError> {
+        match self.shared.database().as_mut() {
+            Some(database) => database.set_priorities(&record.name(), priorities),
+            None => Ok(()),
+        }
     }
 
     /// Begins to keep the state of a torrent. Waits for the disk. `None` where that fails, which is told.
@@ -125,10 +184,10 @@ impl Keeper {
         plan: &Plan,
         on_trouble: OnTrouble,
     ) -> Option<Arc<Record>> {
-        let Begun { name, lock, saved, .. } = begun;
+        let Begun { name, home, locks, saved, .. } = begun;
         let started = {
             let mut slot = self.shared.database();
-            Record::start(name, store, lock, (saved.as_ref(), plan), on_trouble, slot.as_mut()?)
+            Record::start((home, name), store, locks, (saved.as_ref(), plan), on_trouble, slot.as_mut()?)
         };
         match started {
             Ok(record) => {
@@ -160,6 +219,39 @@ impl Keeper {
             "no resume state can be kept in {}: {error}; what is there will be checked at every start",
             self.directory.display()
         ));
+    }
+}
+
+impl Begun {
+    /// The directory where the torrent is.
+    pub fn directory(&self) -> PathBuf {
+        super::places::path(self.name.directory.clone())
+    }
+
+    /// Whether that is the directory that it was added with.
+    pub fn is_at_home(&self) -> bool {
+        self.name == self.home
+    }
+}
+
+/// Why a torrent could not be taken.
+enum NotBegun {
+    Held(Option<u32>),
+    Failed(StateError),
+}
+
+impl From<Refused> for NotBegun {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Held { by } => Self::Held(by),
+            Refused::System(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<StateError> for NotBegun {
+    fn from(error: StateError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -224,7 +316,7 @@ impl Shared {
         }
     }
 
-    fn database(&self) -> MutexGuard<'_, Option<Database>> {
+    pub(super) fn database(&self) -> MutexGuard<'_, Option<Database>> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

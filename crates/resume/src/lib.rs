@@ -25,8 +25,10 @@ pub mod database;
 mod keeper;
 mod library;
 mod lock;
+mod places;
 mod plan;
 mod record;
+mod relocation;
 #[cfg(test)]
 mod tests;
 
@@ -35,8 +37,10 @@ pub use database::SavedBlock;
 pub use keeper::{Begun, Ending, Keeper};
 pub use library::{Kept, Leaving, Library};
 use lock::{Lock, Refused};
+pub use places::{Arrangement, Moving, Names, Reached};
 pub use plan::Plan;
 pub use record::{OnTrouble, Record, Totals};
+pub use relocation::{Relocation, Taken};
 
 use quelea_storage::{Holder, Store};
 use std::path::{Component, Path, PathBuf};

@@ -15,13 +15,21 @@ pub type OnTrouble = Box<dyn Fn(StorageError) + Send + Sync>;
 
 /// What a running torrent has to remember.
 pub struct Record {
-    name: Name,
+    home: Name,
     store: Arc<Store>,
-    wanted: Vec<u8>,
     before: Totals,
     on_trouble: OnTrouble,
-    lock: Mutex<Option<Lock>>,
+    place: Mutex<Place>,
     state: Mutex<State>,
+}
+
+/// Where the torrent is.
+struct Place {
+    name: Name,
+    /// The rights to it, there and where it was.
+    locks: Vec<Lock>,
+    /// How often that has changed.
+    moves: u64,
 }
 
 /// Payload moved, in bytes.
@@ -48,9 +56,9 @@ struct State {
 impl Record {
     /// The record of a torrent that starts with the pieces that its plan trusts; tells the database so.
     pub(crate) fn start(
-        name: Name,
+        (home, name): (Name, Name),
         store: Arc<Store>,
-        lock: Lock,
+        locks: Vec<Lock>,
         (saved, plan): (Option<&Saved>, &Plan),
         on_trouble: OnTrouble,
         database: &mut Database,
@@ -59,7 +67,6 @@ impl Record {
             downloaded: saved.downloaded,
             uploaded: saved.uploaded,
         });
-        let wanted = wanted_bits(&store);
         let state = State {
             have: plan.trusted.clone(),
             touched: BTreeMap::new(),
@@ -68,17 +75,18 @@ impl Record {
             saved_totals: before,
         };
         let record = Self {
-            name,
+            home,
             store,
-            wanted,
             before,
             on_trouble,
-            lock: Mutex::new(Some(lock)),
+            place: Mutex::new(Place { name, locks, moves: 0 }),
             state: Mutex::new(state),
         };
         // Files that changed are taken down as they stood before they are hashed: who changes them meanwhile
         // is noticed next time.
-        record.tell(database, &plan.trusted, before, &plan.changed, None)?;
+        let wanted = wanted_bits(&record.store);
+        let told = Told { have: &plan.trusted, wanted: &wanted, totals: before, stamps: &plan.changed };
+        record.tell(database, told, None)?;
         Ok(record)
     }
 
@@ -105,6 +113,49 @@ impl Record {
         for holder in self.store.written_with(piece) {
             state.touched.insert(holder, true);
         }
+    }
+
+    /// Files were written to by other means than whole pieces.
+    pub fn touched(&self, holders: impl IntoIterator<Item = Holder>) {
+        let mut state = self.state();
+        state.touched.extend(holders.into_iter().map(|holder| (holder, true)));
+    }
+
+    /// These pieces are good and no others, as hashing all of them has shown.
+    pub fn found_anew(&self, have: &Bitfield) {
+        let mut state = self.state();
+        let changed: Vec<Holder> = {
+            let geometry = self.store.layout().geometry();
+            let differs = |piece: &PieceIndex| state.have.has(*piece) != have.has(*piece);
+            geometry.iter().filter(differs).flat_map(|piece| self.store.written_with(piece)).collect()
+        };
+        state.have = have.clone();
+        for holder in changed {
+            state.touched.entry(holder).or_insert(false);
+        }
+    }
+
+    /// The torrent where it is.
+    pub(super) fn name(&self) -> Name {
+        self.place().name.clone()
+    }
+
+    /// The torrent where it was added.
+    pub(super) fn home(&self) -> &Name {
+        &self.home
+    }
+
+    /// Whether it has the right to the torrent there.
+    pub(super) fn holds(&self, name: &Name) -> bool {
+        *name == self.home || *name == self.place().name
+    }
+
+    /// The torrent is in another directory, as the database has been told.
+    pub(super) fn moved_to(&self, directory: Vec<u8>, lock: Option<Lock>) {
+        let mut place = self.place();
+        place.name.directory = directory;
+        place.locks.extend(lock);
+        place.moves += 1;
     }
 
     /// What this run has moved so far.
@@ -137,6 +188,7 @@ impl Record {
             let mut state = self.state();
             (state.have.clone(), std::mem::take(&mut state.touched), state.totals)
         };
+        let (moves, wanted) = (self.place().moves, wanted_bits(&self.store));
         let mut stamps = Vec::new();
         for (&holder, &written) in &touched {
             if self.state().doubtful.contains(&holder) {
@@ -155,14 +207,20 @@ impl Record {
         }
         let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(database) = database.as_mut() else { return Ok(()) };
-        let told = self.tell(database, &have, totals, &stamps, end);
+        // Files that were moved since then stand otherwise, but what is good is good.
+        let stale = self.place().moves != moves;
+        if stale {
+            stamps.clear();
+        }
+        let told = Told { have: &have, wanted: &wanted, totals, stamps: &stamps };
+        let told = self.tell(database, &told, end);
         let mut state = self.state();
-        match &told {
-            Ok(()) => state.saved_totals = totals,
-            Err(_) => {
-                for (holder, written) in touched {
-                    *state.touched.entry(holder).or_insert(false) |= written;
-                }
+        if told.is_ok() {
+            state.saved_totals = totals;
+        }
+        if told.is_err() || stale {
+            for (holder, written) in touched {
+                *state.touched.entry(holder).or_insert(false) |= written;
             }
         }
         told
@@ -182,20 +240,18 @@ impl Record {
     fn tell(
         &self,
         database: &mut Database,
-        have: &Bitfield,
-        totals: Totals,
-        stamps: &[(i64, Option<Stamp>)],
+        told: &Told<'_>,
         end: Option<&[SavedBlock<BlockBuf>]>,
     ) -> Result<(), StateError> {
         database.save(
-            &self.name,
+            &self.name(),
             &Change {
-                have: have.as_wire(),
-                wanted: &self.wanted,
+                have: told.have.as_wire(),
+                wanted: told.wanted,
                 clean: end.is_some(),
-                stamps,
-                downloaded: totals.downloaded,
-                uploaded: totals.uploaded,
+                stamps: told.stamps,
+                downloaded: told.totals.downloaded,
+                uploaded: told.totals.uploaded,
                 blocks: end,
             },
         )
@@ -216,10 +272,22 @@ impl Record {
 
     /// Lets others work on the torrent.
     pub(super) fn unlock(&self) {
-        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.place().locks.clear();
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What the database is told.
+struct Told<'a> {
+    have: &'a Bitfield,
+    wanted: &'a [u8],
+    totals: Totals,
+    stamps: &'a [(i64, Option<Stamp>)],
 }

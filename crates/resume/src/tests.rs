@@ -114,9 +114,9 @@ fn live(seed: u64, lying: bool, sums: &mut Sums) {
             let mut database = database.lock().unwrap();
             let begun = (saved.as_ref(), &plan);
             Record::start(
-                name.clone(),
+                (name.clone(), name.clone()),
                 Arc::clone(&store),
-                lock,
+                vec![lock],
                 begun,
                 Box::new(|_| ()),
                 database.as_mut().unwrap(),
@@ -190,9 +190,9 @@ fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_tr
         trouble.lock().unwrap().push(error.to_string());
     });
     let record = Record::start(
-        name.clone(),
+        (name.clone(), name.clone()),
         Arc::clone(&store),
-        lock,
+        vec![lock],
         (None, &plan),
         on_trouble,
         database.lock().unwrap().as_mut().unwrap(),

@@ -13,6 +13,7 @@
 
 mod choice;
 mod endgame;
+mod found;
 mod invariants;
 mod open;
 mod order;

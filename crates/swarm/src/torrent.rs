@@ -14,6 +14,7 @@
 
 mod connections;
 mod download;
+mod found;
 mod network;
 mod peer;
 mod saved;

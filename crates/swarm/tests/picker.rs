@@ -246,3 +246,34 @@ fn what_is_complete_and_has_no_peers_keeps_no_order() {
     assert_eq!(picker.order_bytes(), 0);
     picker.check_invariants().unwrap();
 }
+
+#[test]
+fn what_a_check_finds_is_had_and_what_it_misses_is_fetched_again() {
+    for seed in 0..50 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let wanted = bits((0..PIECES).filter(|piece| piece % 5 > 0));
+        let mut picker = Picker::<()>::new(geometry(), &wanted, bits([1, 2, 5]), seed);
+        picker.peer_joined(&Bitfield::all(PIECES));
+        let mut peers = Peers::default();
+        let me = peers.insert(());
+        let mut picked = Vec::new();
+        picker.pick(wish(me, &Bitfield::all(PIECES), 5, true), &mut picked);
+        for span in &picked {
+            // Some of it is here, the rest given up: the torrent is stopped.
+            if rng.bool() && picker.state(span.piece) == PieceState::Open {
+                if let Receipt::Complete { .. } = picker.receive(*span, source(me), ()) {
+                    picker.verified(span.piece);
+                }
+            } else {
+                picker.release(*span, me);
+            }
+        }
+        picker.peer_left(me, &Bitfield::all(PIECES), quelea_swarm::picker::Tally::Lacks);
+        let found = bits((0..PIECES).filter(|_| rng.bool()));
+        picker.set_have(&found);
+        picker.check_invariants().unwrap();
+        assert_eq!(picker.have(), &found, "seed {seed}");
+        let missing = geometry().iter().filter(|&piece| wanted.has(piece) && !found.has(piece));
+        assert_eq!(missing.filter(|&piece| picker.is_missing(piece)).count() as u32, picker.missing_wanted());
+    }
+}
