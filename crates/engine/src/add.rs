@@ -16,7 +16,13 @@ pub struct AddTorrent {
     pub metainfo: Metainfo,
     /// Where to write, when not to the session's directory.
     pub output_dir: Option<PathBuf>,
-    /// Which files are wanted, one entry a file in the torrent's order; `None` for all.
+    /// Where to write until all wanted files are complete, when not to the session's
+    /// [`incomplete_dir`](crate::Settings::incomplete_dir). A torrent whose files are in their directory already is not
+    /// brought there.
+    pub incomplete_dir: Option<PathBuf>,
+    /// Which files are wanted, one entry a file in the torrent's order; `None` for those that were wanted when it ran
+    /// last, if that was changed while it ran ([`set_file_priorities`](crate::Torrent::set_file_priorities)), else
+    /// for all.
     pub wanted: Option<Vec<bool>>,
     /// How much each file is wanted of those that are, one entry a file in the torrent's order; `None` for the usual.
     pub priorities: Option<Vec<Priority>>,
@@ -46,6 +52,7 @@ impl AddTorrent {
         Self {
             metainfo,
             output_dir: None,
+            incomplete_dir: None,
             wanted: None,
             priorities: None,
             sequential: false,

@@ -22,6 +22,7 @@ pub(crate) mod torrent;
 pub(crate) mod trackers;
 pub(crate) mod udp;
 
+use self::torrent::changes::{Change, Changed, Placement};
 use crate::driver::dialling::Dialling;
 use crate::driver::limiter::Branch;
 use crate::outbox::Outbox;
@@ -92,6 +93,12 @@ pub(crate) enum ToTorrent {
     Filter(Arc<Filter>),
     /// An address that the user has nothing to do with any more, or has again.
     Ban { ip: IpAddr, banned: bool },
+    /// Change the files.
+    Change(Change),
+    /// The disk's part of a change is done.
+    Changed(Changed),
+    /// Where are the files?
+    Where(oneshot::Sender<Placement>),
     /// Say goodbye and end.
     Stop(oneshot::Sender<()>),
 }

@@ -52,6 +52,8 @@ pub(crate) struct EntryState {
     pub(crate) whole: bool,
     /// Whether somebody wants something of it.
     pub(crate) wanted: bool,
+    /// Whether who added it said what is wanted of it; else that is what was wanted when it ran last.
+    pub(crate) wants_named: bool,
     /// Since when nobody does.
     pub(crate) quiet_since: Option<Time>,
     /// Whether it is leaving the session.

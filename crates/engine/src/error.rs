@@ -41,6 +41,20 @@ pub enum Error {
     /// No file of the torrent is wanted.
     #[error("no file is selected: select at least one")]
     NothingSelected,
+    /// The torrent has no such file or folder.
+    #[error("the torrent has no file or folder {0:?}; name its present path below the download directory")]
+    NoSuchFile(PathBuf),
+    /// A file can't be called so.
+    #[error(
+        "no file can be called {0:?}: name a path below the download directory, of names that every system takes"
+    )]
+    BadName(PathBuf),
+    /// The torrent is not running, so its files can't be changed.
+    #[error("the torrent is not running; start it first")]
+    NotRunning,
+    /// Too many changes of the torrent's files wait for their turn.
+    #[error("too many changes wait for their turn; try again later")]
+    Busy,
     /// Nothing could be listened on.
     #[error("cannot listen on {address}: {source}; name another port or address")]
     Listen {

@@ -4,6 +4,7 @@ use crate::Snapshot;
 use quelea_swarm::queue::{Goal, Then};
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
@@ -76,6 +77,24 @@ pub enum Event {
         /// What follows.
         then: Then,
     },
+    /// Its files are in this directory from here on.
+    FilesMoved {
+        /// The torrent.
+        id: TorrentId,
+        /// The download directory.
+        directory: PathBuf,
+    },
+    /// Its files could not go to another directory, and are where they were.
+    MoveFailed {
+        /// The torrent.
+        id: TorrentId,
+        /// What went wrong, where, and what to do.
+        message: String,
+    },
+    /// Files of it are called otherwise.
+    FilesRenamed(TorrentId),
+    /// Its files are wanted more or less than before.
+    PrioritiesChanged(TorrentId),
     /// Something that stops nothing but that the user should know.
     Warning(String),
     /// A tracker answered.
@@ -149,6 +168,10 @@ impl fmt::Display for Event {
                 write!(f, "{id} has {goal} and {then}")
             }
             Self::Resumed(id) => write!(f, "{id} goes on"),
+            Self::FilesMoved { id, directory } => write!(f, "{id} is in {directory:?}"),
+            Self::MoveFailed { id, message } => write!(f, "{id} stays where it is: {message}"),
+            Self::FilesRenamed(id) => write!(f, "{id} has files renamed"),
+            Self::PrioritiesChanged(id) => write!(f, "{id} has other priorities"),
             Self::Warning(message) => f.write_str(message),
             Self::TrackerAnswered { id, url, peers } => write!(f, "{id} {url} named {peers} peers"),
             Self::TrackerFailed { id, url, message } => write!(f, "{id} {url}: {message}"),

@@ -28,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod add;
+mod arranging;
 mod clock;
 pub mod create;
 mod descriptors;
@@ -52,10 +53,13 @@ pub mod queue {
 }
 
 pub use add::AddTorrent;
+pub use arranging::{Moving, Recheck, RecheckProgress};
+pub use driver::torrent::changes::Placement;
 pub use error::{Error, Result};
 pub use events::{Event, Events, TorrentId};
 pub use limits::{AlternativeLimits, Limits, Period, Schedule, ScheduleError};
 pub use quelea_discovery::filter::{BlockList, Filter};
+pub use quelea_storage::{Existing, Relocating};
 pub use quelea_swarm::picker::Priority;
 pub use session::Session;
 pub use settings::Settings;

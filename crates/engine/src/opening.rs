@@ -1,10 +1,12 @@
-//! Opening a torrent's files, and finding out what of it need not be hashed.
+//! Opening a torrent's files where they are, and finding out what of it need not be hashed.
 
 use crate::{Error, Result};
 use quelea_metainfo::geometry::Geometry;
-use quelea_resume::{Begun, Keeper, Plan};
-use quelea_storage::{FileSpec, Options, Store};
-use std::path::Path;
+use quelea_resume::{Begun, Keeper, Names, Plan, Reached};
+use quelea_storage::file_layer::FileLayer;
+use quelea_storage::{FileSpec, Goal, Interrupted, Layout, Options, Step, StorageError, Store, recover};
+use quelea_swarm::picker::Priority;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Which torrent is opened where.
@@ -13,8 +15,14 @@ pub(crate) struct Place<'a> {
     /// Who remembers, if anybody does.
     pub(crate) keeper: Option<&'a Keeper>,
     pub(crate) info_hash: [u8; 20],
-    /// The download directory.
-    pub(crate) root: &'a Path,
+    /// The download directory that it was added with.
+    pub(crate) home: &'a Path,
+    /// Where it is until it is complete, if not there.
+    pub(crate) incomplete: Option<&'a Path>,
+    /// The name of the folder for copies.
+    pub(crate) staging: &'a Path,
+    /// Whether it was said which files are wanted; else those are that were when it ran last.
+    pub(crate) wants_named: bool,
 }
 
 /// A torrent's files, open.
@@ -24,28 +32,122 @@ pub(crate) struct Opened {
     pub(crate) plan: Plan,
     /// What was remembered, and the right to go on with it.
     pub(crate) begun: Option<Begun>,
+    /// How much each file is wanted, if that was changed while it ran.
+    pub(crate) priorities: Option<Vec<Priority>>,
+    /// Where the files go once they are complete.
+    pub(crate) finished_to: Option<PathBuf>,
 }
 
 impl Opened {
-    /// Opens a torrent's files; waits for the disk.
+    /// Opens a torrent's files; waits for the disk. Brings to an end what was interrupted when they were moved.
     ///
     /// # Errors
     /// [`Error::InUse`] and [`Error::Storage`].
     pub(crate) fn open(
         place: Place<'_>,
-        files: Vec<FileSpec>,
+        mut files: Vec<FileSpec>,
         geometry: Geometry,
-        options: Options,
+        mut options: Options,
     ) -> Result<Self> {
-        let Place { keeper, info_hash, root } = place;
+        let Place { keeper, info_hash, home, incomplete, wants_named, .. } = place;
+        let first = incomplete.filter(|_| !has_data(home, &files));
         // Before anything on the disk is touched.
-        let begun = match keeper.map(|keeper| keeper.begin(info_hash, root, None)) {
-            Some(Err(process)) => return Err(Error::InUse { directory: root.to_owned(), process }),
+        let mut begun = match keeper.map(|keeper| keeper.begin(info_hash, home, first)) {
+            Some(Err(process)) => return Err(Error::InUse { directory: home.to_owned(), process }),
             Some(Ok(begun)) => begun,
             None => None,
         };
-        let store = Arc::new(Store::open(root, files, geometry, options)?);
+        let mut priorities = None;
+        let mut root = first.unwrap_or(home).to_owned();
+        if let (Some(begun), Some(keeper)) = (&mut begun, keeper) {
+            go_on_moving(place, keeper, begun, &files, geometry, &options)?;
+            // The name that the user gave it, as long as it is there.
+            root = if begun.is_at_home() { home.to_owned() } else { begun.directory() };
+            rename(&mut files, &begun.arrangement.names);
+            priorities = known_priorities(begun, &files).filter(|_| !wants_named);
+            if let Some(priorities) = &priorities {
+                options.wanted = Some(priorities.iter().map(|priority| priority.is_wanted()).collect());
+            }
+        }
+        let store = Arc::new(Store::open(&root, files, geometry, options)?);
         let plan = Plan::new(begun.as_ref().and_then(|begun| begun.saved.as_ref()), &store);
-        Ok(Self { store, plan, begun })
+        let is_incomplete = incomplete.is_some_and(|incomplete| is_same(incomplete, &root));
+        let finished_to = (is_incomplete && !is_same(home, &root)).then(|| home.to_owned());
+        Ok(Self { store, plan, begun, priorities, finished_to })
     }
+}
+
+fn rename(files: &mut [FileSpec], names: &Names) {
+    for (&number, path) in names {
+        if let Some(file) = files.get_mut(number) {
+            file.path.clone_from(path);
+        }
+    }
+}
+
+fn known_priorities(begun: &Begun, files: &[FileSpec]) -> Option<Vec<Priority>> {
+    let numbers = begun.arrangement.priorities.as_ref().filter(|numbers| numbers.len() == files.len())?;
+    let priorities: Vec<Priority> = numbers.iter().filter_map(|&number| Priority::new(number)).collect();
+    let any = priorities.iter().zip(files).any(|(priority, file)| priority.is_wanted() && !file.pad);
+    (any && priorities.len() == files.len()).then_some(priorities)
+}
+
+/// Whether there is anything of these files.
+fn has_data(root: &Path, files: &[FileSpec]) -> bool {
+    let there = |file: &FileSpec| root.join(&file.path).symlink_metadata().is_ok_and(|found| found.len() > 0);
+    files.iter().filter(|file| !file.pad).any(there)
+}
+
+/// Whether both paths lead to the same directory, there or not.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path));
+    one == other || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
+}
+
+/// Brings files that were on their way when the last run ended to one end of it or the other.
+fn go_on_moving(
+    place: Place<'_>,
+    keeper: &Keeper,
+    begun: &mut Begun,
+    files: &[FileSpec],
+    geometry: Geometry,
+    options: &Options,
+) -> Result<()> {
+    let journal = |error| StorageError::Journal(Box::new(error));
+    while let Some(moving) = begun.arrangement.moving.clone() {
+        let named = |names: &Names| -> Vec<PathBuf> {
+            let mut files = files.to_vec();
+            rename(&mut files, names);
+            files.into_iter().map(|file| file.path).collect()
+        };
+        let layout = Layout::new(files.iter().map(|file| file.length), geometry)
+            .ok_or(StorageError::BadFileList("its lengths do not sum up to the torrent's"))?;
+        let pads: Vec<bool> = files.iter().map(|file| file.pad).collect();
+        let is_placed = moving.reached == Reached::Placed;
+        let here = (begun.directory(), named(&begun.arrangement.names));
+        let there = (moving.directory.clone(), named(&moving.names));
+        // Once they are there, what is remembered is where they were.
+        let (from, to) = if is_placed { (there, here) } else { (here, there) };
+        let staging = place.staging.to_owned();
+        let goal = Goal { root: to.0, paths: to.1, existing: moving.existing, staging };
+        let interrupted = Interrupted {
+            root: &from.0,
+            paths: &from.1,
+            pads: &pads,
+            part_file: options.part_file.as_deref().unwrap_or(Path::new("")),
+            goal: &goal,
+            step: match moving.reached {
+                Reached::Copying => Step::Copying,
+                Reached::Placing => Step::Placing { staged: moving.staged },
+                Reached::Placed => Step::Placed { moved: &[] },
+            },
+            staged: moving.staged,
+            layout: &layout,
+            had_data: begun.saved.as_ref().is_some_and(|saved| !saved.stamps.is_empty()),
+        };
+        let layer: Arc<dyn FileLayer> = Arc::clone(&options.layer);
+        let at_goal = recover(interrupted, layer)?;
+        keeper.recovered(begun, at_goal, is_placed || !at_goal).map_err(journal)?;
+    }
+    Ok(())
 }

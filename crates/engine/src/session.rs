@@ -62,6 +62,8 @@ struct Inner {
     library: OnceLock<Arc<Library>>,
     /// Wakes who serves the queue's times.
     stir: Arc<Notify>,
+    /// Those who move files to other directories; more at a time would only let disks seek.
+    movers: Arc<Semaphore>,
     state: Mutex<Shared>,
 }
 

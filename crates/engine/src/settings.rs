@@ -16,6 +16,9 @@ const SLOW: Slow = Slow { rate: 2_048, after: Duration::from_secs(60), at_most: 
 pub struct Settings {
     /// Where torrents are written that do not name a directory of their own.
     pub output_dir: PathBuf,
+    /// Where torrents are written until all their wanted files are complete; then they are moved to their directory.
+    /// `None`: they are written there at once.
+    pub incomplete_dir: Option<PathBuf>,
     /// The TCP port to listen on, on every bound address; 0 lets the system choose. Where the wanted port is
     /// taken, the next free one of the following ten is used.
     pub port: u16,
@@ -68,6 +71,7 @@ impl Settings {
     pub fn new(output_dir: impl Into<PathBuf>) -> Self {
         Self {
             output_dir: output_dir.into(),
+            incomplete_dir: None,
             port: Self::DEFAULT_PORT,
             bind: Vec::new(),
             max_peers: 200,

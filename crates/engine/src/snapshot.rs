@@ -133,6 +133,8 @@ pub struct Snapshot {
     pub pieces_have: u32,
     /// Pieces looked at so far, while checking.
     pub pieces_checked: u32,
+    /// While its files go to another directory: bytes that were brought over, and that are to be.
+    pub moving: Option<(u64, u64)>,
     /// Payload received in this session.
     pub downloaded: u64,
     /// Payload sent in this session.
@@ -184,6 +186,7 @@ impl Snapshot {
             pieces,
             pieces_have: 0,
             pieces_checked: 0,
+            moving: None,
             downloaded: 0,
             uploaded: 0,
             downloaded_ever: 0,

@@ -27,8 +27,12 @@ impl Torrent {
         Self { entry, session }
     }
 
-    fn session(&self) -> Result<Session> {
+    pub(crate) fn session(&self) -> Result<Session> {
         self.session.upgrade().ok_or(Error::Closed)
+    }
+
+    pub(crate) fn entry(&self) -> &Arc<Entry> {
+        &self.entry
     }
 
     /// Its name within the session; with a library, in all sessions.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(crate) struct Wishes {
     /// The download directory.
     pub(crate) root: Arc<Path>,
+    /// Where it is until it is complete, if not there.
+    pub(crate) incomplete: Option<Arc<Path>>,
     /// Which files are wanted, one entry a file; perhaps some more; `None` for all.
     pub(crate) wanted: Option<Vec<bool>>,
     /// How much they are wanted, one entry a file, where that is not the usual.

@@ -57,7 +57,7 @@ pub struct Begun {
     pub(super) name: Name,
     /// The torrent where it was added.
     pub(super) home: Name,
-    locks: Vec<Lock>,
+    locks: Vec<(Name, Lock)>,
     /// How its files are arranged.
     pub arrangement: Arrangement,
     /// What is remembered.
@@ -99,7 +99,7 @@ impl Keeper {
     ) -> Result<Option<Begun>, Option<u32>> {
         let home = Name::new(info_hash, home);
         let begun = match Lock::take(&self.directory, &home) {
-            Ok(lock) => self.begin_with(home, vec![lock], first),
+            Ok(lock) => self.begin_with(home, lock, first),
             Err(refused) => Err(refused.into()),
         };
         match begun {
@@ -112,18 +112,20 @@ impl Keeper {
         }
     }
 
-    fn begin_with(&self, home: Name, mut locks: Vec<Lock>, first: Option<&Path>) -> Result<Begun, NotBegun> {
+    fn begin_with(&self, home: Name, lock: Lock, first: Option<&Path>) -> Result<Begun, NotBegun> {
+        let mut locks = vec![(home.clone(), lock)];
         // Nobody can change it while the first lock is held.
         let place = self.place(&home, first)?;
         let name = Name { info_hash: home.info_hash, directory: place };
         if name != home {
-            locks.push(Lock::take(&self.directory, &name)?);
+            locks.push((name.clone(), Lock::take(&self.directory, &name)?));
         }
         let (saved, blocks, arrangement) = self.load(&name)?;
         if let Some(moving) = &arrangement.moving {
             let goal = Name { info_hash: home.info_hash, directory: directory_bytes(&moving.directory) };
             if goal != name && goal != home {
-                locks.push(Lock::take(&self.directory, &goal)?);
+                let lock = Lock::take(&self.directory, &goal)?;
+                locks.push((goal, lock));
             }
         }
         Ok(Begun { name, home, locks, arrangement, saved, blocks })

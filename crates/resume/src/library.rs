@@ -27,6 +27,8 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// - `directory` is the download directory, as bytes of the system; `wanted` has a bit for each file, the first one
 ///   highest, NULL for all; `priorities` a byte for each, NULL for the usual.
+/// - `incomplete` is the directory until it is complete, NULL for the same; `wants_named` is 1 as long as what was
+///   wanted earlier does not matter.
 /// - `trackers` has a line for each, tier and URL; `labels` a line for each.
 /// - `goals` says whether the torrent has its own; of these NULL is none, `goal_then` 0 pause, 1 remove, 2 with data.
 /// - Of the limits, in bytes a second, 0 is none.
@@ -64,7 +66,9 @@ CREATE TABLE library (
     limit_down INTEGER NOT NULL,
     limit_up INTEGER NOT NULL,
     priorities BLOB,
-    sequential INTEGER NOT NULL
+    sequential INTEGER NOT NULL,
+    incomplete BLOB,
+    wants_named INTEGER NOT NULL
 );
 CREATE TABLE metainfo (
     torrent INTEGER PRIMARY KEY REFERENCES library ON DELETE CASCADE,
@@ -91,6 +95,10 @@ pub struct Kept {
     pub labels: Box<[Box<str>]>,
     /// A bit for each file; `None` for all.
     pub wanted: Option<Vec<u8>>,
+    /// The directory until it is complete; `None` for the same.
+    pub incomplete: Option<PathBuf>,
+    /// Whether what was wanted of it earlier does not matter.
+    pub wants_named: bool,
     /// Whether its files' space is reserved first.
     pub preallocate: bool,
     /// Whether it is complete.
@@ -361,13 +369,15 @@ impl Database {
             let mut put = begun.prepare(
                 "INSERT OR REPLACE INTO library VALUES (?1, ?2,
                      coalesce((SELECT position FROM library WHERE id = ?1), 1 << 40), ?3, ?4, ?5, ?6, ?7, ?8, ?9,
-                     ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)
+                     ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31,
+                     ?32, ?33)
                  ON CONFLICT (id) DO UPDATE SET
                      trackers = ?6, labels = ?7, wanted = ?8, preallocate = ?9, seeding = ?10, paused = ?11,
                      forced = ?12, waived = ?13, goals = ?14, goal_ratio = ?15, goal_seconds = ?16, goal_idle = ?17,
                      goal_then = ?18, seeded = ?19, wanted_length = ?21, wanted_have = ?22, pieces_have = ?24,
                      downloaded = ?25, uploaded = ?26, leaving = ?27, directory = ?3,
-                     limit_down = ?28, limit_up = ?29, priorities = ?30, sequential = ?31",
+                     limit_down = ?28, limit_up = ?29, priorities = ?30, sequential = ?31, incomplete = ?32,
+                     wants_named = ?33",
             )?;
             let mut info_of = begun.prepare("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)")?;
             let mut delete = begun.prepare("DELETE FROM library WHERE id = ?1")?;
@@ -436,6 +446,8 @@ fn put_row(put: &mut rusqlite::Statement<'_>, row: &Kept) -> rusqlite::Result<()
         row.limits.1.cast_signed(),
         row.priorities,
         row.sequential,
+        row.incomplete.as_ref().map(|path| path.as_os_str().as_bytes()),
+        row.wants_named,
     ])?;
     Ok(())
 }
@@ -445,7 +457,7 @@ fn read_all(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
         "SELECT id, info_hash, directory, name, private, trackers, labels, wanted, preallocate, seeding, paused,
                 forced, waived, goals, goal_ratio, goal_seconds, goal_idle, goal_then, seeded, total_length,
                 wanted_length, wanted_have, pieces, pieces_have, downloaded, uploaded, leaving,
-                limit_down, limit_up, priorities, sequential
+                limit_down, limit_up, priorities, sequential, incomplete, wants_named
          FROM library ORDER BY position, id",
     )?;
     query.query_map([], read_row)?.collect()
@@ -502,5 +514,7 @@ fn read_row(row: &SqlRow<'_>) -> rusqlite::Result<Kept> {
         limits: (bytes(27)?, bytes(28)?),
         priorities: row.get(29)?,
         sequential: row.get(30)?,
+        incomplete: row.get::<_, Option<Vec<u8>>>(31)?.map(|bytes| OsString::from_vec(bytes).into()),
+        wants_named: row.get(32)?,
     })
 }

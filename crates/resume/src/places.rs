@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 /// - `names.paths` and `moving.paths` have the number and the path of each file that is not called as the torrent
 ///   says, each of them followed by a zero byte.
 /// - `priority.files` has a byte a file, 0 to 7.
-/// - `moving` has a row for each torrent whose files are on their way; `step` counts as [`Reached`] does.
+/// - `moving` has a row for each torrent whose files are on their way: where they go, and once they are there, where
+///   they were; `step` counts as [`Reached`] does.
 pub(super) const TABLES: &str = "
 CREATE TABLE place (
     info_hash BLOB NOT NULL,
@@ -58,9 +59,9 @@ pub struct Arrangement {
 /// Files on their way, when a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moving {
-    /// The directory that they were going to.
+    /// The directory that they were going to; once they are there, the one where they were.
     pub directory: PathBuf,
-    /// What they are called there.
+    /// What they are called in that directory.
     pub names: Names,
     /// What was to be done about files that were there already.
     pub existing: Existing,
@@ -179,6 +180,8 @@ impl Database {
         if way.directory != name.directory {
             go(&begun, id, home, name, way.directory)?;
         }
+        let before = begun.query_row("SELECT paths FROM names WHERE torrent = ?1", [id], |row| row.get(0));
+        let before: Vec<u8> = before.optional()?.unwrap_or_default();
         begun.execute("INSERT OR REPLACE INTO names VALUES (?1, ?2)", params![id, encode(way.names)])?;
         {
             // A file that somebody has changed meanwhile stays unknown.
@@ -199,7 +202,10 @@ impl Database {
                 ])?;
             }
         }
-        begun.execute("UPDATE moving SET step = 2 WHERE torrent = ?1", [id])?;
+        begun.execute(
+            "UPDATE moving SET step = 2, directory = ?2, paths = ?3 WHERE torrent = ?1",
+            params![id, name.directory, before],
+        )?;
         Ok(begun.commit()?)
     }
 }

@@ -26,8 +26,8 @@ pub struct Record {
 /// Where the torrent is.
 struct Place {
     name: Name,
-    /// The rights to it, there and where it was.
-    locks: Vec<Lock>,
+    /// The rights to it: there, where it was added, and where it was until its files have left.
+    locks: Vec<(Name, Lock)>,
     /// How often that has changed.
     moves: u64,
 }
@@ -58,7 +58,7 @@ impl Record {
     pub(crate) fn start(
         (home, name): (Name, Name),
         store: Arc<Store>,
-        locks: Vec<Lock>,
+        locks: Vec<(Name, Lock)>,
         (saved, plan): (Option<&Saved>, &Plan),
         on_trouble: OnTrouble,
         database: &mut Database,
@@ -86,7 +86,7 @@ impl Record {
         // is noticed next time.
         let wanted = wanted_bits(&record.store);
         let told = Told { have: &plan.trusted, wanted: &wanted, totals: before, stamps: &plan.changed };
-        record.tell(database, told, None)?;
+        record.tell(database, &told, None)?;
         Ok(record)
     }
 
@@ -147,15 +147,23 @@ impl Record {
 
     /// Whether it has the right to the torrent there.
     pub(super) fn holds(&self, name: &Name) -> bool {
-        *name == self.home || *name == self.place().name
+        self.place().locks.iter().any(|(held, _)| held == name)
     }
 
     /// The torrent is in another directory, as the database has been told.
     pub(super) fn moved_to(&self, directory: Vec<u8>, lock: Option<Lock>) {
         let mut place = self.place();
         place.name.directory = directory;
-        place.locks.extend(lock);
+        let name = place.name.clone();
+        place.locks.extend(lock.map(|lock| (name, lock)));
         place.moves += 1;
+    }
+
+    /// The torrent has left every other directory.
+    pub(super) fn has_left(&self) {
+        let mut place = self.place();
+        let name = place.name.clone();
+        place.locks.retain(|(held, _)| *held == name || *held == self.home);
     }
 
     /// What this run has moved so far.
@@ -192,6 +200,11 @@ impl Record {
         let mut stamps = Vec::new();
         for (&holder, &written) in &touched {
             if self.state().doubtful.contains(&holder) {
+                stamps.push((number_of(holder), None));
+                continue;
+            }
+            if holder == Holder::PartFile && self.store.is_part_file_empty() {
+                // It is removed with the last that it had.
                 stamps.push((number_of(holder), None));
                 continue;
             }

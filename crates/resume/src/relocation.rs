@@ -3,7 +3,7 @@
 use super::database::StateError;
 use super::keeper::{Begun, Keeper, Shared};
 use super::places::{Names, Way};
-use super::{Lock, Name, Record, Refused, real_path};
+use super::{Lock, Moving, Name, Reached, Record, Refused, real_path};
 use quelea_storage::{Existing, Goal, Journal, Step};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -59,14 +59,12 @@ impl Keeper {
         let Some(database) = slot.as_mut() else { return Ok(()) };
         let directory = moving.directory.as_os_str().as_bytes();
         let way = Way { directory, names: &moving.names, existing: moving.existing };
-        if at_goal && moving.reached != super::Reached::Placed {
+        if at_goal && moving.reached != Reached::Placed {
             database.placed((&begun.home, &begun.name), &way, &[])?;
-        }
-        if at_goal {
-            begun.name.directory = directory.to_vec();
-            begun.arrangement.names = moving.names.clone();
-            begun.arrangement.moving =
-                Some(super::Moving { reached: super::Reached::Placed, ..moving.clone() });
+            let old = std::mem::replace(&mut begun.name.directory, directory.to_vec());
+            let names = std::mem::replace(&mut begun.arrangement.names, moving.names.clone());
+            let (directory, reached) = (super::places::path(old), Reached::Placed);
+            begun.arrangement.moving = Some(Moving { directory, names, reached, ..moving.clone() });
         }
         if over {
             database.note_step(&begun.name, &way, Step::Over)?;
@@ -98,6 +96,9 @@ impl Journal for Relocation {
             }
             Step::Copying | Step::Placing { .. } | Step::Over => {
                 database.note_step(&self.record.name(), &way, step)?;
+                if matches!(step, Step::Over) {
+                    self.record.has_left();
+                }
             }
         }
         Ok(())

@@ -116,7 +116,7 @@ fn live(seed: u64, lying: bool, sums: &mut Sums) {
             Record::start(
                 (name.clone(), name.clone()),
                 Arc::clone(&store),
-                vec![lock],
+                vec![(name.clone(), lock)],
                 begun,
                 Box::new(|_| ()),
                 database.as_mut().unwrap(),
@@ -192,7 +192,7 @@ fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_tr
     let record = Record::start(
         (name.clone(), name.clone()),
         Arc::clone(&store),
-        vec![lock],
+        vec![(name.clone(), lock)],
         (None, &plan),
         on_trouble,
         database.lock().unwrap().as_mut().unwrap(),

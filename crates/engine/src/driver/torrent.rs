@@ -1,5 +1,7 @@
 //! A torrent's task: feeds its machine, and does what the machine says.
 
+pub(crate) mod changes;
+pub(crate) mod recheck;
 mod trouble;
 
 use super::dial::dial;
@@ -9,6 +11,7 @@ use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
 use crate::snapshot::{Snapshot, State, TrackerStatus, Waiting};
+use changes::Changes;
 use quelea_block::BlockBuf;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
@@ -19,9 +22,10 @@ use quelea_swarm::peers::PeerKey;
 use quelea_swarm::torrent::{Stats, Torrent as Machine};
 use quelea_time::Time;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use trouble::Trouble;
 
 /// How often figures are published.
@@ -61,6 +65,10 @@ pub(crate) struct TorrentTask {
     pub(crate) trackers: Arc<Trackers>,
     /// Hears the figures whenever they are published.
     pub(crate) watch: Watch,
+    /// Where the files go once they are complete, if they are not there.
+    pub(crate) finished_to: Option<PathBuf>,
+    /// Those who move files to other directories, in the whole session.
+    pub(crate) movers: Arc<Semaphore>,
 }
 
 /// Hears a torrent's figures, and whether it is a seed that nobody wants anything of.
@@ -77,6 +85,9 @@ struct Running {
     wanted_have: u64,
     /// The trackers' task is to hear that our network is back.
     found_back: bool,
+    changes: Changes,
+    /// Whether it became complete while something else was done with its files.
+    completes: bool,
 }
 
 impl TorrentTask {
@@ -93,6 +104,8 @@ impl TorrentTask {
             trouble: None,
             wanted_have,
             found_back: false,
+            changes: Changes::default(),
+            completes: false,
         };
         if let Some(goodbye) = running.run().await {
             let _ = goodbye.send(());
@@ -184,9 +197,11 @@ impl Running {
             ToTorrent::External(address) => machine.handle_external(address),
             ToTorrent::Finished(Ok(())) => {
                 self.note(true);
-                self.publish();
-                self.tell(Event::Completed(self.task.id));
+                self.completed(now);
             }
+            ToTorrent::Change(change) => self.wish(now, change),
+            ToTorrent::Changed(changed) => self.handle_changed(now, changed),
+            ToTorrent::Where(reply) => _ = reply.send(self.placement()),
             ToTorrent::Finished(Err(error)) => self.not_finished(now, &error),
             ToTorrent::DiskTrouble(error) => self.fail(now, &error),
             ToTorrent::Mended(result) => self.handle_mended(now, result),
@@ -238,6 +253,7 @@ impl Running {
             }
             PieceVerdict::Failed(error) => self.not_written(now, piece, outcome.blocks, &error),
         }
+        self.go_on_with_recheck(now);
     }
 
     /// Does what the machine wants.
@@ -339,6 +355,7 @@ impl Running {
     }
 
     fn publish(&mut self) {
+        self.look_after_recheck();
         self.note(false);
         let snapshot = Arc::new(self.snapshot());
         if let Some((record, _)) = &self.task.keeping {
@@ -369,6 +386,7 @@ impl Running {
         let missing = self.task.wanted_length - self.wanted_have;
         let received = (self.wanted_have + stats.bytes_unverified).min(self.task.wanted_length);
         let state = match (&self.trouble, missing) {
+            _ if self.is_rechecking() => State::Checking,
             (Some(_), _) => State::Failed,
             (None, 0) => State::Seeding,
             (None, _) => State::Downloading,
@@ -391,7 +409,8 @@ impl Running {
             wanted_received: received,
             pieces: self.task.info.geometry.pieces(),
             pieces_have: stats.pieces_have,
-            pieces_checked: 0,
+            pieces_checked: self.changes.recheck().map_or(0, |recheck| recheck.checked()),
+            moving: self.changes.moving(),
             downloaded: self.task.earlier.downloaded + stats.downloaded,
             uploaded: self.task.earlier.uploaded + stats.uploaded,
             downloaded_ever: self.task.before.downloaded.saturating_add(stats.downloaded),
@@ -431,6 +450,9 @@ impl Running {
         self.task.machine.stop(now);
         self.drain();
         // What is being hashed and written is finished, so that the next run finds it.
+        self.changes.cancel();
+        self.changes.end_recheck();
+        self.task.finished_to = None;
         let patience = tokio::time::sleep(LAST_WRITES);
         tokio::pin!(patience);
         while self.is_writing(now) {
@@ -440,10 +462,19 @@ impl Running {
                         self.handle_verified(now, piece, outcome);
                         self.drain();
                     }
+                    Some(ToTorrent::Changed(changed)) => self.handle_changed(now, changed),
                     Some(_) => {}
                     None => break,
                 },
                 () = &mut patience => break,
+            }
+        }
+        // Files on their way are in two places; whoever comes next must find them in one.
+        while self.changes.must_end() {
+            match self.task.mailbox.recv().await {
+                Some(ToTorrent::Changed(changed)) => self.handle_changed(now, changed),
+                Some(_) => {}
+                None => break,
             }
         }
         self.publish();

@@ -114,8 +114,17 @@ impl Session {
 
     /// Puts a torrent into the list and the queue, where none of the same info-hash is.
     fn enter(&self, torrent: AddTorrent) -> Result<(Arc<Entry>, oneshot::Receiver<Result<()>>)> {
-        let AddTorrent { metainfo, output_dir, mut wanted, mut priorities, preallocate, limits, .. } =
-            torrent;
+        let AddTorrent {
+            metainfo,
+            output_dir,
+            incomplete_dir,
+            mut wanted,
+            mut priorities,
+            preallocate,
+            limits,
+            ..
+        } = torrent;
+        let wants_named = wanted.is_some() || priorities.is_some();
         let Metainfo { info, trackers, .. } = metainfo;
         if !info.version.has_v1() {
             return Err(Error::Unsupported(
@@ -139,6 +148,8 @@ impl Session {
         }
         let root = output_dir.unwrap_or_else(|| self.inner.settings.output_dir.clone());
         let root = std::path::absolute(&root).unwrap_or(root);
+        let incomplete = incomplete_dir.or_else(|| self.inner.settings.incomplete_dir.clone());
+        let incomplete = incomplete.map(|path| std::path::absolute(&path).unwrap_or(path).into());
         let wanted_length = length_of(&info.geometry, &wanted_pieces(&info, &flags));
         let tiers = (0..).zip(trackers);
         let trackers = tiers.flat_map(|(tier, urls)| urls.into_iter().map(move |url| (tier, url.into())));
@@ -147,6 +158,7 @@ impl Session {
             trackers: trackers.collect(),
             labels: clean_labels(&torrent.labels),
             limits,
+            wants_named,
             figures: Figures {
                 total_length: info.geometry.total_length(),
                 wanted_length,
@@ -178,7 +190,7 @@ impl Session {
                 return Err(Error::Duplicate);
             }
             let id = TorrentId(shared.next_id);
-            let wishes = Wishes { root: root.into(), wanted, priorities, preallocate };
+            let wishes = Wishes { root: root.into(), incomplete, wanted, priorities, preallocate };
             let peer_id = PeerId::own(&mut shared.rng);
             let entry = Arc::new(Entry::new(id, info_hash, peer_id, (name, private), wishes, state));
             entry.sequential.store(torrent.sequential, Ordering::Relaxed);
@@ -217,6 +229,7 @@ impl Session {
                 ..Figures::default()
             },
             whole: kept.seeding,
+            wants_named: kept.wants_named,
             ..EntryState::new(Known::InLibrary(Weak::new(), Arc::downgrade(library)))
         };
         let wanted = kept.wanted.map(|bits| {
@@ -225,7 +238,8 @@ impl Session {
         let priorities = kept.priorities.map(|all| {
             all.into_iter().map(|number| Priority::new(number).unwrap_or(Priority::USUAL)).collect()
         });
-        let wishes = Wishes { root, wanted, priorities, preallocate: kept.preallocate };
+        let incomplete = kept.incomplete.map(Arc::from);
+        let wishes = Wishes { root, incomplete, wanted, priorities, preallocate: kept.preallocate };
         let newcomer = Newcomer {
             to: Move::Bottom,
             paused: kept.paused,
@@ -269,6 +283,7 @@ impl EntryState {
             whole: false,
             wanted: false,
             quiet_since: None,
+            wants_named: false,
             leaving: false,
             told: Time::ZERO,
         }

@@ -16,10 +16,12 @@ pub(super) fn show_found(
 ) -> Arc<Snapshot> {
     let found: Vec<bool> = geometry.iter().map(|piece| wanted[piece.at()] && have.has(piece)).collect();
     let wanted_have = length_of(geometry, &found);
+    let wanted_length = length_of(geometry, wanted);
     let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
-    let state = if wanted_have == published.wanted_length { State::Seeding } else { State::Downloading };
+    let state = if wanted_have == wanted_length { State::Seeding } else { State::Downloading };
     *published = Arc::new(Snapshot {
         state,
+        wanted_length,
         wanted_have,
         wanted_received: wanted_have,
         pieces_have: have.count(),

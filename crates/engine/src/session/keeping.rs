@@ -72,6 +72,8 @@ impl Session {
             trackers: state.trackers.clone(),
             labels: state.labels.clone(),
             wanted: wanted.map(|wanted| wanted.chunks(8).map(bits).collect()),
+            incomplete: entry.wishes.incomplete.as_deref().map(Into::into),
+            wants_named: state.wants_named,
             preallocate: entry.wishes.preallocate,
             seeding: state.whole,
             paused: standing == Some(quelea_swarm::queue::Standing::Paused),

@@ -29,6 +29,8 @@ use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
 
 /// Ports tried after the wanted one.
 const PORT_TRIES: u16 = 10;
+/// Torrents that are moved to other directories at a time.
+const MOVERS: usize = 2;
 /// Events a slow reader may be behind.
 const EVENTS: usize = 4_096;
 
@@ -111,6 +113,7 @@ impl Session {
             told,
             library: OnceLock::new(),
             stir: Arc::clone(&stir),
+            movers: Arc::new(Semaphore::new(MOVERS)),
             state: Mutex::new(shared),
         };
         let inner = Arc::new(inner);

@@ -13,7 +13,7 @@ use crate::{Error, Event, Result, State};
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_resume::{Begun, Plan, Record, SavedBlock};
-use quelea_storage::{Options, part_file_name};
+use quelea_storage::{Options, part_file_name, staging_name};
 use quelea_swarm::limit::Tree;
 use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_wire::Bitfield;
@@ -38,10 +38,11 @@ impl Session {
         let id = entry.id;
         let info = &self.info(entry).await?;
         let files = file_flags(info, entry.wishes.wanted.as_deref());
-        let wanted_pieces = wanted_pieces(info, &files);
         let published = &self.first_figures(entry);
         entry.state().life = Life::Opening(Arc::clone(published));
-        let Opened { store, plan, mut begun } = self.open(entry, info, files).await?;
+        let Opened { store, plan, mut begun, priorities, finished_to } =
+            self.open(entry, info, files).await?;
+        let wanted_pieces = wanted_pieces(info, &store.wanted());
         let blocks = begun.as_mut().map(|begun| std::mem::take(&mut begun.blocks)).unwrap_or_default();
         let limits = entry.state().limits;
         let limit = self.inner.limiter.branch(Tree::ROOT, limits);
@@ -77,12 +78,16 @@ impl Session {
         }
         let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let worker = self.inner.workers.place();
-        let record = self.keep(begun, &io, plan, found, &mailbox).await?;
+        let wants_named = entry.state().wants_named;
+        let record = self.keep(begun, &io, plan, found, wants_named, &mailbox).await?;
+        if std::mem::take(&mut entry.state().wants_named) {
+            self.remember(entry);
+        }
         let earlier = entry.state().figures.moved;
         let before = record.as_ref().map_or(earlier, |record| record.before());
         let mut machine =
             Machine::new(self.inner.clock.now(), self.config(info, &io, &wanted_pieces, have, rng.u64(..)));
-        if let Some(priorities) = &entry.wishes.priorities {
+        if let Some(priorities) = priorities.as_ref().or(entry.wishes.priorities.as_ref()) {
             let pieces = piece_priorities(info, priorities);
             machine.set_priorities(self.inner.clock.now(), |piece| pieces[piece.at()]);
         }
@@ -112,6 +117,8 @@ impl Session {
             earlier,
             trackers: Arc::clone(&self.inner.trackers),
             watch: self.watcher(entry),
+            finished_to,
+            movers: Arc::clone(&self.inner.movers),
         };
         let left = task.wanted_length - published_have(published);
         self.announce(entry, left);
@@ -175,9 +182,18 @@ impl Session {
             ..Options::default()
         };
         let (specs, geometry) = (file_specs(info), info.geometry);
-        let (keeper, root) = (self.inner.keeper.clone(), Arc::clone(&entry.wishes.root));
+        let (keeper, wishes) = (self.inner.keeper.clone(), entry.wishes.clone());
+        let wants_named = entry.state().wants_named;
+        let staging = staging_name(&info.name, &info_hash);
         let opened = self.on_disk(move || {
-            let place = Place { keeper: keeper.as_deref(), info_hash, root: &root };
+            let place = Place {
+                keeper: keeper.as_deref(),
+                info_hash,
+                home: &wishes.root,
+                incomplete: wishes.incomplete.as_deref(),
+                staging: &staging,
+                wants_named,
+            };
             Opened::open(place, specs, geometry, options)
         });
         opened.await?
@@ -211,6 +227,7 @@ impl Session {
         io: &TorrentIo,
         plan: Plan,
         found: Vec<PieceIndex>,
+        wants_named: bool,
         mailbox: &mpsc::Sender<ToTorrent>,
     ) -> Result<Option<Arc<Record>>> {
         let Some((begun, keeper)) = begun.zip(self.inner.keeper.clone()) else { return Ok(None) };
@@ -223,6 +240,9 @@ impl Session {
         };
         self.on_disk(move || {
             let record = keeper.keep(begun, store, &plan, Box::new(on_trouble))?;
+            if wants_named && let Err(error) = keeper.set_priorities(&record, None) {
+                tracing::warn!(%error, "what was wanted earlier could not be forgotten");
+            }
             if !found.is_empty() {
                 record.found(found.into_iter());
                 keeper.hurry();

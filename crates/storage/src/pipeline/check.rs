@@ -52,6 +52,8 @@ pub struct CheckProgress {
 pub struct CheckOutcome {
     /// Which pieces are good, one entry for each piece of the torrent; false for what was not looked at.
     pub good: Vec<bool>,
+    /// Which pieces were looked at, one entry for each piece of the torrent.
+    pub looked: Vec<bool>,
     /// Whether it was cut short.
     pub cancelled: bool,
     /// The first refusal of the system, if there was one. Pieces that could not be read count as bad; pieces
@@ -132,11 +134,8 @@ struct Stream {
 impl Check {
     pub(super) fn new(job: CheckJob) -> Self {
         let CheckJob { store, pieces, expected, progress, done } = job;
-        let outcome = CheckOutcome {
-            good: vec![false; store.layout().geometry().pieces() as usize],
-            cancelled: false,
-            trouble: None,
-        };
+        let none = vec![false; store.layout().geometry().pieces() as usize];
+        let outcome = CheckOutcome { good: none.clone(), looked: none, cancelled: false, trouble: None };
         Self {
             job: Job { store, pieces, expected, progress },
             group: Kernel::best().lanes(),
@@ -182,6 +181,9 @@ impl Check {
             if !self.is_cancelled() {
                 self.good_count.fetch_add(good.len(), Ordering::Relaxed);
                 let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+                for piece in pieces {
+                    found.outcome.looked[piece.at()] = true;
+                }
                 for piece in good {
                     found.outcome.good[piece.at()] = true;
                 }
@@ -211,9 +213,10 @@ impl Check {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(done) = found.done.take() else { return };
         let good = std::mem::take(&mut found.outcome.good);
+        let looked = std::mem::take(&mut found.outcome.looked);
         let trouble = found.outcome.trouble.take();
         drop(found);
-        done(CheckOutcome { good, cancelled: self.is_cancelled(), trouble });
+        done(CheckOutcome { good, looked, cancelled: self.is_cancelled(), trouble });
     }
 
     /// The good ones of these pieces.

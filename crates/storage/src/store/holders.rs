@@ -66,6 +66,11 @@ impl Store {
         files.path_of_holder(holder).map_or(Ok(None), |path| files.tree.stamp(path))
     }
 
+    /// Whether no piece has bytes in the part file, so that it need not be there.
+    pub fn is_part_file_empty(&self) -> bool {
+        self.files().parts.as_ref().is_none_or(|parts| parts.is_empty())
+    }
+
     /// The error for a file that was written to and is there no more.
     pub fn vanished(&self, holder: Holder) -> StorageError {
         let files = self.files();

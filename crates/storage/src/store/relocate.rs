@@ -139,8 +139,13 @@ impl Relocating {
         self.cancelled.store(true, Ordering::Relaxed);
     }
 
+    /// Whether somebody wants it cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     fn go_on(&self) -> Result<(), StorageError> {
-        if self.cancelled.load(Ordering::Relaxed) { Err(StorageError::Cancelled) } else { Ok(()) }
+        if self.is_cancelled() { Err(StorageError::Cancelled) } else { Ok(()) }
     }
 
     fn set_total(&self, bytes: u64) {

@@ -46,6 +46,11 @@ impl Trouble {
         self.unwritten.len()
     }
 
+    /// Which pieces wait.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = PieceIndex> + '_ {
+        self.unwritten.iter().map(|(piece, _)| *piece)
+    }
+
     /// Those pieces.
     pub(super) fn into_unwritten(self) -> Vec<(PieceIndex, Vec<BlockBuf>)> {
         self.unwritten
@@ -55,6 +60,9 @@ impl Trouble {
 impl Running {
     /// When it should be tried whether the disk is mended.
     pub(super) fn retry_due(&self) -> Option<Time> {
+        if self.is_rechecking() {
+            return None;
+        }
         match self.trouble.as_ref()?.trial {
             Trial::Due(due) => Some(due),
             Trial::Piece(_) | Trial::Files => None,
@@ -109,7 +117,7 @@ impl Running {
     /// Tries whether the disk is mended.
     pub(super) fn retry(&mut self) {
         let Some(trouble) = &mut self.trouble else { return };
-        if !matches!(trouble.trial, Trial::Due(_)) {
+        if !matches!(trouble.trial, Trial::Due(_)) || self.changes.recheck().is_some() {
             return;
         }
         if let Some((piece, blocks)) = trouble.unwritten.pop() {
@@ -152,7 +160,9 @@ impl Running {
         for (piece, blocks) in trouble.unwritten {
             self.task.machine.handle_write_failed(piece, blocks);
         }
-        self.task.machine.resume(now);
+        if !self.is_rechecking() {
+            self.task.machine.resume(now);
+        }
         self.tell(Event::Resumed(self.task.id));
         if trouble.unfinished {
             self.finish();
