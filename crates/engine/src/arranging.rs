@@ -1,7 +1,7 @@
-//! What a user may do to a torrent's files while it runs.
+//! What a user may do to a torrent's files while it runs. A seed that rests is woken for it.
 
 use crate::driver::ToTorrent;
-use crate::driver::torrent::changes::{Change, Placement};
+use crate::driver::torrent::changes::{Change, Placement, refuse};
 use crate::driver::torrent::recheck::Rechecking;
 use crate::{Error, Result, Torrent};
 use quelea_storage::{Existing, Relocating};
@@ -66,18 +66,26 @@ impl Torrent {
     /// [`Error::NotRunning`] and [`Error::Closed`].
     pub async fn placement(&self) -> Result<Placement> {
         let (reply, answer) = oneshot::channel();
-        let mailbox = self.entry().mailbox().ok_or(Error::NotRunning)?;
+        let mailbox = self.session()?.mailbox(self.entry()).await.ok_or(Error::NotRunning)?;
         mailbox.send(ToTorrent::Where(reply)).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)
     }
 
     /// Hands a change to the torrent's task.
     fn wish(&self, change: Change) -> Result<()> {
-        let mailbox = self.entry().mailbox().ok_or(Error::NotRunning)?;
-        mailbox.try_send(ToTorrent::Change(change)).map_err(|refused| match refused {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Closed(_) => Error::Closed,
-        })
+        let session = self.session()?;
+        if let Some(mailbox) = self.entry().mailbox() {
+            return mailbox.try_send(ToTorrent::Change(change)).map_err(|refused| match refused {
+                TrySendError::Full(_) => Error::Busy,
+                TrySendError::Closed(_) => Error::Closed,
+            });
+        }
+        let entry = Arc::clone(self.entry());
+        session.at_home(async move |session| match session.mailbox(&entry).await {
+            Some(mailbox) => _ = mailbox.send(ToTorrent::Change(change)).await,
+            None => refuse(change, Error::NotRunning),
+        });
+        Ok(())
     }
 }
 

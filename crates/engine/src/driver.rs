@@ -99,8 +99,8 @@ pub(crate) enum ToTorrent {
     Changed(Changed),
     /// Where are the files?
     Where(oneshot::Sender<Placement>),
-    /// Say goodbye and end.
-    Stop(oneshot::Sender<()>),
+    /// Say goodbye with where the files are, and end.
+    Stop(oneshot::Sender<Placement>),
 }
 
 /// What a connection saw.

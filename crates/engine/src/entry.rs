@@ -8,7 +8,7 @@ use crate::driver::limiter::Limiter;
 use crate::driver::torrent::Published;
 use crate::events::TorrentId;
 use crate::wishes::Wishes;
-use crate::{Error, Limits, Result, Snapshot, State};
+use crate::{Error, Limits, Placement, Result, Snapshot, State};
 use quelea_metainfo::Info;
 use quelea_resume::{Library, Totals};
 use quelea_swarm::limit::NodeId;
@@ -54,6 +54,8 @@ pub(crate) struct EntryState {
     pub(crate) wanted: bool,
     /// Whether who added it said what is wanted of it; else that is what was wanted when it ran last.
     pub(crate) wants_named: bool,
+    /// Where its last task left its files, where nobody remembers.
+    pub(crate) placed: Option<Arc<Placement>>,
     /// Since when nobody does.
     pub(crate) quiet_since: Option<Time>,
     /// Whether it is leaving the session.

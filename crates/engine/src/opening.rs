@@ -1,6 +1,6 @@
 //! Opening a torrent's files where they are, and finding out what of it need not be hashed.
 
-use crate::{Error, Result};
+use crate::{Error, Placement, Result};
 use quelea_metainfo::geometry::Geometry;
 use quelea_resume::{Begun, Keeper, Names, Plan, Reached};
 use quelea_storage::file_layer::FileLayer;
@@ -19,6 +19,8 @@ pub(crate) struct Place<'a> {
     pub(crate) home: &'a Path,
     /// Where it is until it is complete, if not there.
     pub(crate) incomplete: Option<&'a Path>,
+    /// Where its task left it, for when there is nobody who remembers.
+    pub(crate) placed: Option<&'a Placement>,
     /// The name of the folder for copies.
     pub(crate) staging: &'a Path,
     /// Whether it was said which files are wanted; else those are that were when it ran last.
@@ -38,36 +40,73 @@ pub(crate) struct Opened {
     pub(crate) finished_to: Option<PathBuf>,
 }
 
+/// Where a torrent's files are, and what they are called.
+pub(crate) struct Located {
+    pub(crate) root: PathBuf,
+    pub(crate) files: Vec<FileSpec>,
+    /// What was remembered, and the right to go on with it.
+    pub(crate) begun: Option<Begun>,
+}
+
+impl Located {
+    /// Finds a torrent's files; waits for the disk. Brings to an end what was interrupted when they were moved.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] and [`Error::Storage`].
+    pub(crate) fn find(
+        place: Place<'_>,
+        mut files: Vec<FileSpec>,
+        geometry: Geometry,
+        options: &Options,
+    ) -> Result<Self> {
+        let Place { keeper, info_hash, home, incomplete, .. } = place;
+        let Some(keeper) = keeper else { return Ok(Self::find_unremembered(place, files)) };
+        let first = incomplete.filter(|_| !has_data(home, &files));
+        // Before anything on the disk is touched.
+        let mut begun = match keeper.begin(info_hash, home, first) {
+            Err(process) => return Err(Error::InUse { directory: home.to_owned(), process }),
+            Ok(Some(begun)) => begun,
+            Ok(None) => return Ok(Self::find_unremembered(place, files)),
+        };
+        go_on_moving(place, keeper, &mut begun, &files, geometry, options)?;
+        // The name that the user gave it, as long as it is there.
+        let root = if begun.is_at_home() { home.to_owned() } else { begun.directory() };
+        rename(&mut files, &begun.arrangement.names);
+        Ok(Self { root, files, begun: Some(begun) })
+    }
+
+    /// Without state nobody but the session knows.
+    fn find_unremembered(place: Place<'_>, mut files: Vec<FileSpec>) -> Self {
+        if let Some(placed) = place.placed {
+            for (file, path) in files.iter_mut().zip(&placed.paths) {
+                file.path.clone_from(path);
+            }
+            return Self { root: placed.directory.clone(), files, begun: None };
+        }
+        let first = place.incomplete.filter(|_| !has_data(place.home, &files));
+        Self { root: first.unwrap_or(place.home).to_owned(), files, begun: None }
+    }
+}
+
 impl Opened {
-    /// Opens a torrent's files; waits for the disk. Brings to an end what was interrupted when they were moved.
+    /// Opens a torrent's files where they are; waits for the disk.
     ///
     /// # Errors
     /// [`Error::InUse`] and [`Error::Storage`].
     pub(crate) fn open(
         place: Place<'_>,
-        mut files: Vec<FileSpec>,
+        files: Vec<FileSpec>,
         geometry: Geometry,
         mut options: Options,
     ) -> Result<Self> {
-        let Place { keeper, info_hash, home, incomplete, wants_named, .. } = place;
-        let first = incomplete.filter(|_| !has_data(home, &files));
-        // Before anything on the disk is touched.
-        let mut begun = match keeper.map(|keeper| keeper.begin(info_hash, home, first)) {
-            Some(Err(process)) => return Err(Error::InUse { directory: home.to_owned(), process }),
-            Some(Ok(begun)) => begun,
-            None => None,
-        };
-        let mut priorities = None;
-        let mut root = first.unwrap_or(home).to_owned();
-        if let (Some(begun), Some(keeper)) = (&mut begun, keeper) {
-            go_on_moving(place, keeper, begun, &files, geometry, &options)?;
-            // The name that the user gave it, as long as it is there.
-            root = if begun.is_at_home() { home.to_owned() } else { begun.directory() };
-            rename(&mut files, &begun.arrangement.names);
-            priorities = known_priorities(begun, &files).filter(|_| !wants_named);
-            if let Some(priorities) = &priorities {
-                options.wanted = Some(priorities.iter().map(|priority| priority.is_wanted()).collect());
-            }
+        let Place { home, incomplete, wants_named, .. } = place;
+        let Located { root, files, begun } = Located::find(place, files, geometry, &options)?;
+        let known = begun.as_ref().and_then(|begun| known_priorities(begun, &files));
+        let priorities = known.filter(|_| !wants_named);
+        if let Some(priorities) = &priorities {
+            options.wanted = Some(priorities.iter().map(|priority| priority.is_wanted()).collect());
+        } else if let Some(placed) = place.placed.filter(|_| begun.is_none()) {
+            options.wanted = Some(placed.wanted.clone());
         }
         let store = Arc::new(Store::open(&root, files, geometry, options)?);
         let plan = Plan::new(begun.as_ref().and_then(|begun| begun.saved.as_ref()), &store);

@@ -367,3 +367,82 @@ fn what_is_incomplete_lies_apart_and_moves_when_it_is_complete() {
         seed.close().await;
     });
 }
+
+#[test]
+fn a_seed_that_rests_moves_and_is_removed_where_it_is() {
+    run(async {
+        let bed = Bed::new();
+        let mut settings = bed.settings("seed");
+        settings.state_dir = Some(bed.path("state"));
+        settings.rest_after = Duration::from_millis(50);
+        let seed = Session::start(settings).unwrap();
+        seed.restore().await.unwrap();
+        let seeded = seed.add(add(&bed.torrent)).await.unwrap();
+        // The lock on the torrent goes with its task.
+        let rests = async || {
+            while std::fs::read_dir(bed.path("state/locks")).unwrap().next().is_some() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        rests().await;
+        seeded.move_to(bed.path("moved"), Existing::Refuse).outcome().await.unwrap();
+        rests().await;
+        seeded.rename("folder/a", "folder/e").await.unwrap();
+        bed.assert_at(&bed.path("moved"), &["folder/e", "folder/sub/b", "folder/sub/c", "folder/sub/d"]);
+        rests().await;
+        write(&bed.path("moved"), "folder", &[("a", b"somebody else's".to_vec())]);
+        seeded.remove(true).await.unwrap();
+        let left: Vec<_> = std::fs::read_dir(bed.path("moved/folder")).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+        assert_eq!(std::fs::read(bed.path("moved/folder/a")).unwrap(), b"somebody else's");
+        seed.close().await;
+    });
+}
+
+#[test]
+fn without_state_the_session_itself_knows_where_the_files_are() {
+    run(async {
+        let bed = Bed::new();
+        let seed = bed.seed().await;
+        let seeded = seed.torrents().remove(0);
+        seeded.move_to(bed.path("moved"), Existing::Refuse).outcome().await.unwrap();
+        seeded.rename("folder/a", "folder/e").await.unwrap();
+        seeded.pause().await.unwrap();
+        seeded.resume().await.unwrap();
+        complete(&seeded).await;
+        let placement = seeded.placement().await.unwrap();
+        assert_eq!(placement.directory, bed.path("moved"));
+        assert_eq!(placement.paths[0], Path::new("folder/e"));
+        seeded.pause().await.unwrap();
+        seeded.remove(true).await.unwrap();
+        assert!(!bed.path("moved/folder").exists());
+        seed.close().await;
+    });
+}
+
+#[test]
+fn priorities_that_were_changed_hold_after_a_pause_and_in_the_next_session() {
+    run(async {
+        let bed = Bed::new();
+        let seed = bed.seed().await;
+        let leech = bed.leech();
+        leech.restore().await.unwrap();
+        let mut torrent = bed.from(&seed);
+        torrent.wanted = Some(vec![true, false, false, false]);
+        let leeched = leech.add(torrent).await.unwrap();
+        complete(&leeched).await;
+        let files = [0, 7, 0, 0].map(|number| Priority::new(number).unwrap()).to_vec();
+        leeched.set_file_priorities(files).await.unwrap();
+        complete(&leeched).await;
+        leeched.pause().await.unwrap();
+        leeched.resume().await.unwrap();
+        complete(&leeched).await;
+        assert_eq!(leeched.placement().await.unwrap().wanted, [false, true, false, false]);
+        leech.close().await;
+        let leech = bed.leech();
+        let again = leech.restore().await.unwrap().remove(0);
+        assert_eq!(again.placement().await.unwrap().wanted, [false, true, false, false]);
+        leech.close().await;
+        seed.close().await;
+    });
+}

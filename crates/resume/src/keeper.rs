@@ -147,6 +147,13 @@ impl Keeper {
         }
     }
 
+    /// The directory where a torrent is that was added with `home`, if not there. Waits for the disk.
+    pub fn directory_of(&self, info_hash: [u8; 20], home: &Path) -> Option<PathBuf> {
+        let slot = self.open().ok()?;
+        let place = slot.as_ref()?.place(&Name::new(info_hash, home)).ok()??;
+        Some(super::places::path(place))
+    }
+
     /// The database, open.
     fn open(&self) -> Result<MutexGuard<'_, Option<Database>>, StateError> {
         let mut slot = self.shared.database();

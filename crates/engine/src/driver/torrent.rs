@@ -108,7 +108,7 @@ impl TorrentTask {
             completes: false,
         };
         if let Some(goodbye) = running.run().await {
-            let _ = goodbye.send(());
+            let _ = goodbye.send(running.placement());
         }
     }
 
@@ -120,7 +120,7 @@ impl TorrentTask {
 }
 
 impl Running {
-    async fn run(&mut self) -> Option<oneshot::Sender<()>> {
+    async fn run(&mut self) -> Option<oneshot::Sender<changes::Placement>> {
         let mut publish = tokio::time::interval(PUBLISH);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
@@ -377,6 +377,7 @@ impl Running {
         let stats = self.task.machine.stats(now);
         self.task.machine.is_complete()
             && self.trouble.is_none()
+            && self.changes.are_none()
             && (stats.connected, stats.connecting, stats.pieces_verifying) == (0, 0, 0)
     }
 

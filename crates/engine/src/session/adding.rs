@@ -284,6 +284,7 @@ impl EntryState {
             wanted: false,
             quiet_since: None,
             wants_named: false,
+            placed: None,
             leaving: false,
             told: Time::ZERO,
         }

@@ -2,8 +2,13 @@
 
 use super::Session;
 use crate::entry::Entry;
+use crate::opening::{Located, Place};
+use crate::wishes::file_specs;
 use crate::{Error, Event, Result};
-use quelea_resume::Leaving;
+use quelea_resume::{Keeper, Leaving};
+use quelea_storage::{FileSpec, Options, part_file_name, staging_name};
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 impl Session {
@@ -40,24 +45,46 @@ impl Session {
 
     async fn delete_files(&self, entry: &Arc<Entry>) -> Result<()> {
         let others = self.entries();
-        let entry = Arc::clone(entry);
+        let (entry, keeper) = (Arc::clone(entry), self.inner.keeper.clone());
         self.on_disk(move || {
-            let info = entry.info()?;
+            let (root, files, parts) = own_files(&entry, keeper.as_deref())?;
             // A file that another torrent of the session has too is not this one's alone.
-            let same_place = |other: &&Arc<Entry>| {
-                other.id != entry.id && other.name == entry.name && other.wishes.root == entry.wishes.root
-            };
-            let mut shared = std::collections::HashSet::new();
-            for other in others.iter().filter(same_place) {
+            let mut shared = HashSet::new();
+            for other in others.iter().filter(|other| other.id != entry.id && other.name == entry.name) {
                 let info = other.info()?;
-                shared.extend(info.files.iter().map(|file| file.path.as_str().to_owned()));
+                let place = keeper
+                    .as_ref()
+                    .and_then(|keeper| keeper.directory_of(other.info_hash, &other.wishes.root));
+                let there = place.as_deref().unwrap_or(&other.wishes.root);
+                if there == root || *other.wishes.root == *root {
+                    shared.extend(file_specs(&info).into_iter().map(|file| file.path));
+                }
             }
-            let mut files = crate::wishes::file_specs(&info);
-            files.retain(|file| !file.pad && !shared.contains(&*file.path.to_string_lossy()));
-            let parts = quelea_storage::part_file_name(&info.name, &entry.info_hash);
-            quelea_storage::remove_files(&entry.wishes.root, &files, &parts)?;
+            let mut files = files;
+            files.retain(|file| !file.pad && !shared.contains(&file.path));
+            quelea_storage::remove_files(&root, &files, &parts)?;
             Ok(())
         })
         .await?
     }
+}
+
+/// Where a torrent's files are that has no task, what they are called, and its part file.
+fn own_files(entry: &Entry, keeper: Option<&Keeper>) -> Result<(PathBuf, Vec<FileSpec>, PathBuf)> {
+    let info = entry.info()?;
+    let parts = part_file_name(&info.name, &entry.info_hash);
+    let placed = entry.state().placed.clone();
+    let place = Place {
+        keeper,
+        info_hash: entry.info_hash,
+        home: &entry.wishes.root,
+        incomplete: entry.wishes.incomplete.as_deref(),
+        placed: placed.as_deref(),
+        staging: &staging_name(&info.name, &entry.info_hash),
+        wants_named: false,
+    };
+    let options = Options { part_file: Some(parts.clone()), ..Options::default() };
+    // The right to them is given back at once: who takes it next finds nothing.
+    let Located { root, files, .. } = Located::find(place, file_specs(&info), info.geometry, &options)?;
+    Ok((root, files, parts))
 }

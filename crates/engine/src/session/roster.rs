@@ -191,7 +191,9 @@ impl Session {
         let (done, goodbye) = oneshot::channel();
         if mailbox.send(ToTorrent::Stop(done)).await.is_ok() {
             // A task that is gone has said goodbye.
-            let _ = goodbye.await;
+            if let (Ok(placement), None) = (goodbye.await, &self.inner.keeper) {
+                entry.state().placed = Some(Arc::new(placement));
+            }
         }
         entry.state().life = Life::Resting;
         self.remember(entry);
@@ -279,6 +281,24 @@ impl Session {
         entry.state().wanted = true;
         self.settle(&entry).await;
         Some(entry)
+    }
+
+    /// The way to a torrent's task, which is begun for it where the torrent may run; `None` where it may not.
+    pub(crate) async fn mailbox(&self, entry: &Arc<Entry>) -> Option<mpsc::Sender<ToTorrent>> {
+        if let Some(mailbox) = entry.mailbox() {
+            return Some(mailbox);
+        }
+        entry.state().wanted = true;
+        self.settle(entry).await;
+        entry.mailbox()
+    }
+
+    /// Does something on a thread of the session, while there is one.
+    pub(crate) fn at_home<F>(&self, deed: impl FnOnce(Self) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.inner.workers.home().spawn(deed(self.clone()));
     }
 
     /// How a torrent without a task shows itself.

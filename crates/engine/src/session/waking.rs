@@ -183,7 +183,10 @@ impl Session {
         };
         let (specs, geometry) = (file_specs(info), info.geometry);
         let (keeper, wishes) = (self.inner.keeper.clone(), entry.wishes.clone());
-        let wants_named = entry.state().wants_named;
+        let (wants_named, placed) = {
+            let state = entry.state();
+            (state.wants_named, state.placed.clone())
+        };
         let staging = staging_name(&info.name, &info_hash);
         let opened = self.on_disk(move || {
             let place = Place {
@@ -191,6 +194,7 @@ impl Session {
                 info_hash,
                 home: &wishes.root,
                 incomplete: wishes.incomplete.as_deref(),
+                placed: placed.as_deref(),
                 staging: &staging,
                 wants_named,
             };

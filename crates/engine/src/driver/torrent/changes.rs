@@ -107,6 +107,11 @@ impl Changes {
         matches!(self.current, Some(Current::Relocation { .. } | Current::Priorities { .. }))
     }
 
+    /// Whether nothing goes on, and nothing waits for its turn.
+    pub(super) fn are_none(&self) -> bool {
+        self.current.is_none() && self.waiting.is_empty()
+    }
+
     /// Takes no more, and cancels what can be cancelled.
     pub(super) fn cancel(&mut self) {
         for change in self.waiting.drain(..) {
@@ -338,7 +343,8 @@ impl Running {
     }
 }
 
-fn refuse(change: Change, error: Error) {
+/// Says of a change that it is not going to happen.
+pub(crate) fn refuse(change: Change, error: Error) {
     let (Change::Move { done, .. }
     | Change::Rename { done, .. }
     | Change::Priorities { done, .. }
