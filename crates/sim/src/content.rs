@@ -1,32 +1,57 @@
 //! What the torrent of a world contains.
 
+use crate::scenario::Payload;
 use fastrand::Rng;
+use quelea_digest::sha1;
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
 
 /// A block of payload as it lies in a node's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Block(pub(crate) Vec<u8>);
+pub(crate) enum Block {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// Which one it is, in a world too large for its bytes.
+    Handle {
+        span: Span,
+        /// Whether its bytes would be those of the torrent.
+        is_good: bool,
+    },
+}
 
 impl Block {
     /// A block of `length` bytes to be filled.
     pub(crate) fn empty(length: usize) -> Self {
-        Self(vec![0; length])
+        Self::Bytes(vec![0; length])
+    }
+
+    /// Its digest. That of a spoilt handle differs from that of a good one.
+    pub(crate) fn digest(&self) -> [u8; 20] {
+        match self {
+            Self::Bytes(bytes) => sha1(bytes),
+            Self::Handle { is_good, .. } => [u8::from(*is_good); 20],
+        }
     }
 }
 
 impl AsRef<[u8]> for Block {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Handle { .. } => &[],
+        }
     }
 }
 
 impl AsMut<[u8]> for Block {
     fn as_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Handle { .. } => &mut [],
+        }
     }
 }
 
-/// The bytes of the torrent: random ones, made from the world's seed.
+/// The bytes of the torrent: random ones, made from the world's seed; none where blocks are handles.
 #[derive(Debug)]
 pub(crate) struct Content {
     geometry: Geometry,
@@ -34,8 +59,12 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    pub(crate) fn new(geometry: Geometry, seed: u64) -> Self {
-        let mut bytes = vec![0; geometry.total_length() as usize];
+    pub(crate) fn new(geometry: Geometry, payload: Payload, seed: u64) -> Self {
+        let length = match payload {
+            Payload::Bytes => geometry.total_length() as usize,
+            Payload::Handles => 0,
+        };
+        let mut bytes = vec![0; length];
         Rng::with_seed(seed).fill(&mut bytes);
         Self { geometry, bytes }
     }
@@ -48,13 +77,25 @@ impl Content {
     /// Whether these blocks, one after the other, are the piece.
     pub(crate) fn is_piece(&self, piece: PieceIndex, blocks: &[Block]) -> bool {
         let from = self.geometry.offset_of(piece) as usize;
-        let mut rest =
-            self.bytes.get(from..from + self.geometry.length_of(piece) as usize).unwrap_or_default();
+        let length = self.geometry.length_of(piece);
+        let mut rest = self.bytes.get(from..from + length as usize).unwrap_or_default();
+        let mut taken = 0;
         for block in blocks {
-            let Some(after) = rest.strip_prefix(block.as_ref()) else { return false };
-            rest = after;
+            match block {
+                Block::Bytes(bytes) => {
+                    let Some(after) = rest.strip_prefix(bytes.as_slice()) else { return false };
+                    rest = after;
+                    taken += bytes.len() as u32;
+                }
+                Block::Handle { span, is_good } => {
+                    if !is_good || span.piece != piece || span.begin != taken {
+                        return false;
+                    }
+                    taken += span.length;
+                }
+            }
         }
-        rest.is_empty()
+        taken == length
     }
 }
 
@@ -65,12 +106,17 @@ mod tests {
     #[test]
     fn a_piece_is_its_blocks_in_order_and_nothing_else() {
         let geometry = Geometry::new(70_000, 40_000).unwrap();
-        let content = Content::new(geometry, 1);
+        let content = Content::new(geometry, Payload::Bytes, 1);
         let piece = geometry.piece(1).unwrap();
-        let block = |number| Block(content.span(geometry.block(piece, number).unwrap()).to_vec());
+        let block = |number| Block::Bytes(content.span(geometry.block(piece, number).unwrap()).to_vec());
         assert!(content.is_piece(piece, &[block(0), block(1)]));
         assert!(!content.is_piece(piece, &[block(1), block(0)]));
         assert!(!content.is_piece(piece, &[block(0)]));
         assert!(!content.is_piece(geometry.piece(0).unwrap(), &[block(0), block(1)]));
+        let handle = |number, is_good| Block::Handle { span: geometry.block(piece, number).unwrap(), is_good };
+        assert!(content.is_piece(piece, &[handle(0, true), handle(1, true)]));
+        assert!(!content.is_piece(piece, &[handle(1, true), handle(0, true)]));
+        assert!(!content.is_piece(piece, &[handle(0, true), handle(1, false)]));
+        assert!(!content.is_piece(piece, &[handle(0, true)]));
     }
 }

@@ -3,9 +3,10 @@
 use crate::content::{Block, Content};
 use core::time::Duration;
 use fastrand::Rng;
-use quelea_digest::sha1;
 use quelea_metainfo::geometry::{PieceIndex, Span};
+use quelea_time::Time;
 use quelea_wire::Bitfield;
+use std::collections::{BTreeSet, VecDeque};
 
 /// How disks behave in a world. Chances are in thousandths.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,14 @@ pub struct DiskPlan {
     pub failing_reads: u32,
     /// How often a verified piece cannot be written at the first try.
     pub failing_writes: u32,
+    /// How often only a part of a piece is written at the first try.
+    pub short_writes: u32,
+    /// What was written in this time before a crash is lost by it: the system had not put it on the disk yet.
+    pub forgets: Duration,
+    /// How many of a thousand disks are full for a while.
+    pub full: u32,
+    /// How long a disk is full at most.
+    pub full_for: Duration,
 }
 
 /// A node's disk.
@@ -29,6 +38,12 @@ pub(crate) struct Disk {
     spoils: u32,
     /// Blocks that were spoilt.
     pub(crate) spoilt: u64,
+    /// Pieces of which a part was written: no machine may call them good.
+    pub(crate) torn: BTreeSet<PieceIndex>,
+    /// What was written lately, oldest first.
+    unsynced: VecDeque<(Time, PieceIndex)>,
+    /// When it is full.
+    full: Option<(Time, Time)>,
     rng: Rng,
 }
 
@@ -38,23 +53,54 @@ pub(crate) enum Outcome {
     Written(Vec<[u8; 20]>),
     Mismatch(Vec<[u8; 20]>),
     /// The blocks are given back.
-    Failed(Vec<Block>),
+    Failed(Vec<Block>, WriteFault),
+}
+
+/// Why a piece could not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteFault {
+    Refused,
+    Short,
+    Full,
 }
 
 impl Disk {
-    pub(crate) fn new(written: Bitfield, spoils: u32, seed: u64) -> Self {
-        Self { written, spoils, spoilt: 0, rng: Rng::with_seed(seed) }
+    pub(crate) fn new(written: Bitfield, spoils: u32, plan: &DiskPlan, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let full = (rng.u32(0..1_000) < plan.full).then(|| {
+            let from = Time::from_millis(rng.u64(0..20_000));
+            (from, from + Duration::from_nanos(rng.u64(0..=plan.full_for.as_nanos() as u64)))
+        });
+        Self { written, spoils, spoilt: 0, torn: BTreeSet::new(), unsynced: VecDeque::new(), full, rng }
+    }
+
+    /// The node crashed: what was written lately is lost. How many pieces that are.
+    pub(crate) fn crash(&mut self, now: Time, plan: &DiskPlan) -> u64 {
+        self.torn.clear();
+        let mut lost = 0;
+        for (at, piece) in self.unsynced.drain(..) {
+            if now.since(at) < plan.forgets && self.written.unset(piece) {
+                lost += 1;
+            }
+        }
+        lost
+    }
+
+    /// Whether what is read of a block is good.
+    pub(crate) fn reads_well(&mut self) -> bool {
+        let spoilt = self.spoils > 0 && self.rng.u32(0..1_000) < self.spoils;
+        self.spoilt += u64::from(spoilt);
+        !spoilt
     }
 
     /// Appends the bytes of a span.
     pub(crate) fn read(&mut self, content: &Content, span: Span, out: &mut Vec<u8>) {
         let from = out.len();
         out.extend_from_slice(content.span(span));
-        if self.spoils > 0 && self.rng.u32(0..1_000) < self.spoils {
+        if !self.reads_well() {
             let at = self.rng.usize(from..out.len());
             if let Some(byte) = out.get_mut(at) {
                 *byte ^= 1 << self.rng.u32(0..8);
-                self.spoilt += 1;
             }
         }
     }
@@ -70,6 +116,9 @@ impl Disk {
     }
 
     fn time(&mut self, slowest: Duration) -> Duration {
+        if slowest.is_zero() {
+            return slowest;
+        }
         let slowest = slowest.as_nanos() as u64;
         let most = if self.rng.u8(0..8) == 0 { slowest } else { slowest / 20 };
         Duration::from_nanos(self.rng.u64(0..=most))
@@ -78,20 +127,35 @@ impl Disk {
     /// Hashes the blocks, and writes them if they are the piece.
     pub(crate) fn verify(
         &mut self,
+        now: Time,
         plan: &DiskPlan,
         content: &Content,
         piece: PieceIndex,
         blocks: Vec<Block>,
         digest_blocks: bool,
     ) -> Outcome {
-        let digests = || blocks.iter().map(|block| sha1(block.as_ref())).collect();
+        let digests = || blocks.iter().map(Block::digest).collect();
         if !content.is_piece(piece, &blocks) {
             return Outcome::Mismatch(digests());
         }
-        if self.rng.u32(0..1_000) < plan.failing_writes {
-            return Outcome::Failed(blocks);
+        if self.full.is_some_and(|(from, until)| (from..until).contains(&now)) {
+            return Outcome::Failed(blocks, WriteFault::Full);
         }
+        if self.rng.u32(0..1_000) < plan.failing_writes {
+            return Outcome::Failed(blocks, WriteFault::Refused);
+        }
+        if plan.short_writes > 0 && self.rng.u32(0..1_000) < plan.short_writes {
+            self.torn.insert(piece);
+            return Outcome::Failed(blocks, WriteFault::Short);
+        }
+        self.torn.remove(&piece);
         self.written.set(piece);
+        if plan.forgets > Duration::ZERO {
+            while self.unsynced.front().is_some_and(|(at, _)| now.since(*at) >= plan.forgets) {
+                self.unsynced.pop_front();
+            }
+            self.unsynced.push_back((now, piece));
+        }
         Outcome::Written(if digest_blocks { digests() } else { Vec::new() })
     }
 }

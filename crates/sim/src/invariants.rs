@@ -2,7 +2,7 @@
 
 use crate::link::Side;
 use crate::node::{Figures, Node};
-use crate::scenario::{Kind, LEECHERS, Role};
+use crate::scenario::{Kind, Role};
 use crate::summary::Messages;
 use crate::world::World;
 use core::net::IpAddr;
@@ -43,6 +43,10 @@ impl World {
             return Err(self.violation(format!("{} contradicts itself: {contradiction}", node.name)));
         }
         let (have, written) = (present.machine.have(), &node.disk.written);
+        if let Some(piece) = node.disk.torn.iter().find(|&&piece| have.has(piece)) {
+            let name = &node.name;
+            return Err(self.violation(format!("{name} tells of piece {piece}, of which a part is on its disk")));
+        }
         if have != written {
             let (name, have, written) = (&node.name, have.count(), written.count());
             return Err(
@@ -84,7 +88,8 @@ impl World {
         let late: Vec<String> = self
             .nodes
             .iter()
-            .filter(|node| node.plan.role == Role::Leecher && node.completed.is_none())
+            .filter(|node| node.completed.is_none())
+            .filter(|node| matches!(node.plan.role, Role::Leecher | Role::Rider))
             .map(|node| format!("{} has {}", node.name, node.disk.written.count()))
             .collect();
         let pieces = self.scenario.geometry.pieces();
@@ -132,7 +137,7 @@ impl World {
         let figures: Vec<Figures> = self.nodes.iter_mut().map(|node| node.figures(now)).collect();
         let wasted: u64 = figures.iter().map(|figures| figures.wasted).sum();
         let downloaded: u64 = figures.iter().map(|figures| figures.downloaded).sum();
-        let endgame = WASTED_AT_THE_END * LEECHERS as u64 * u64::from(BLOCK_LENGTH);
+        let endgame = WASTED_AT_THE_END * self.nodes.len() as u64 * u64::from(BLOCK_LENGTH);
         let spoilt = self.faults.failed_pieces * u64::from(self.scenario.geometry.piece_length());
         if wasted > downloaded / 20 + endgame + spoilt {
             return Err(self.violation(format!("{wasted} of {downloaded} bytes received were of no use")));

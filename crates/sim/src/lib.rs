@@ -33,7 +33,7 @@ mod world;
 pub use disk::DiskPlan;
 pub use invariants::Violation;
 pub use node::Figures;
-pub use scenario::{Absence, Kind, LEECHERS, LinkPlan, NodePlan, Role, Scenario};
+pub use scenario::{Absence, Crowd, Kind, LEECHERS, LinkPlan, NodePlan, Payload, Role, Scenario};
 pub use summary::{Faults, Messages, NodeSummary, Summary};
 pub use tracker::TrackerPlan;
 pub use world::World;

@@ -13,9 +13,12 @@ use quelea_time::Time;
 use quelea_wire::decoder::{Event, Limits};
 use quelea_wire::encoder::{encode, piece_header};
 use quelea_wire::handshake::HandshakeDecoder;
-use quelea_wire::{Bitfield, Decoder, Fault, Message};
+use quelea_wire::{Bitfield, Decoder, Fault, Handshake, Message};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+
+/// Payload of a packet.
+const PACKET: usize = 1_400;
 
 /// Names a link of a world; never used again.
 pub(crate) type LinkId = usize;
@@ -40,12 +43,70 @@ impl Side {
     }
 }
 
+/// What goes over a link at a time.
+#[derive(Debug)]
+pub(crate) enum Cargo {
+    /// Bytes, cut anywhere.
+    Bytes(Vec<u8>),
+    /// A handshake as a value.
+    Hello(Box<Handshake>),
+    /// Messages as values.
+    Messages(Vec<Message>),
+    /// A block as a handle.
+    Block { span: Span, is_good: bool },
+}
+
+impl Cargo {
+    /// How many bytes it is on the wire.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Hello(_) => HANDSHAKE,
+            Self::Messages(messages) => messages.iter().map(wire_length).sum(),
+            Self::Block { span, .. } => span.length as usize + BLOCK_HEADER,
+        }
+    }
+
+    /// Whether it is so little that no queue of blocks holds it up (as with fair queueing of packets).
+    pub(crate) fn is_light(&self) -> bool {
+        matches!(self, Self::Hello(_) | Self::Messages(_))
+    }
+}
+
+/// Bytes of a handshake (BEP 3).
+const HANDSHAKE: usize = 68;
+/// Bytes before a block: length, number, piece, begin (BEP 3, "piece").
+const BLOCK_HEADER: usize = 13;
+
+/// Bytes of a message on the wire.
+fn wire_length(message: &Message) -> usize {
+    match message {
+        Message::KeepAlive => 4,
+        Message::Choke
+        | Message::Unchoke
+        | Message::Interested
+        | Message::NotInterested
+        | Message::HaveAll
+        | Message::HaveNone
+        | Message::Unknown(_) => 5,
+        Message::Port(_) => 7,
+        Message::Have(_) | Message::Suggest(_) | Message::AllowedFast(_) => 9,
+        Message::Request(_) | Message::Cancel(_) | Message::Reject(_) => 17,
+        Message::Bitfield(bits) => 5 + bits.len(),
+        Message::Extended { payload, .. } => 6 + payload.len(),
+        Message::HashRequest(_) | Message::HashReject(_) => 53,
+        Message::Hashes { hashes, .. } => 53 + hashes.len(),
+    }
+}
+
 /// A connection between two nodes.
 #[derive(Debug)]
 pub(crate) struct Link {
     ends: [End; 2],
     pub(crate) latency: Duration,
     pub(crate) jitter: Duration,
+    /// Packets of a thousand that are lost and sent again.
+    pub(crate) loss: u32,
     /// Nothing arrives any more; the ends will find out.
     pub(crate) is_cut: bool,
     pub(crate) since: Time,
@@ -55,7 +116,7 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) enum Stage {
     /// It waits for the other's handshake.
-    Greeting(HandshakeDecoder),
+    Greeting(Box<HandshakeDecoder>),
     /// Its machine knows the other by this key.
     Open(PeerKey),
     /// Nothing happens here any more.
@@ -69,10 +130,15 @@ pub(crate) struct End {
     /// Where the other is, as this end sees it.
     pub(crate) remote: SocketAddr,
     pub(crate) stage: Stage,
-    pub(crate) decoder: Decoder<Block>,
+    /// What came before, where bytes are sent.
+    pub(crate) decoder: Option<Box<Decoder<Block>>>,
     pub(crate) out: Outgoing,
     /// When the last bytes that left here arrive at the other end.
     pub(crate) arrives: Time,
+    /// When the last of what arrived here has come through the downlink.
+    pub(crate) delivers: Time,
+    /// Lost packets slow the sender: its next block does not leave before this.
+    pub(crate) paced: Time,
     /// It stands in its node's queue for the uplink.
     pub(crate) is_queued: bool,
 }
@@ -82,21 +148,40 @@ impl Link {
         now: Time,
         caller: (usize, SocketAddr),
         callee: (usize, SocketAddr),
-        latency: Duration,
-        jitter: Duration,
-        pieces: u32,
+        delay: Delay,
+        decoder: impl Fn() -> Option<Box<Decoder<Block>>>,
     ) -> Self {
         let end = |node, remote| End {
             node,
             remote,
-            stage: Stage::Greeting(HandshakeDecoder::new()),
-            decoder: Decoder::new(Limits { bitfield: Bitfield::wire_length(pieces), ..Limits::default() }),
+            stage: Stage::Greeting(Box::default()),
+            decoder: decoder(),
             out: Outgoing::default(),
             arrives: now,
+            delivers: now,
+            paced: now,
             is_queued: false,
         };
         let ends = [end(caller.0, callee.1), end(callee.0, caller.1)];
-        Self { ends, latency, jitter, is_cut: false, since: now }
+        let Delay { latency, jitter, loss } = delay;
+        Self { ends, latency, jitter, loss, is_cut: false, since: now }
+    }
+
+    /// Lost packets of so many bytes: how much later they arrive, and how long the sender must take for them.
+    ///
+    /// A lost packet is sent again a round trip later. Over time TCP sends no more than a window of
+    /// 1.22 / sqrt(loss) packets a round trip (Mathis, "The macroscopic behavior of the TCP congestion avoidance
+    /// algorithm", 1997).
+    pub(crate) fn suffer(&self, bytes: usize, rng: &mut Rng) -> (Duration, Duration) {
+        if self.loss == 0 {
+            return (Duration::ZERO, Duration::ZERO);
+        }
+        let packets = (bytes / PACKET + 1) as u32;
+        let round = 2 * self.latency;
+        let lost = (0..packets).any(|_| rng.u32(0..1_000) < self.loss);
+        let window = 1.22 / (f64::from(self.loss) / 1_000.0).sqrt();
+        let pace = round.mul_f64(f64::from(packets) / window);
+        (if lost { round } else { Duration::ZERO }, pace)
     }
 
     pub(crate) fn end(&self, side: Side) -> &End {
@@ -148,36 +233,52 @@ impl End {
     pub(crate) fn decode(&mut self, mut bytes: &[u8], rng: &mut Rng) -> Result<Vec<Event<Block>>, Fault> {
         let mut events = Vec::new();
         let mut take = Block::empty;
+        let Some(decoder) = &mut self.decoder else { return Ok(events) };
         if rng.bool() {
-            while let Some(event) = self.decoder.feed(&mut bytes, &mut take) {
+            while let Some(event) = decoder.feed(&mut bytes, &mut take) {
                 events.push(event?);
             }
             return Ok(events);
         }
         while !bytes.is_empty() {
-            self.decoder.prepare(rng.usize(0..4), &mut take);
+            decoder.prepare(rng.usize(0..4), &mut take);
             let mut read = 0;
-            for region in self.decoder.regions() {
+            for region in decoder.regions() {
                 let count = region.len().min(bytes.len());
                 let (taken, rest) = bytes.split_at(count);
                 region[..count].copy_from_slice(taken);
                 bytes = rest;
                 read += count;
             }
-            self.decoder.commit(read);
-            while let Some(event) = self.decoder.poll(&mut take) {
+            decoder.commit(read);
+            while let Some(event) = decoder.poll(&mut take) {
                 events.push(event?);
             }
         }
-        self.decoder.release();
+        decoder.release();
         Ok(events)
     }
+}
+
+/// How long a link's bytes are under way, and how many packets of a thousand are lost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delay {
+    pub(crate) latency: Duration,
+    pub(crate) jitter: Duration,
+    pub(crate) loss: u32,
+}
+
+/// A decoder for a torrent of so many pieces.
+pub(crate) fn decoder(pieces: u32) -> Box<Decoder<Block>> {
+    Box::new(Decoder::new(Limits { bitfield: Bitfield::wire_length(pieces), ..Limits::default() }))
 }
 
 /// What one end is to send: a block that is begun is finished, then messages go before blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
     messages: Vec<u8>,
+    /// Messages that go as values.
+    pub(crate) values: Vec<Message>,
     blocks: VecDeque<Span>,
     begun: Option<Begun>,
 }
@@ -200,6 +301,11 @@ impl Outgoing {
 
     pub(crate) fn push_block(&mut self, span: Span) {
         self.blocks.push_back(span);
+    }
+
+    /// The next block, to be sent as a handle.
+    pub(crate) fn take_handle(&mut self) -> Option<Span> {
+        self.blocks.pop_front()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -242,6 +348,12 @@ pub(crate) struct Uplink {
     rate: u64,
     pub(crate) is_busy: bool,
     pub(crate) waiting: VecDeque<(LinkId, Side)>,
+    /// Ends with messages that go as values.
+    pub(crate) light: Vec<(LinkId, Side)>,
+    /// Bytes of such messages since the last block: the next one leaves so much later.
+    pub(crate) owed: usize,
+    /// The time it has been busy.
+    pub(crate) worked: Duration,
 }
 
 impl Uplink {
@@ -249,7 +361,14 @@ impl Uplink {
     const TURN: Duration = Duration::from_millis(50);
 
     pub(crate) fn new(rate: u64) -> Self {
-        Self { rate: rate.max(1), is_busy: false, waiting: VecDeque::new() }
+        Self {
+            rate: rate.max(1),
+            is_busy: false,
+            waiting: VecDeque::new(),
+            light: Vec::new(),
+            owed: 0,
+            worked: Duration::ZERO,
+        }
     }
 
     /// How many bytes the next turn takes at most: now and then very few.
@@ -264,5 +383,27 @@ impl Uplink {
     /// How long this many bytes take.
     pub(crate) fn time_for(&self, bytes: usize) -> Duration {
         Duration::from_nanos((bytes as u128 * 1_000_000_000 / u128::from(self.rate)) as u64)
+    }
+}
+
+/// A node's way in, which takes what arrives in order.
+#[derive(Debug)]
+pub(crate) struct Downlink {
+    /// Bytes a second; `None`: as fast as it comes.
+    rate: Option<u64>,
+    free: Time,
+}
+
+impl Downlink {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
+        Self { rate, free: Time::ZERO }
+    }
+
+    /// When this many bytes that arrive at `now` are through.
+    pub(crate) fn through(&mut self, now: Time, bytes: usize) -> Time {
+        let Some(rate) = self.rate else { return now };
+        let time = (bytes as u128 * 1_000_000_000 / u128::from(rate.max(1))) as u64;
+        self.free = self.free.max(now) + Duration::from_nanos(time);
+        self.free
     }
 }

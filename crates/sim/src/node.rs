@@ -2,7 +2,7 @@
 
 use crate::content::Block;
 use crate::disk::Disk;
-use crate::link::{LinkId, Side, Uplink};
+use crate::link::{Downlink, LinkId, Side, Uplink};
 use crate::scenario::{NodePlan, Role, Scenario};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use fastrand::Rng;
@@ -32,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) address: SocketAddr,
     pub(crate) disk: Disk,
     pub(crate) uplink: Uplink,
+    pub(crate) downlink: Downlink,
     pub(crate) present: Option<Present>,
     /// Counts its comings, so that what was begun in an earlier presence is not mistaken.
     pub(crate) life: u32,
@@ -76,18 +77,20 @@ impl Node {
         let (name, spoils) = match plan.role {
             Role::Seed => ("seed".to_owned(), 0),
             Role::Leecher => (format!("n{number:02}"), 0),
+            Role::Rider => (format!("r{number:02}"), 0),
             Role::Liar => ("liar".to_owned(), rng.u32(100..=1_000)),
         };
         let pieces = scenario.geometry.pieces();
         let written = match plan.role {
             Role::Seed | Role::Liar => Bitfield::all(pieces),
-            Role::Leecher => Bitfield::none(pieces),
+            Role::Leecher | Role::Rider => Bitfield::none(pieces),
         };
         Self {
             name: name.into(),
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1 + number as u8, 0, 1)), PORT),
-            disk: Disk::new(written, spoils, rng.u64(..)),
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1 + (number >> 8) as u8, number as u8, 1)), PORT),
+            disk: Disk::new(written, spoils, &scenario.disks, rng.u64(..)),
             uplink: Uplink::new(plan.uplink),
+            downlink: Downlink::new(plan.downlink),
             plan,
             present: None,
             life: 0,
@@ -119,7 +122,7 @@ impl Node {
                 have: self.disk.written.clone(),
                 max_peers: self.plan.max_peers,
                 max_half_open: 8,
-                upload_slots: self.plan.upload_slots,
+                upload_slots: if self.plan.role == Role::Rider { 0 } else { self.plan.upload_slots },
                 open_pieces: self.plan.open_pieces,
                 seed: rng.u64(..),
             },
@@ -140,6 +143,7 @@ impl Node {
         self.present = None;
         self.wake = None;
         self.uplink.waiting.clear();
+        self.uplink.light.clear();
     }
 
     /// What it has carried in all its presences.

@@ -1,5 +1,9 @@
 //! What a world is made of: everything follows from one number.
 
+mod crowd;
+
+pub use crowd::Crowd;
+
 use crate::disk::DiskPlan;
 use crate::tracker::TrackerPlan;
 use core::fmt;
@@ -11,8 +15,18 @@ use quelea_metainfo::geometry::{BLOCK_LENGTH, Geometry};
 use quelea_time::Time;
 use quelea_wire::Bitfield;
 
-/// Leechers in a world; there is one seed beside them.
+/// Leechers in a world of the tests; there is one seed beside them.
 pub const LEECHERS: usize = 20;
+
+/// What goes over the links of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payload {
+    /// Every byte: encoded, cut anywhere, decoded, hashed.
+    Bytes,
+    /// Messages as values and blocks as handles, which take as long and cost next to nothing: for worlds of
+    /// thousands.
+    Handles,
+}
 
 /// What a world is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,11 +47,17 @@ pub enum Kind {
     Old,
     /// Each node wants some of the pieces.
     Picky,
+    /// Half of the nodes cannot be dialled, and packets are lost.
+    Nat,
+    /// Disks are full for a while, write a part, and lose by a crash what was written lately.
+    Torn,
+    /// Some leechers give nothing.
+    Riders,
 }
 
 impl Kind {
     /// All of them, in the order in which seeds take turns.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Even,
         Self::Plain,
         Self::Rough,
@@ -46,6 +66,9 @@ impl Kind {
         Self::Narrow,
         Self::Old,
         Self::Picky,
+        Self::Nat,
+        Self::Torn,
+        Self::Riders,
     ];
 
     /// The kind of the world that grows from this seed.
@@ -73,6 +96,9 @@ impl Kind {
             Self::Narrow => "narrow",
             Self::Old => "old",
             Self::Picky => "picky",
+            Self::Nat => "nat",
+            Self::Torn => "torn",
+            Self::Riders => "riders",
         }
     }
 }
@@ -98,6 +124,8 @@ pub enum Role {
     Seed,
     /// It begins with nothing.
     Leecher,
+    /// It begins with nothing, and gives nothing.
+    Rider,
     /// It says that it has everything, and spoils some of the blocks it sends.
     Liar,
 }
@@ -120,6 +148,10 @@ pub struct NodePlan {
     pub role: Role,
     /// Bytes a second that it can send.
     pub uplink: u64,
+    /// Bytes a second that it can receive; `None`: as many as come.
+    pub downlink: Option<u64>,
+    /// Whether others can dial it: it is not behind a router that lets nobody in.
+    pub is_dialable: bool,
     /// Whether it speaks the fast extension and the extension protocol (BEP 6, BEP 10).
     pub modern: bool,
     /// The pieces that it wants.
@@ -147,6 +179,8 @@ pub struct LinkPlan {
     pub lasts: Duration,
     /// How many of a thousand attempts to connect fail.
     pub failing_connects: u32,
+    /// Packets of a thousand that are lost: one of these each connection has.
+    pub loss: RangeInclusive<u32>,
 }
 
 /// What a world is made of.
@@ -156,6 +190,8 @@ pub struct Scenario {
     pub seed: u64,
     /// What it is about.
     pub kind: Kind,
+    /// What goes over the links.
+    pub payload: Payload,
     /// The torrent.
     pub geometry: Geometry,
     /// The seed, the leechers, and the liar if there is one.
@@ -204,6 +240,7 @@ impl Scenario {
         Self {
             seed,
             kind,
+            payload: Payload::Bytes,
             geometry,
             nodes: Vec::new(),
             links: LinkPlan {
@@ -211,6 +248,7 @@ impl Scenario {
                 breaks: 30,
                 lasts: Duration::from_secs(60),
                 failing_connects: 30,
+                loss: 0..=0,
             },
             tracker: TrackerPlan {
                 interval: Duration::from_secs(120),
@@ -224,6 +262,10 @@ impl Scenario {
                 slowest_read: Duration::from_millis(60),
                 failing_reads: 0,
                 failing_writes: 0,
+                short_writes: 0,
+                forgets: Duration::ZERO,
+                full: 0,
+                full_for: Duration::ZERO,
             },
             seed_leaves: false,
             checks_every: 1,
@@ -236,6 +278,8 @@ impl Scenario {
         let node = |role, uplink| NodePlan {
             role,
             uplink,
+            downlink: None,
+            is_dialable: true,
             modern: true,
             wanted: all.clone(),
             open_pieces: 64,
@@ -274,8 +318,37 @@ impl Scenario {
                 }
             }
             Kind::Picky => self.choose(rng),
+            Kind::Nat => {
+                self.links.loss = 0..=20;
+                for leecher in self.leechers() {
+                    leecher.is_dialable = rng.bool();
+                    leecher.downlink = Some(leecher.uplink * rng.u64(1..=10));
+                }
+            }
+            Kind::Torn => self.tear(rng),
+            Kind::Riders => {
+                let riders = rng.usize(1..=LEECHERS / 4);
+                for rider in self.leechers().take(riders) {
+                    rider.role = Role::Rider;
+                }
+            }
         }
         self
+    }
+
+    fn tear(&mut self, rng: &mut Rng) {
+        self.disks.short_writes = 50;
+        self.disks.full = 300;
+        self.disks.full_for = Duration::from_secs(15);
+        self.disks.forgets = Duration::from_secs(5);
+        for node in self.leechers() {
+            if rng.bool() {
+                continue;
+            }
+            let leaves = node.joins + Duration::from_millis(rng.u64(2_000..15_000));
+            let returns = leaves + Duration::from_millis(rng.u64(100..5_000));
+            node.absences.push(Absence { leaves, returns, politely: false });
+        }
     }
 
     fn leechers(&mut self) -> impl Iterator<Item = &mut NodePlan> {
@@ -310,16 +383,21 @@ impl Scenario {
         }
     }
 
-    /// The least time that any way of sharing takes: until the seed has sent everything once, and until all
-    /// uplinks together have sent everything to everybody.
+    /// The least time that any way of sharing takes: until the seed has sent everything once, until the slowest
+    /// has received everything, and until all uplinks together have sent everything to everybody. Who gives
+    /// nothing is served last: it does not count.
     pub fn fluid_limit(&self) -> Duration {
         let total = u128::from(self.geometry.total_length());
         let uplinks = |role| self.nodes.iter().filter(move |node| node.role == role).map(|node| node.uplink);
         let seed: u128 = uplinks(Role::Seed).map(u128::from).sum();
         let leechers: u128 = uplinks(Role::Leecher).map(u128::from).sum();
-        let nanos =
-            |bytes: u128, rate: u128| Duration::from_nanos((bytes * 1_000_000_000 / rate.max(1)) as u64);
-        nanos(total, seed).max(nanos(total * LEECHERS as u128, seed + leechers))
+        let slowest = self.nodes.iter().filter(|node| node.role == Role::Leecher);
+        let slowest = slowest.filter_map(|node| node.downlink).min().map_or(u128::MAX, u128::from);
+        let nanos = |bytes: u128, rate: u128| {
+            Duration::from_nanos((bytes.saturating_mul(1_000_000_000) / rate.max(1)) as u64)
+        };
+        let everybody = uplinks(Role::Leecher).count() as u128;
+        nanos(total, seed).max(nanos(total, slowest)).max(nanos(total * everybody, seed + leechers))
     }
 
     /// When everybody must have what it wants: when the last one has come, ten times the least time, and four

@@ -1,7 +1,7 @@
 //! What came of a world, in figures.
 
 use crate::node::{Figures, Node};
-use crate::scenario::{Kind, LEECHERS, Role, Scenario};
+use crate::scenario::{Kind, Role, Scenario};
 use crate::trace::Trace;
 use core::fmt;
 use core::time::Duration;
@@ -25,6 +25,14 @@ pub struct Faults {
     pub failed_reads: u64,
     /// Pieces that could not be written at the first try.
     pub failed_writes: u64,
+    /// Pieces of which only a part was written at the first try.
+    pub short_writes: u64,
+    /// Times that a disk was full.
+    pub full_disks: u64,
+    /// Pieces that a crash took from a disk.
+    pub lost_pieces: u64,
+    /// Calls to somebody who cannot be dialled.
+    pub unreachable: u64,
     /// Announces without an answer.
     pub silences: u64,
     /// Blocks that a liar spoilt.
@@ -47,6 +55,10 @@ impl Faults {
             goodbyes: self.goodbyes + other.goodbyes,
             failed_reads: self.failed_reads + other.failed_reads,
             failed_writes: self.failed_writes + other.failed_writes,
+            short_writes: self.short_writes + other.short_writes,
+            full_disks: self.full_disks + other.full_disks,
+            lost_pieces: self.lost_pieces + other.lost_pieces,
+            unreachable: self.unreachable + other.unreachable,
             silences: self.silences + other.silences,
             spoilt_blocks: self.spoilt_blocks + other.spoilt_blocks,
             failed_pieces: self.failed_pieces + other.failed_pieces,
@@ -124,6 +136,10 @@ pub struct NodeSummary {
     pub completed: Option<Time>,
     /// Bytes that it carried.
     pub figures: Figures,
+    /// The part of the time until the last completion that its uplink was busy, in thousandths (large worlds).
+    pub busy: u64,
+    /// Connections at the end.
+    pub peers: usize,
 }
 
 /// What came of a world.
@@ -164,9 +180,13 @@ impl Summary {
         trace: &Trace,
         end: Time,
     ) -> Self {
+        let last = nodes.iter().filter_map(|node| node.completed).max().unwrap_or(end);
+        let until_last = last.as_nanos().max(1);
         let nodes: Vec<NodeSummary> = nodes
             .into_iter()
             .map(|mut node| NodeSummary {
+                busy: node.uplink.worked.as_nanos() as u64 * 1_000 / until_last,
+                peers: node.present.as_ref().map_or(0, |present| present.links.len()),
                 figures: node.figures(end),
                 role: node.plan.role,
                 uplink: node.plan.uplink,
@@ -181,7 +201,7 @@ impl Summary {
             total_length: scenario.geometry.total_length(),
             pieces: scenario.geometry.pieces(),
             fluid_limit: scenario.fluid_limit(),
-            last_completion: nodes.iter().filter_map(|node| node.completed).max().unwrap_or(end),
+            last_completion: last,
             nodes,
             end,
             faults,
@@ -229,7 +249,7 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "world {} ({}): {LEECHERS} leechers, {} pieces", self.seed, self.kind, self.pieces)?;
+        writeln!(f, "world {} ({}): {} nodes, {} pieces", self.seed, self.kind, self.nodes.len(), self.pieces)?;
         writeln!(f, "  node   uplink KB/s   came at   complete   received KB   sent KB   wasted KB")?;
         for node in &self.nodes {
             let completed = node.completed.map_or_else(|| "-".to_owned(), |at| at.to_string());

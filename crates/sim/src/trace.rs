@@ -8,17 +8,26 @@ use std::io;
 pub(crate) struct Trace {
     hash: Fnv,
     told: u64,
+    is_digested: bool,
     sink: Option<Box<dyn io::Write>>,
 }
 
 impl Trace {
-    /// A story that is digested, and written to `sink` if there is one.
-    pub(crate) fn new(sink: Option<Box<dyn io::Write>>) -> Self {
-        Self { hash: Fnv(0xcbf2_9ce4_8422_2325), told: 0, sink }
+    /// A story that is digested if that is wanted, and written to `sink` if there is one.
+    pub(crate) fn new(sink: Option<Box<dyn io::Write>>, is_digested: bool) -> Self {
+        Self { hash: Fnv(0xcbf2_9ce4_8422_2325), told: 0, is_digested, sink }
+    }
+
+    /// Whether it is worth telling anything.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.is_digested || self.sink.is_some()
     }
 
     /// Tells that something happened to a node.
     pub(crate) fn tell(&mut self, now: Time, node: &str, what: fmt::Arguments<'_>) {
+        if !self.is_heard() {
+            return;
+        }
         self.told += 1;
         // A digest takes everything.
         let _ = write!(self.hash, "{} {node} {what}", now.as_nanos());

@@ -5,14 +5,15 @@
 
 mod links;
 mod outputs;
+mod values;
 
 use crate::agenda::Agenda;
 use crate::content::{Block, Content};
-use crate::disk::Outcome;
+use crate::disk::{Outcome, WriteFault};
 use crate::invariants::Violation;
-use crate::link::{Link, LinkId, Side};
+use crate::link::{Cargo, Link, LinkId, Side};
 use crate::node::Node;
-use crate::scenario::{Role, Scenario};
+use crate::scenario::{Payload, Role, Scenario};
 use crate::summary::{Faults, Messages, Summary};
 use crate::trace::Trace;
 use crate::tracker::Tracker;
@@ -55,10 +56,17 @@ enum Happening {
     },
     /// The uplink has sent what it was given.
     Sent(usize),
+    /// Something is at the other end's downlink.
     Arrived {
         link: LinkId,
         side: Side,
-        bytes: Vec<u8>,
+        cargo: Cargo,
+    },
+    /// Something has come through the downlink.
+    Delivered {
+        link: LinkId,
+        side: Side,
+        cargo: Cargo,
     },
     Cut(LinkId),
     /// An end learns that the link is over.
@@ -122,9 +130,9 @@ impl World {
             faults: Faults::default(),
             messages: Messages::default(),
             agenda: Agenda::new(),
-            content: Content::new(scenario.geometry, rng.u64(..)),
+            content: Content::new(scenario.geometry, scenario.payload, rng.u64(..)),
             tracker,
-            trace: Trace::new(story),
+            trace: Trace::new(story, scenario.payload == Payload::Bytes),
             rng,
             seed_left: false,
             ending: false,
@@ -188,7 +196,8 @@ impl World {
                 self.nodes[node].uplink.is_busy = false;
                 self.settle(node)
             }
-            Happening::Arrived { link, side, bytes } => self.arrived(link, side, &bytes),
+            Happening::Arrived { link, side, cargo } => self.arrived(link, side, cargo),
+            Happening::Delivered { link, side, cargo } => self.delivered(link, side, cargo),
             Happening::Cut(link) => {
                 self.cut(link);
                 Ok(())
@@ -244,7 +253,12 @@ impl World {
             self.drain(node)?;
         } else {
             self.faults.crashes += 1;
-            self.tell(node, format_args!("is gone"));
+            let lost = self.nodes[node].disk.crash(now, &self.scenario.disks);
+            self.faults.lost_pieces += lost;
+            if lost > 0 {
+                self.nodes[node].completed = None;
+            }
+            self.tell(node, format_args!("is gone, and {lost} pieces that were not on its disk yet"));
         }
         let ends = self.nodes[node].present.as_ref().map(|present| present.ends.clone());
         for (link, side) in ends.unwrap_or_default() {
@@ -290,13 +304,17 @@ impl World {
     ) -> Result<(), Violation> {
         let now = self.now();
         let (plan, disk) = (&self.scenario.disks, &mut self.nodes[node].disk);
-        let outcome = disk.verify(plan, &self.content, piece, blocks, digest_blocks);
+        let outcome = disk.verify(now, plan, &self.content, piece, blocks, digest_blocks);
         let (verdict, digests) = match outcome {
             Outcome::Written(digests) => (Verdict::Written, digests),
             Outcome::Mismatch(digests) => (Verdict::Mismatch, digests),
-            Outcome::Failed(blocks) => {
-                self.faults.failed_writes += 1;
-                self.tell(node, format_args!("cannot write piece {piece}"));
+            Outcome::Failed(blocks, why) => {
+                match why {
+                    WriteFault::Refused => self.faults.failed_writes += 1,
+                    WriteFault::Short => self.faults.short_writes += 1,
+                    WriteFault::Full => self.faults.full_disks += 1,
+                }
+                self.tell(node, format_args!("cannot write piece {piece}: {why:?}"));
                 let life = self.nodes[node].life;
                 let again = Happening::Verified { node, life, piece, blocks, digest_blocks };
                 self.agenda.plan(now + DISK_PAUSE, again);
@@ -379,7 +397,8 @@ impl World {
 
     fn look_whether_all_are_done(&mut self) {
         let done = |node: &Node| {
-            node.plan.role != Role::Leecher || (node.completed.is_some() && node.present.is_some())
+            matches!(node.plan.role, Role::Seed | Role::Liar)
+                || (node.completed.is_some() && node.present.is_some())
         };
         if !self.ending && self.nodes.iter().all(done) {
             self.ending = true;

@@ -6,7 +6,7 @@
 use quelea_sim::{Faults, Kind, Scenario};
 
 /// Worlds of each kind.
-const WORLDS: u64 = 25;
+const WORLDS: u64 = 19;
 /// Of these, so many are checked at every step; the others now and then, which is faster.
 const CHECKED: usize = 2;
 
@@ -68,6 +68,24 @@ fn memory_for_two_open_pieces_is_enough() {
 #[test]
 fn peers_without_extensions_take_part() {
     run(Kind::Old);
+}
+
+#[test]
+fn nodes_that_cannot_be_dialled_dial_and_lost_packets_are_made_up_for() {
+    let faults = run(Kind::Nat);
+    assert!(faults.unreachable > 100, "{faults:?}");
+}
+
+#[test]
+fn full_disks_torn_pieces_and_what_crashes_take_are_fetched_again() {
+    let faults = run(Kind::Torn);
+    assert!(faults.short_writes > 0 && faults.full_disks > 0, "{faults:?}");
+    assert!(faults.crashes > 0 && faults.lost_pieces > 0, "{faults:?}");
+}
+
+#[test]
+fn those_who_give_nothing_keep_nobody_from_completing() {
+    run(Kind::Riders);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::outputs::Brief;
 use super::{Happening, World};
 use crate::content::Block;
 use crate::invariants::Violation;
-use crate::link::{Link, LinkId, Side, Stage};
+use crate::link::{Cargo, Delay, Link, LinkId, Side, Stage, decoder};
+use crate::scenario::Payload;
 use core::net::SocketAddr;
 use core::time::Duration;
 use quelea_swarm::event::Hello;
@@ -29,9 +30,18 @@ impl World {
         let now = self.now();
         let from = self.nodes[node].calls_from();
         let latency = Duration::from_millis(self.rng.u64(self.scenario.links.latency.clone()));
-        let jitter = latency / 4;
+        let loss = match *self.scenario.links.loss.end() {
+            0 => 0,
+            _ => self.rng.u32(self.scenario.links.loss.clone()),
+        };
+        let delay = Delay { latency, jitter: latency / 4, loss };
         let pieces = self.scenario.geometry.pieces();
-        let link = Link::new(now, (node, from), (callee, address), latency, jitter, pieces);
+        let link = match self.scenario.payload {
+            Payload::Bytes => {
+                Link::new(now, (node, from), (callee, address), delay, || Some(decoder(pieces)))
+            }
+            Payload::Handles => Link::new(now, (node, from), (callee, address), delay, || None),
+        };
         let id = self.links.len();
         self.links.push(Some(link));
         for (node, side) in [(node, Side::Caller), (callee, Side::Callee)] {
@@ -50,9 +60,14 @@ impl World {
     fn shake_hands(&mut self, id: LinkId, side: Side) {
         let Some(link) = &mut self.links[id] else { return };
         let end = link.end_mut(side);
-        if let Some(handshake) = self.nodes[end.node].handshake() {
-            end.out.push_bytes(&handshake.encode());
-            self.queue(id, side);
+        let node = end.node;
+        let Some(handshake) = self.nodes[node].handshake() else { return };
+        match self.scenario.payload {
+            Payload::Bytes => {
+                end.out.push_bytes(&handshake.encode());
+                self.queue(id, side);
+            }
+            Payload::Handles => self.send_light(id, side, Cargo::Hello(Box::new(handshake))),
         }
     }
 
@@ -87,6 +102,9 @@ impl World {
     /// Gives an idle uplink its next bytes. Whether the machine was told that blocks went out.
     pub(super) fn send_next(&mut self, number: usize) -> bool {
         let now = self.now();
+        if self.scenario.payload == Payload::Handles {
+            return self.send_next_handle(number);
+        }
         let node = &mut self.nodes[number];
         if node.uplink.is_busy || node.present.is_none() {
             return false;
@@ -109,11 +127,14 @@ impl World {
             }
             let key = end.key();
             node.uplink.is_busy = true;
-            let left = now + node.uplink.time_for(bytes.len());
+            let (late, pace) = link.suffer(bytes.len(), &mut self.rng);
+            // The bytes of a link that loses packets keep the uplink busy for as long as TCP takes for them: its
+            // other links have their turns less often, which is worse than it would be.
+            let left = now + node.uplink.time_for(bytes.len()).max(pace);
             self.agenda.plan(left, Happening::Sent(number));
             if !link.is_cut {
-                let at = link.arrival(side, left, &mut self.rng);
-                self.agenda.plan(at, Happening::Arrived { link: id, side: side.other(), bytes });
+                let at = link.arrival(side, left + late, &mut self.rng);
+                self.agenda.plan(at, Happening::Arrived { link: id, side: side.other(), cargo: Cargo::Bytes(bytes) });
             }
             if let (Some(key), Some(present)) = (key, &mut node.present) {
                 for &span in &finished {
@@ -125,8 +146,37 @@ impl World {
         false
     }
 
-    /// Bytes have arrived at an end.
-    pub(super) fn arrived(&mut self, id: LinkId, side: Side, bytes: &[u8]) -> Result<(), Violation> {
+    /// Something has arrived at a node's downlink, which takes its time for blocks.
+    pub(super) fn arrived(&mut self, id: LinkId, side: Side, cargo: Cargo) -> Result<(), Violation> {
+        let now = self.now();
+        let Some(link) = &mut self.links[id] else { return Ok(()) };
+        if link.is_cut {
+            return Ok(());
+        }
+        let end = link.end_mut(side);
+        let through = if cargo.is_light() {
+            now
+        } else {
+            self.nodes[end.node].downlink.through(now, cargo.length())
+        };
+        let at = through.max(end.delivers);
+        end.delivers = at;
+        if at > now {
+            self.agenda.plan(at, Happening::Delivered { link: id, side, cargo });
+            return Ok(());
+        }
+        self.delivered(id, side, cargo)
+    }
+
+    /// What arrived is there for its node to read.
+    pub(super) fn delivered(&mut self, id: LinkId, side: Side, cargo: Cargo) -> Result<(), Violation> {
+        match cargo {
+            Cargo::Bytes(bytes) => self.read_bytes(id, side, &bytes),
+            Cargo::Hello(_) | Cargo::Messages(_) | Cargo::Block { .. } => self.read_value(id, side, cargo),
+        }
+    }
+
+    fn read_bytes(&mut self, id: LinkId, side: Side, bytes: &[u8]) -> Result<(), Violation> {
         let Some(link) = &mut self.links[id] else { return Ok(()) };
         if link.is_cut {
             return Ok(());
@@ -157,7 +207,7 @@ impl World {
     }
 
     /// The handshake with a peer is done: its machine lets it in, or not.
-    fn admit(&mut self, id: LinkId, side: Side, hello: Hello) {
+    pub(super) fn admit(&mut self, id: LinkId, side: Side, hello: Hello) {
         let now = self.now();
         if side == Side::Callee {
             self.shake_hands(id, side);
@@ -223,7 +273,7 @@ impl World {
         }
     }
 
-    fn undecodable(&self, node: usize, fault: &Fault) -> Violation {
+    pub(super) fn undecodable(&self, node: usize, fault: &Fault) -> Violation {
         self.violation(format!("{} cannot read what a peer sent: {fault}", self.nodes[node].name))
     }
 

@@ -4,6 +4,7 @@ use super::{Happening, World};
 use crate::content::Block;
 use crate::invariants::Violation;
 use crate::link::{LinkId, Side};
+use crate::scenario::{Payload, Role};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use quelea_metainfo::geometry::Span;
@@ -52,10 +53,16 @@ impl World {
                 self.dial(node, address);
                 Ok(())
             }
-            Output::Send(key, message) => self.send(node, key, &message),
+            Output::Send(key, message) => self.send(node, key, message),
             Output::Upload(key, span) => {
                 let (link, side) = self.link_of(node, key)?;
                 let (time, failed) = self.nodes[node].disk.read_time(&self.scenario.disks);
+                // What a rider gives by the fast extension, it does not give either.
+                let failed = failed || self.nodes[node].plan.role == Role::Rider;
+                if time.is_zero() && !failed {
+                    self.has_read(link, side, span);
+                    return Ok(());
+                }
                 self.agenda.plan(now + time, Happening::Read { node, life, link, side, span, failed });
                 Ok(())
             }
@@ -108,13 +115,18 @@ impl World {
     fn dial(&mut self, node: usize, address: SocketAddr) {
         let now = self.now();
         let life = self.nodes[node].life;
-        let name = self.name_of(address.ip());
-        self.tell(node, format_args!("dials {name}"));
+        if self.trace.is_heard() {
+            let name = self.name_of(address.ip());
+            self.tell(node, format_args!("dials {name}"));
+        }
         let there_and_back = 2 * Duration::from_millis(self.rng.u64(self.scenario.links.latency.clone()));
         if self.rng.u32(0..1_000) < self.scenario.links.failing_connects {
             self.faults.failed_connects += 1;
             let patience = if self.rng.bool() { there_and_back } else { UNREACHABLE };
             self.agenda.plan(now + patience, Happening::ConnectFailed { node, life, address });
+        } else if self.by_address.get(&address).is_some_and(|&callee| !self.nodes[callee].plan.is_dialable) {
+            self.faults.unreachable += 1;
+            self.agenda.plan(now + UNREACHABLE, Happening::ConnectFailed { node, life, address });
         } else {
             self.agenda.plan(now + there_and_back, Happening::Dialled { node, life, address });
         }
@@ -132,15 +144,28 @@ impl World {
         })
     }
 
-    fn send(&mut self, node: usize, key: PeerKey, message: &Message) -> Result<(), Violation> {
+    fn send(&mut self, node: usize, key: PeerKey, message: Message) -> Result<(), Violation> {
         let (id, side) = self.link_of(node, key)?;
-        self.messages.count(message);
+        self.messages.count(&message);
         let Some(link) = &mut self.links[id] else { return Ok(()) };
-        link.end_mut(side).out.push_message(message);
-        let to = link.end(side.other()).node;
-        let name = self.nodes[to].name.clone();
-        self.tell(node, format_args!("to {name}: {}", Brief(message)));
-        self.queue(id, side);
+        if self.trace.is_heard() {
+            let name = self.nodes[link.end(side.other()).node].name.clone();
+            self.tell(node, format_args!("to {name}: {}", Brief(&message)));
+        }
+        let Some(link) = &mut self.links[id] else { return Ok(()) };
+        let out = &mut link.end_mut(side).out;
+        match self.scenario.payload {
+            Payload::Bytes => {
+                out.push_message(&message);
+                self.queue(id, side);
+            }
+            Payload::Handles => {
+                if out.values.is_empty() {
+                    self.nodes[node].uplink.light.push((id, side));
+                }
+                out.values.push(message);
+            }
+        }
         Ok(())
     }
 
@@ -153,6 +178,12 @@ impl World {
         self.check_farewell(node, why)?;
         self.hang_up(id, side, Duration::ZERO);
         Ok(())
+    }
+
+    fn has_read(&mut self, id: LinkId, side: Side, span: Span) {
+        let Some(link) = self.links[id].as_mut().filter(|link| !link.end(side).is_closed()) else { return };
+        link.end_mut(side).out.push_block(span);
+        self.queue(id, side);
     }
 
     /// A granted block was read, or could not be.
@@ -169,8 +200,7 @@ impl World {
             return Ok(());
         };
         if !failed {
-            link.end_mut(side).out.push_block(span);
-            self.queue(id, side);
+            self.has_read(id, side, span);
         } else if let (Some(key), Some(present)) = (link.end(side).key(), &mut self.nodes[node].present) {
             present.machine.handle_upload_failed(now, key, span);
             self.faults.failed_reads += 1;
