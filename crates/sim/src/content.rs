@@ -113,7 +113,8 @@ mod tests {
         assert!(!content.is_piece(piece, &[block(1), block(0)]));
         assert!(!content.is_piece(piece, &[block(0)]));
         assert!(!content.is_piece(geometry.piece(0).unwrap(), &[block(0), block(1)]));
-        let handle = |number, is_good| Block::Handle { span: geometry.block(piece, number).unwrap(), is_good };
+        let handle =
+            |number, is_good| Block::Handle { span: geometry.block(piece, number).unwrap(), is_good };
         assert!(content.is_piece(piece, &[handle(0, true), handle(1, true)]));
         assert!(!content.is_piece(piece, &[handle(1, true), handle(0, true)]));
         assert!(!content.is_piece(piece, &[handle(0, true), handle(1, false)]));

@@ -45,7 +45,9 @@ impl World {
         let (have, written) = (present.machine.have(), &node.disk.written);
         if let Some(piece) = node.disk.torn.iter().find(|&&piece| have.has(piece)) {
             let name = &node.name;
-            return Err(self.violation(format!("{name} tells of piece {piece}, of which a part is on its disk")));
+            return Err(
+                self.violation(format!("{name} tells of piece {piece}, of which a part is on its disk"))
+            );
         }
         if have != written {
             let (name, have, written) = (&node.name, have.count(), written.count());
@@ -118,7 +120,7 @@ impl World {
         let Messages { blocks, requests, chokes, interest, .. } = self.messages;
         let ends = 2 * self.links.len() as u64;
         // A peer that is choked, cut off or snubbed leaves its pipeline unanswered.
-        if requests > blocks + blocks / 4 + REQUESTS_LOST * ends {
+        if requests > blocks + blocks / 2 + REQUESTS_LOST * ends {
             return Err(self.violation(format!("{requests} requests were sent for {blocks} blocks")));
         }
         let rounds = self.now().since(Time::ZERO).as_secs() / 10 + 1;

@@ -87,7 +87,10 @@ impl Node {
         };
         Self {
             name: name.into(),
-            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1 + (number >> 8) as u8, number as u8, 1)), PORT),
+            address: SocketAddr::new(
+                IpAddr::V4(Ipv4Addr::new(10, 1 + (number >> 8) as u8, number as u8, 1)),
+                PORT,
+            ),
             disk: Disk::new(written, spoils, &scenario.disks, rng.u64(..)),
             uplink: Uplink::new(plan.uplink),
             downlink: Downlink::new(plan.downlink),

@@ -159,6 +159,8 @@ pub struct Summary {
     pub fluid_limit: Duration,
     /// When the last node had all that it wanted.
     pub last_completion: Time,
+    /// Payload that those who give nothing had received when the last of the others was done.
+    pub riders_got: u64,
     /// The end of the world.
     pub end: Time,
     /// What went wrong.
@@ -203,6 +205,7 @@ impl Summary {
             fluid_limit: scenario.fluid_limit(),
             last_completion: last,
             nodes,
+            riders_got: 0,
             end,
             faults,
             messages,
@@ -227,6 +230,18 @@ impl Summary {
         self.last_completion.as_secs_f64() / self.fluid_limit.as_secs_f64().max(1e-9)
     }
 
+    /// What those who give nothing had received on average when the last of the others was done, as a part of all.
+    pub fn riders_share(&self) -> f64 {
+        let riders = self.nodes.iter().filter(|node| node.role == Role::Rider).count();
+        self.riders_got as f64 / (riders.max(1) as f64 * self.total_length.max(1) as f64)
+    }
+
+    /// How many copies of the torrent the seed has sent.
+    pub fn copies_from_seed(&self) -> f64 {
+        let seeds = self.nodes.iter().filter(|node| node.role == Role::Seed);
+        seeds.map(|seed| seed.figures.uploaded).sum::<u64>() as f64 / self.total_length.max(1) as f64
+    }
+
     /// Everything in one line.
     pub fn line(&self) -> String {
         format!(
@@ -249,7 +264,14 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "world {} ({}): {} nodes, {} pieces", self.seed, self.kind, self.nodes.len(), self.pieces)?;
+        writeln!(
+            f,
+            "world {} ({}): {} nodes, {} pieces",
+            self.seed,
+            self.kind,
+            self.nodes.len(),
+            self.pieces
+        )?;
         writeln!(f, "  node   uplink KB/s   came at   complete   received KB   sent KB   wasted KB")?;
         for node in &self.nodes {
             let completed = node.completed.map_or_else(|| "-".to_owned(), |at| at.to_string());

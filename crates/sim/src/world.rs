@@ -113,6 +113,7 @@ pub struct World {
     trace: Trace,
     rng: Rng,
     seed_left: bool,
+    riders_got: u64,
     ending: bool,
 }
 
@@ -135,6 +136,7 @@ impl World {
             trace: Trace::new(story, scenario.payload == Payload::Bytes),
             rng,
             seed_left: false,
+            riders_got: 0,
             ending: false,
             scenario,
         }
@@ -395,6 +397,17 @@ impl World {
         Ok(())
     }
 
+    /// When the last of those who give is done: what those who do not have got till then.
+    fn note_contributors_done(&mut self) {
+        let now = self.now();
+        let gives = |node: &Node| node.plan.role == Role::Leecher;
+        let all = self.nodes.iter().filter(|node| gives(node)).all(|node| node.completed.is_some());
+        if all && self.riders_got == 0 {
+            let riders = self.nodes.iter_mut().filter(|node| node.plan.role == Role::Rider);
+            self.riders_got = riders.map(|rider| rider.figures(now).downloaded).sum();
+        }
+    }
+
     fn look_whether_all_are_done(&mut self) {
         let done = |node: &Node| {
             matches!(node.plan.role, Role::Seed | Role::Liar)
@@ -410,6 +423,15 @@ impl World {
         self.faults.silences = self.tracker.silences;
         self.faults.spoilt_blocks = self.nodes.iter().map(|node| node.disk.spoilt).sum();
         self.messages.announces = self.tracker.announces;
-        Summary::of(&self.scenario, self.nodes, self.faults, self.messages, &self.trace, self.agenda.now())
+        let riders_got = self.riders_got;
+        let summary = Summary::of(
+            &self.scenario,
+            self.nodes,
+            self.faults,
+            self.messages,
+            &self.trace,
+            self.agenda.now(),
+        );
+        Summary { riders_got, ..summary }
     }
 }

@@ -18,6 +18,7 @@ mod found;
 mod network;
 mod peer;
 mod saved;
+mod spread;
 mod stats;
 mod upload;
 mod verify;
@@ -87,6 +88,7 @@ pub struct Torrent<B> {
     max_peers: usize,
     max_half_open: usize,
     upload_slots: usize,
+    seed_choking: choker::SeedChoking,
 
     picker: Picker<B>,
     peers: Peers<Peer>,
@@ -96,6 +98,7 @@ pub struct Torrent<B> {
     connecting: Vec<SocketAddr>,
     lonely: Option<network::Lonely>,
     suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
+    spread: spread::Spread,
     rng: Rng,
 
     outputs: VecDeque<Output<B>>,
@@ -136,6 +139,7 @@ impl<B> Torrent<B> {
             max_peers: config.max_peers,
             max_half_open: config.max_half_open.max(1),
             upload_slots: config.upload_slots,
+            seed_choking: choker::SeedChoking::RoundRobin,
             completed,
             picker,
             peers: Peers::default(),
@@ -144,12 +148,13 @@ impl<B> Torrent<B> {
             connecting: Vec::new(),
             lonely: None,
             suspects: BTreeMap::new(),
+            spread: spread::Spread::new(config.geometry.pieces(), rng.u32(..config.geometry.pieces().max(1))),
             rng,
             outputs: VecDeque::new(),
             refill: Vec::new(),
             picked: Vec::new(),
             next_tick: now,
-            next_round: now + choker::ROUND,
+            next_round: now + choker::FIRST_ROUNDS[0],
             next_turnover: now,
             round: 0,
             stopped: false,
@@ -195,14 +200,20 @@ impl<B> Torrent<B> {
         self.wasted += self.picker.unblock();
         self.rank_for_deadlines(now);
         if now >= self.next_round {
-            self.next_round = now + choker::ROUND;
-            self.round += 1;
-            let rotate = self.round.is_multiple_of(choker::OPTIMISTIC_ROUNDS);
-            self.choose_unchoked(now, Occasion::Round { rotate });
+            self.next_round = now + self.round_length();
+            self.choose_unchoked(now, Occasion::Round);
         }
         self.turn_over(now);
         self.connect_more(now);
         self.look_after_network(now);
+    }
+
+    /// How long the next round lasts: torrents do not keep step with each other, or slots would move at the same
+    /// moment everywhere.
+    fn round_length(&mut self) -> core::time::Duration {
+        let length = choker::FIRST_ROUNDS.get(self.round as usize).copied().unwrap_or(choker::ROUND);
+        self.round = self.round.saturating_add(1);
+        length * self.rng.u32(90..=110) / 100
     }
 
     /// Bounds the pieces that are open or being verified.

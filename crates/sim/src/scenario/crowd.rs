@@ -35,6 +35,8 @@ pub struct Crowd {
     pub super_seed: bool,
     /// Peers that a node has at most.
     pub max_peers: usize,
+    /// Peers that a node uploads to at a time.
+    pub slots: usize,
     /// Peers in an answer of the tracker.
     pub tracker_peers: usize,
 }
@@ -56,6 +58,7 @@ impl Crowd {
             seed_leaves: false,
             super_seed: false,
             max_peers: 80,
+            slots: 8,
             tracker_peers: 50,
         }
     }
@@ -86,7 +89,7 @@ impl Scenario {
             modern: true,
             wanted: all.clone(),
             open_pieces: 32,
-            upload_slots: 8,
+            upload_slots: crowd.slots,
             max_peers: crowd.max_peers,
             joins: Time::ZERO,
             absences: Vec::new(),
@@ -96,7 +99,8 @@ impl Scenario {
         for (number, uplink) in uplinks.take(crowd.leechers + crowd.riders).enumerate() {
             let role = if number < crowd.riders { Role::Rider } else { Role::Leecher };
             let mut leecher = node(role, uplink);
-            leecher.joins = Time::ZERO + Duration::from_nanos(rng.u64(0..=crowd.joins_within.as_nanos() as u64));
+            leecher.joins =
+                Time::ZERO + Duration::from_nanos(rng.u64(0..=crowd.joins_within.as_nanos() as u64));
             leecher.is_dialable = rng.u32(0..1_000) >= crowd.natted;
             scenario.nodes.push(leecher);
         }

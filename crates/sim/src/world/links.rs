@@ -134,7 +134,10 @@ impl World {
             self.agenda.plan(left, Happening::Sent(number));
             if !link.is_cut {
                 let at = link.arrival(side, left + late, &mut self.rng);
-                self.agenda.plan(at, Happening::Arrived { link: id, side: side.other(), cargo: Cargo::Bytes(bytes) });
+                self.agenda.plan(
+                    at,
+                    Happening::Arrived { link: id, side: side.other(), cargo: Cargo::Bytes(bytes) },
+                );
             }
             if let (Some(key), Some(present)) = (key, &mut node.present) {
                 for &span in &finished {
@@ -154,11 +157,8 @@ impl World {
             return Ok(());
         }
         let end = link.end_mut(side);
-        let through = if cargo.is_light() {
-            now
-        } else {
-            self.nodes[end.node].downlink.through(now, cargo.length())
-        };
+        let through =
+            if cargo.is_light() { now } else { self.nodes[end.node].downlink.through(now, cargo.length()) };
         let at = through.max(end.delivers);
         end.delivers = at;
         if at > now {

@@ -97,6 +97,7 @@ impl World {
             Event::Completed => {
                 self.tell(node, format_args!("has everything it wants"));
                 self.nodes[node].completed = Some(now);
+                self.note_contributors_done();
                 if let Some(present) = &mut self.nodes[node].present {
                     present.announcer.completed(now);
                 }

@@ -69,7 +69,9 @@ impl<B> Picker<B> {
         let own = own.into_iter().flatten().copied().find(|&piece| wish.can_give(piece));
         let shared = || self.shareable(wish).find(|(_, shared)| *shared).map(|(piece, _)| piece);
         own.or_else(|| if self.is_slow(wish) { shared() } else { None })
-            .or_else(|| self.abandoned(wish))
+            .or_else(|| {
+                self.abandoned(wish).filter(|&piece| self.is_full() || !self.is_rarer_suggested(wish, piece))
+            })
             .or_else(|| self.open_new(wish))
             .or_else(|| self.shareable(wish).next().map(|(piece, _)| piece))
     }
@@ -89,6 +91,15 @@ impl<B> Picker<B> {
             (Reverse(self.priorities[piece.at()]), self.order.standing(piece).1, Reverse(received))
         };
         open.copied().min_by_key(|&piece| rank(piece))
+    }
+
+    /// Whether the peer suggests a piece that fewer have: a seed says by it what nobody else was given, and blocks
+    /// that others have too need not come from it.
+    fn is_rarer_suggested(&self, wish: &Wish<'_>, piece: PieceIndex) -> bool {
+        let missing = wish.suggested.iter().copied().filter(|&suggested| self.missing.has(suggested));
+        missing
+            .filter(|&suggested| wish.can_give(suggested))
+            .any(|suggested| self.availability(suggested) < self.availability(piece))
     }
 
     fn open_new(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {

@@ -238,6 +238,7 @@ impl<B> Torrent<B> {
         self.release_all(key);
         let Some(peer) = self.peers.remove(key) else { return false };
         self.picker.peer_left(key, &peer.has, peer.tally);
+        self.withdraw_promises(&peer.promised);
         self.list.disconnected(now, peer.address, parting);
         self.note_loss(now);
         if !peer.we_choke_it {

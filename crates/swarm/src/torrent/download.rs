@@ -142,6 +142,7 @@ impl<B> Torrent<B> {
             self.update_interest(now, key);
             self.wants_refill(key);
         }
+        self.note_spread(key, piece);
         self.note_seed(key);
     }
 
@@ -189,6 +190,8 @@ impl<B> Torrent<B> {
     fn choked(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.it_chokes_us = true;
+        // It suggests anew when it gives again; by then others may have taken these.
+        peer.suggested.clear();
         // With the fast extension, each request is answered or rejected (BEP 6); without, all are void.
         // But what was sent before the choke, and was on its way, is welcome.
         if !peer.is_fast() {

@@ -36,7 +36,7 @@ pub(super) struct Peer {
     pub it_chokes_us: bool,
     pub it_is_interested: bool,
     pub we_choke_it: bool,
-    pub optimistic: bool,
+    pub slot: Slot,
     /// When the interest of either side last began or ended.
     pub interest_changed: Time,
 
@@ -52,6 +52,14 @@ pub(super) struct Peer {
     pub asked: VecDeque<Span>,
     /// Granted blocks that are not sent yet.
     pub granted: usize,
+    /// Pieces that were suggested to it and that it has not asked for.
+    pub promised: Vec<PieceIndex>,
+    /// Pieces that it alone was given and that have not been seen elsewhere since.
+    pub kept: u32,
+    /// Pieces that it alone was given and that were seen elsewhere since.
+    pub given_on: u32,
+    /// The piece it asked for last.
+    pub taking: Option<PieceIndex>,
     /// Pieces it may ask for though we choke it.
     pub fast_given: BTreeSet<PieceIndex>,
     pub faults: u32,
@@ -65,6 +73,94 @@ pub(super) struct Peer {
     pub upload_rate: Rate,
     /// Set when requests may be sent; cleared when they were.
     pub wants_refill: bool,
+}
+
+/// Rounds in which a peer has something for us and gives nothing that count as a chance in vain.
+const PATIENCE: u32 = 6;
+
+/// A peer's upload slot, or its waiting for one.
+#[derive(Debug)]
+pub(super) struct Slot {
+    /// When it got or lost its slot last, or came.
+    pub changed: Time,
+    /// Rounds since it has it.
+    pub rounds: u32,
+    /// How often in a row it gave nothing while it had it.
+    pub in_vain: u32,
+    /// Rounds that it has something for us and gives nothing.
+    pub waited_for: u32,
+    /// Its slot is a chance, not earned.
+    pub is_chance: bool,
+    /// It loses its slot when it begins another piece, since this moment.
+    pub ends: Option<Time>,
+    /// Bytes it sent us by the time it got its slot.
+    downloaded_before: u64,
+    /// Bytes it took by the time it got its slot.
+    pub uploaded_before: u64,
+    /// Bytes it sent us and took from us in the last rounds: half of those of a round count in the next.
+    pub received: u64,
+    pub sent: u64,
+    /// What the counts were at the last round.
+    marks: (u64, u64),
+}
+
+impl Slot {
+    fn new(now: Time) -> Self {
+        Self {
+            changed: now,
+            rounds: 0,
+            in_vain: 0,
+            waited_for: 0,
+            is_chance: false,
+            ends: None,
+            downloaded_before: 0,
+            uploaded_before: 0,
+            received: 0,
+            sent: 0,
+            marks: (0, 0),
+        }
+    }
+
+    /// A round has passed.
+    pub(super) fn pass_round(
+        &mut self,
+        downloaded: u64,
+        uploaded: u64,
+        has_slot: bool,
+        keeps_us_waiting: bool,
+    ) {
+        if downloaded > self.marks.0 {
+            (self.in_vain, self.waited_for) = (0, 0);
+        } else if keeps_us_waiting {
+            self.waited_for += 1;
+            if self.waited_for.is_multiple_of(PATIENCE) {
+                self.in_vain += 1;
+            }
+        }
+        self.received = self.received / 2 + (downloaded - self.marks.0);
+        self.sent = self.sent / 2 + (uploaded - self.marks.1);
+        self.marks = (downloaded, uploaded);
+        self.rounds += u32::from(has_slot);
+    }
+
+    pub(super) fn begin(&mut self, now: Time, downloaded: u64, uploaded: u64) {
+        self.changed = now;
+        self.rounds = 0;
+        self.ends = None;
+        self.downloaded_before = downloaded;
+        self.uploaded_before = uploaded;
+    }
+
+    /// The slot is taken away. Whether it was given in vain counts while there is something to give for it.
+    pub(super) fn end(&mut self, now: Time, downloaded: u64, counts: bool) {
+        if downloaded > self.downloaded_before {
+            self.in_vain = 0;
+        } else if counts {
+            self.in_vain += 1;
+        }
+        self.changed = now;
+        self.ends = None;
+    }
 }
 
 impl Peer {
@@ -84,7 +180,7 @@ impl Peer {
             it_chokes_us: true,
             it_is_interested: false,
             we_choke_it: true,
-            optimistic: false,
+            slot: Slot::new(now),
             interest_changed: now,
             pipeline: Pipeline::new(now),
             allowed_fast: BTreeSet::new(),
@@ -93,6 +189,10 @@ impl Peer {
             misfits: 0,
             asked: VecDeque::new(),
             granted: 0,
+            promised: Vec::new(),
+            kept: 0,
+            given_on: 0,
+            taking: None,
             fast_given: BTreeSet::new(),
             faults: 0,
             joined: now,

@@ -2,7 +2,8 @@
 
 use super::Torrent;
 use super::download::wire_span;
-use crate::choker::{Candidate, fill, grant};
+use super::peer::Peer;
+use crate::choker::{Candidate, ROUND, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
@@ -21,14 +22,14 @@ const MIN_GRANTED: usize = 2;
 /// Blocks a connection may hold granted and unsent at most: enough to fill its socket in one call.
 const MAX_GRANTED: usize = 32;
 
+/// A peer that is to lose its slot may take this long for the rest of its piece.
+const LAST_PIECE: Duration = Duration::from_secs(60);
+
 /// When slots are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Occasion {
     /// A round: they go to whom they should.
-    Round {
-        /// The optimistic slot goes to another peer.
-        rotate: bool,
-    },
+    Round,
     /// A slot may be free, or wanted.
     Between,
 }
@@ -49,43 +50,98 @@ impl<B> Torrent<B> {
     /// Ranks the interested peers and tells those whose turn begins or ends.
     pub(super) fn choose_unchoked(&mut self, now: Time, occasion: Occasion) {
         let seeding = self.completed;
-        let candidates: Vec<Candidate> = self
-            .peers
-            .iter_mut()
-            .filter(|(_, peer)| peer.it_is_interested)
-            .map(|(key, peer)| Candidate {
+        let pieces = self.geometry.pieces().max(1);
+        let mut idle = 0;
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.it_is_interested) {
+            if occasion == Occasion::Round {
+                let keeps_us_waiting = peer.we_are_interested && peer.it_chokes_us;
+                peer.slot.pass_round(peer.downloaded, peer.uploaded, !peer.we_choke_it, keeps_us_waiting);
+            }
+            let asks_nothing = peer.asked.is_empty() && peer.granted == 0;
+            idle += usize::from(!peer.we_choke_it && asks_nothing && now.since(peer.slot.changed) >= ROUND);
+            candidates.push(Candidate {
                 peer: key,
-                rate: if seeding { peer.upload_rate.per_second(now) } else { peer.pipeline.rate(now) },
+                rate: match (seeding, self.seed_choking) {
+                    (false, _) => peer.slot.received,
+                    (true, SeedChoking::RoundRobin) => u64::from(peer.given_on),
+                    (true, SeedChoking::FastestUpload | SeedChoking::AntiLeech) => peer.slot.sent,
+                },
                 unchoked: !peer.we_choke_it,
-                optimistic: peer.optimistic,
-            })
-            .collect();
+                rounds: peer.slot.rounds,
+                since: now.since(peer.slot.changed),
+                taken: peer.uploaded - peer.slot.uploaded_before,
+                is_chance: peer.slot.is_chance,
+                is_over: is_over(
+                    peer.uploaded - peer.slot.uploaded_before,
+                    peer.slot.rounds,
+                    self.geometry.piece_length(),
+                ),
+                in_vain: peer.slot.in_vain.max(peer.kept),
+                progress: (u64::from(peer.has.count()) * 1_000 / u64::from(pieces)) as u32,
+            });
+        }
+        // Who has a slot and asks for nothing leaves the uplink to another.
+        let slots = self.upload_slots + idle.min(self.upload_slots);
         let granted = match occasion {
-            Occasion::Round { rotate } => grant(&candidates, self.upload_slots, rotate, &mut self.rng),
-            Occasion::Between => fill(&candidates, self.upload_slots, &mut self.rng),
+            Occasion::Round if seeding => seed::grant(self.seed_choking, &candidates, slots, &mut self.rng),
+            Occasion::Round => leech::grant(&candidates, slots, &mut self.rng),
+            Occasion::Between if seeding => seed::fill(&candidates, slots, &mut self.rng),
+            Occasion::Between => leech::fill(&candidates, slots, &mut self.rng),
         };
-        for key in self.peers.keys() {
-            let Some(peer) = self.peers.get_mut(key) else { continue };
-            peer.optimistic = granted.optimistic == Some(key);
-            match (peer.we_choke_it, granted.unchoked.contains(&key)) {
-                (true, true) => {
-                    peer.we_choke_it = false;
-                    self.send(now, key, Message::Unchoke);
-                }
-                (false, false) => self.choke(now, key),
-                (true, false) | (false, true) => {}
+        let mut held = 0;
+        for (key, peer) in self.peers.iter_mut() {
+            if !peer.we_choke_it && granted.has(key) {
+                peer.slot.ends = None;
+                peer.slot.is_chance = granted.chances.contains(&key);
             }
         }
+        for key in self.peers.keys() {
+            let Some(peer) = self.peers.get(key).filter(|peer| !peer.we_choke_it) else { continue };
+            let interested = peer.it_is_interested;
+            if granted.has(key) || (interested && !self.end_slot(now, key)) {
+                held += 1;
+            } else if !interested {
+                self.choke(now, key);
+            }
+        }
+        // Whose turn comes waits until the slot is free.
+        for key in granted.all() {
+            let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.we_choke_it) else { continue };
+            if held < slots {
+                held += 1;
+                peer.we_choke_it = false;
+                peer.slot.begin(now, peer.downloaded, peer.uploaded);
+                peer.slot.is_chance = granted.chances.contains(&key);
+                self.send(now, key, Message::Unchoke);
+                self.suggest(now, key);
+            }
+        }
+    }
+
+    /// A peer is to lose its slot. If it is amid a piece, it may take the rest of it: what it has of it would be of
+    /// no use to anybody, and its other blocks would be sent to somebody else again. Whether it has lost it.
+    fn end_slot(&mut self, now: Time, key: PeerKey) -> bool {
+        let Some(peer) = self.peers.get_mut(key) else { return true };
+        let since = *peer.slot.ends.get_or_insert(now);
+        let ends = peer.taking.is_none() || !peer.is_fast() || now.since(since) >= LAST_PIECE;
+        if ends {
+            self.choke(now, key);
+        }
+        ends
     }
 
     fn choke(&mut self, now: Time, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.we_choke_it = true;
         let fast = peer.is_fast();
-        let given = &peer.fast_given;
-        let (kept, dropped): (Vec<Span>, Vec<Span>) =
-            peer.asked.drain(..).partition(|span| given.contains(&span.piece));
+        let finishing = peer.slot.ends.is_some() && fast;
+        peer.slot.end(now, peer.downloaded, !self.completed);
+        peer.taking = None;
+        let promised = core::mem::take(&mut peer.promised);
+        let (kept, dropped): (Vec<Span>, Vec<Span>) = peer.asked.drain(..).partition(|_| finishing);
         peer.asked.extend(kept);
+        self.withdraw_promises(&promised);
         self.send(now, key, Message::Choke);
         if fast {
             for span in dropped {
@@ -102,15 +158,55 @@ impl<B> Torrent<B> {
             self.misdeed(now, key, "requests outside pieces or longer than 16 KiB");
             return;
         };
-        let choked = peer.we_choke_it && !peer.fast_given.contains(&span.piece);
+        let given = peer.fast_given.contains(&span.piece);
+        let choked = peer.we_choke_it && !(given && self.has_free_slot());
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let refused =
             choked || !self.picker.have().has(span.piece) || peer.asked.len() + peer.granted >= MAX_DEPTH;
         if refused {
             self.reject(now, key, asked);
             return;
         }
+        if peer.taking.is_some_and(|taking| taking != span.piece) && self.has_had_its_turn(key) {
+            // It has asked for all of its piece: that was its turn.
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.slot.ends = Some(now);
+            }
+            self.choke(now, key);
+            self.reject(now, key, asked);
+            self.choose_unchoked(now, Occasion::Between);
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         peer.asked.push_back(span);
+        self.note_taken(now, key, span.piece);
         self.grant_uploads(now, key);
+    }
+
+    /// Whether a peer that begins another piece loses its slot by it: it was to lose it, or it has had its chance and
+    /// somebody else waits who has not had as many in vain.
+    fn has_had_its_turn(&self, key: PeerKey) -> bool {
+        let Some(peer) = self.peers.get(key) else { return false };
+        if peer.slot.ends.is_some() {
+            return true;
+        }
+        let asked = u64::from(BLOCK_LENGTH) * (peer.asked.len() + peer.granted) as u64;
+        let taken = peer.uploaded - peer.slot.uploaded_before + asked;
+        let over = is_over(taken, peer.slot.rounds, self.geometry.piece_length());
+        let waits = |other: &Peer| {
+            other.it_is_interested
+                && other.we_choke_it
+                && (self.completed || other.slot.in_vain <= peer.slot.in_vain)
+        };
+        peer.slot.is_chance && over && self.peers.iter().any(|(_, other)| waits(other))
+    }
+
+    /// Whether fewer peers are uploaded to than could be. What choked peers may ask for (BEP 6, "allowed fast")
+    /// is given only then: it would take from those that have a slot, and a crowd of newcomers would share an
+    /// uplink so thinly that none of them had a piece for minutes.
+    fn has_free_slot(&self) -> bool {
+        let taken = self.peers.iter().filter(|(_, peer)| !peer.we_choke_it && peer.it_is_interested);
+        taken.count() < self.upload_slots
     }
 
     fn reject(&mut self, now: Time, key: PeerKey, asked: BlockSpan) {
