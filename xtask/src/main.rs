@@ -29,6 +29,8 @@ Usage: cargo xtask TASK
   lint               format, clippy, the arrows between crates, purity, where unsafe stands, cargo-deny
   interop [FILTER]   real clients against the release build; FILTER is a part of a test's name
   sim SEED           replay one world of the simulator with its trace
+  sim --seeds N      run the first N worlds until one fails
+  sim swarm [ARGS]   flash crowds of a thousand: a table, and docs/swarm.svg (ARGS: --only, --leechers, --pieces)
   bench NAME [ARGS]  run one benchmark (bench/README.md lists them)
   fuzz TARGET [--seconds N]
                      fuzz one target until it finds something, is stopped, or N seconds are over
@@ -58,7 +60,8 @@ fn run(arguments: &[String]) -> Result<()> {
         ("lint", []) => lint::run(),
         ("interop", []) => interop::run(None),
         ("interop", [filter]) => interop::run(Some(filter)),
-        ("sim", [seed]) => tools::sim(seed),
+        ("sim", [seed]) if seed != "swarm" => tools::sim(seed),
+        ("sim", rest) => tools::sim_at_length(rest),
         ("bench", [name, rest @ ..]) => tools::bench(name, rest),
         ("fuzz", rest) => fuzz::run_task(rest),
         ("help" | "--help" | "-h", _) => {

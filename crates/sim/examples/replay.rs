@@ -1,7 +1,8 @@
 //! Replays worlds of the simulator.
 //!
 //! `replay SEED` tells the story of one world and its figures; `--quiet` leaves out the story, `--node NAME`
-//! keeps one node's part of it. `--seeds N` runs N worlds from SEED on, a line each. `--kind KIND` makes worlds
+//! keeps one node's part of it. `--seeds N` runs N worlds from SEED on, a line each (with `--quiet`
+//! now and then a line), and ends at the first that fails. `--kind KIND` makes worlds
 //! of one kind whatever the seed. `--pieces N` runs an even world with a torrent of N pieces, to measure with.
 //! `--check-every N` checks machines at every Nth step only, which is faster.
 #![allow(clippy::print_stderr)]
@@ -10,6 +11,9 @@ use quelea_sim::{Kind, Scenario, World};
 use std::error::Error;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+
+/// A long run tells how far it is once in so many worlds.
+const PROGRESS: u64 = 200;
 
 const USAGE: &str = "usage: replay SEED [--seeds N] [--kind KIND] [--pieces N] [--check-every N]
               [--quiet] [--node NAME]";
@@ -58,8 +62,16 @@ fn replay(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
     if let Some(count) = wishes.seeds {
         for seed in wishes.seed..wishes.seed.saturating_add(count) {
             match World::new(scenario(wishes, seed), None).run() {
+                Ok(_) if wishes.quiet => {
+                    let done = seed - wishes.seed + 1;
+                    if done.is_multiple_of(PROGRESS) || done == count {
+                        writeln!(io::stdout(), "{done} of {count} worlds are good")?;
+                    }
+                }
                 Ok(summary) => writeln!(io::stdout(), "{}", summary.line())?,
-                Err(violation) => writeln!(io::stdout(), "{violation}")?,
+                Err(violation) => {
+                    return Err(format!("after {} good worlds: {violation}", seed - wishes.seed).into());
+                }
             }
         }
         return Ok(());

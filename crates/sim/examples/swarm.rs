@@ -1,53 +1,169 @@
-//! Swarms at size.
-#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::print_stdout)]
+//! Flash crowds at size: a table, and the times to complete as a picture.
+//!
+//! `swarm` runs all; `--only NAME` one of them, `--leechers N` with so many, `--pieces N` with a torrent of so many
+//! pieces of 256 KiB, `--seed N` another world of it. `--svg FILE` draws what ran.
+#![allow(clippy::print_stderr)]
 
-use quelea_sim::{Crowd, Role, Scenario, World};
+use quelea_sim::{Crowd, Role, Scenario, Summary, World};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
 
-fn main() {
-    let mut crowd = Crowd::even(1000, 256, 1 << 20);
-    let mut seed = 1;
-    let mut args = std::env::args().skip(1);
-    let mut hist = false;
-    while let Some(arg) = args.next() {
-        let mut value = || args.next().unwrap();
-        match arg.as_str() {
-            "-n" => crowd.leechers = value().parse().unwrap(),
-            "-p" => crowd.pieces = value().parse().unwrap(),
-            "-k" => crowd.piece_length = value().parse::<u32>().unwrap() * 1024,
-            "-f" => crowd.downlink_factor = value().parse().unwrap(),
-            "-r" => crowd.riders = value().parse().unwrap(),
-            "-s" => seed = value().parse().unwrap(),
-            "-u" => crowd.seed_uplink = value().parse::<u64>().unwrap() * 1000,
-            "-up" => crowd.uplinks = value().split(',').map(|v| v.parse::<u64>().unwrap() * 1000).collect(),
-            "-leave" => crowd.seed_leaves = true,
-            "-super" => crowd.super_seed = true,
-            "-hist" => hist = true,
-            _ => panic!("{arg}"),
+const USAGE: &str = "usage: swarm [--only NAME] [--leechers N] [--pieces N] [--seed N] [--svg FILE]";
+/// Bytes of a piece.
+const PIECE: u32 = 256 << 10;
+
+struct Wishes {
+    only: Option<String>,
+    leechers: Option<usize>,
+    pieces: u32,
+    seed: u64,
+    svg: Option<String>,
+}
+
+fn main() -> ExitCode {
+    match wishes(std::env::args().skip(1)).and_then(|wishes| run(&wishes)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
         }
     }
-    let started = std::time::Instant::now();
-    let scenario = Scenario::crowd(&crowd, seed);
-    let s = match World::new(scenario, None).run() {
-        Ok(s) => s,
-        Err(e) => {
-            println!("{e}");
-            return;
+}
+
+fn wishes(mut arguments: impl Iterator<Item = String>) -> Result<Wishes, Box<dyn Error>> {
+    let mut wishes = Wishes { only: None, leechers: None, pieces: 1_024, seed: 1, svg: None };
+    while let Some(argument) = arguments.next() {
+        let value = arguments.next().ok_or(USAGE)?;
+        match argument.as_str() {
+            "--only" => wishes.only = Some(value),
+            "--leechers" => wishes.leechers = Some(value.parse()?),
+            "--pieces" => wishes.pieces = value.parse()?,
+            "--seed" => wishes.seed = value.parse()?,
+            "--svg" => wishes.svg = Some(value),
+            _ => return Err(USAGE.into()),
         }
-    };
-    let mut done: Vec<f64> = s.nodes.iter().filter(|n| n.role == Role::Leecher).map(|n| n.completed.unwrap().as_secs_f64()).collect();
-    done.sort_by(f64::total_cmp);
-    let fluid = s.fluid_limit.as_secs_f64();
-    println!("fluid {:.1} last {:.1} ratio {:.3} median {:.3} first {:.3} wasted {:.2}% msgs/block {:.2} wall {:?}", fluid, done[done.len()-1], done[done.len()-1] / fluid, done[done.len()/2]/fluid, done[0]/fluid, s.nodes.iter().map(|n| n.figures.wasted).sum::<u64>() as f64 * 100.0/ s.downloaded() as f64, s.messages.total() as f64 / s.messages.blocks as f64, started.elapsed());
-    println!("{:?}", s.messages);
-    let l: Vec<_> = s.nodes.iter().filter(|n| n.role == Role::Leecher).collect();
-    println!("seed busy {} peers {}; copies {:.2}; leechers busy min {} mean {} max {}; peers min {} max {}", s.nodes[0].busy, s.nodes[0].peers, s.nodes[0].figures.uploaded as f64 / s.total_length as f64,
-        l.iter().map(|n| n.busy).min().unwrap(), l.iter().map(|n| n.busy).sum::<u64>() / l.len() as u64, l.iter().map(|n| n.busy).max().unwrap(), l.iter().map(|n| n.peers).min().unwrap(), l.iter().map(|n| n.peers).max().unwrap());
-    if hist {
-        for up in crowd.uplinks.iter() {
-            let v: Vec<_> = l.iter().filter(|n| n.uplink == *up).map(|n| n.completed.unwrap().as_secs_f64()).collect();
-            println!("up {} mean {:.1} max {:.1} n {}", up, v.iter().sum::<f64>() / v.len() as f64, v.iter().copied().fold(0.0, f64::max), v.len());
-        }
-        for c in done.chunks((done.len() / 20).max(1)) { print!("{:.2} ", c[c.len()-1] / fluid); }
-        println!();
     }
+    Ok(wishes)
+}
+
+/// The crowds: a name, what is told of the bandwidths, and what they are made of.
+fn crowds(wishes: &Wishes) -> Vec<(&'static str, &'static str, Crowd)> {
+    let crowd = |usual: usize| Crowd::even(wishes.leechers.unwrap_or(usual), wishes.pieces, PIECE);
+    let mixed = vec![500_000, 1_000_000, 2_000_000, 4_000_000];
+    let even = crowd(1_000);
+    let riders = wishes.leechers.unwrap_or(225) / 3;
+    vec![
+        ("even", "1 MB/s up, 8 down", even.clone()),
+        ("mixed", "0.5, 1, 2, 4 up, 8 x down", Crowd { uplinks: mixed, seed_uplink: 2_000_000, ..even }),
+        ("rough", "even, 40% NAT, 1% loss", Crowd { natted: 400, loss: 10, ..crowd(200) }),
+        ("riders", "even, 1 of 4 gives nothing", Crowd { riders, seed_uplink: 4_000_000, ..crowd(225) }),
+        ("orphans", "even, the seed leaves", Crowd { seed_leaves: true, ..crowd(100) }),
+        ("super", "the same, super-seeding", Crowd { seed_leaves: true, super_seed: true, ..crowd(100) }),
+    ]
+}
+
+fn run(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
+    let mut out = io::stdout();
+    writeln!(
+        out,
+        "{:<8} {:<27} {:>6} {:>7} {:>8} {:>8} {:>6} {:>6} {:>7} {:>7} {:>7}",
+        "crowd",
+        "bandwidths",
+        "peers",
+        "MiB",
+        "fluid s",
+        "last s",
+        "ratio",
+        "median",
+        "useless",
+        "riders",
+        "copies"
+    )?;
+    let mut curves = Vec::new();
+    for (name, bandwidths, crowd) in crowds(wishes) {
+        if wishes.only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        let summary = World::new(Scenario::crowd(&crowd, wishes.seed), None).run()?;
+        let times = times(&summary);
+        let (Some(&last), Some(&median)) = (times.last(), times.get(times.len() / 2)) else { continue };
+        let fluid = summary.fluid_limit.as_secs_f64();
+        let riders = if crowd.riders == 0 { "-".to_owned() } else { percent(summary.riders_share()) };
+        writeln!(
+            out,
+            "{name:<8} {bandwidths:<27} {:>6} {:>7} {fluid:>8.1} {last:>8.1} {:>6.3} {:>6.3} {:>7} {riders:>7} {:>7.2}",
+            summary.nodes.len(),
+            summary.total_length >> 20,
+            last / fluid,
+            median / fluid,
+            percent(summary.wasted_per_mille() as f64 / 1_000.0),
+            summary.copies_from_seed(),
+        )?;
+        curves.push((name, times.iter().map(|time| time / fluid).collect::<Vec<f64>>()));
+    }
+    if let Some(path) = &wishes.svg {
+        std::fs::write(path, drawing(&curves))?;
+    }
+    Ok(())
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1}%", share * 100.0)
+}
+
+/// Seconds until each of those that give had everything, in order.
+fn times(summary: &Summary) -> Vec<f64> {
+    let leechers = summary.nodes.iter().filter(|node| node.role == Role::Leecher);
+    let mut times: Vec<f64> =
+        leechers.filter_map(|node| node.completed).map(quelea_time::Time::as_secs_f64).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// Which part of each crowd has everything by a time, which is told in parts of the fluid limit.
+fn drawing(curves: &[(&str, Vec<f64>)]) -> String {
+    const COLOURS: [&str; 6] = ["#0b6", "#06c", "#c60", "#a0a", "#888", "#d33"];
+    let x = |ratio: f64| 60.0 + (ratio.clamp(0.8, 1.4) - 0.8) / 0.6 * 560.0;
+    let y = |share: f64| 330.0 - share * 290.0;
+    let mut svg = String::from(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 760 390\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <rect width=\"760\" height=\"390\" fill=\"#fff\"/>\n\
+         <text x=\"60\" y=\"24\" font-size=\"15\">Part of the crowd that has everything, by time</text>\n\
+         <text x=\"340\" y=\"376\" text-anchor=\"middle\">time, in parts of the fluid limit</text>\n",
+    );
+    for step in 0..=6 {
+        let ratio = 0.8 + f64::from(step) / 10.0;
+        let at = x(ratio);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"40\" y2=\"330\" stroke=\"#ddd\"/>\
+             <text x=\"{at:.1}\" y=\"350\" text-anchor=\"middle\">{ratio:.1}</text>"
+        );
+    }
+    for (ratio, what) in [(1.0, "limit"), (1.15, "1.15")] {
+        let at = x(ratio);
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"40\" y2=\"330\" stroke=\"#000\" stroke-dasharray=\"4 3\"/>\
+             <text x=\"{at:.1}\" y=\"36\" text-anchor=\"middle\">{what}</text>"
+        );
+    }
+    for ((number, (name, ratios)), colour) in curves.iter().enumerate().zip(COLOURS.iter().cycle()) {
+        let many = ratios.len().max(1) as f64;
+        let points: Vec<String> = (1u32..)
+            .zip(ratios)
+            .map(|(done, &ratio)| format!("{:.1},{:.1}", x(ratio), y(f64::from(done) / many)))
+            .collect();
+        let _ = writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>\
+             <text x=\"640\" y=\"{}\" fill=\"{colour}\">{name}</text>",
+            points.join(" "),
+            60 + 20 * number
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
 }
