@@ -68,7 +68,7 @@ pub(crate) struct EntryState {
 pub(crate) enum Life {
     /// It has none.
     Resting,
-    /// Its files are being opened and checked.
+    /// Its files are being opened and checked, or it ends.
     Opening(Published),
     Running(Running),
 }
@@ -139,6 +139,15 @@ impl Entry {
             Life::Running(running) => Some(running.mailbox.clone()),
             Life::Opening(_) | Life::Resting => None,
         }
+    }
+
+    /// The way to its task, for the last message: whoever wants something of it from here on waits for its end.
+    pub(crate) fn begin_to_stop(&self) -> Option<mpsc::Sender<ToTorrent>> {
+        let mut state = self.state();
+        let Life::Running(running) = &state.life else { return None };
+        let Running { mailbox, published, .. } = running.clone();
+        state.life = Life::Opening(published);
+        Some(mailbox)
     }
 
     /// Gives it limits of its own, which hold at once.

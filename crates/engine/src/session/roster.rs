@@ -187,7 +187,7 @@ impl Session {
     }
 
     async fn stop_task(&self, entry: &Arc<Entry>) {
-        let Some(mailbox) = entry.mailbox() else { return };
+        let Some(mailbox) = entry.begin_to_stop() else { return };
         let (done, goodbye) = oneshot::channel();
         if mailbox.send(ToTorrent::Stop(done)).await.is_ok() {
             // A task that is gone has said goodbye.
