@@ -1,9 +1,9 @@
 """libtorrent as one peer of one torrent, with nothing on but the tracker and TCP.
 
-    peer.py seed|leech --torrent FILE --dir DIR --listen ADDRESS:PORT [--peer ADDRESS:PORT]...
+    peer.py seed|leech|share --torrent FILE --dir DIR --listen ADDRESS:PORT [--sign FILE] [--peer ADDRESS:PORT]...
 
 A seed checks what is in DIR and serves it until it is killed. A leech ends with status 0 when it has every
-piece. Both print what libtorrent reports.
+piece. One that shares goes on when it has, and makes FILE. All print what libtorrent reports.
 """
 
 import argparse
@@ -19,10 +19,11 @@ def address_and_port(text):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("role", choices=["seed", "leech"])
+    parser.add_argument("role", choices=["seed", "leech", "share"])
     parser.add_argument("--torrent", required=True)
     parser.add_argument("--dir", required=True)
     parser.add_argument("--listen", required=True)
+    parser.add_argument("--sign")
     parser.add_argument("--peer", action="append", default=[], type=address_and_port)
     arguments = parser.parse_args()
 
@@ -63,6 +64,8 @@ def main():
             if isinstance(alert, lt.torrent_error_alert):
                 sys.exit(1)
         status = torrent.status()
+        if arguments.role == "share" and status.is_seeding:
+            open(arguments.sign, "w").close()
         if arguments.role == "leech" and status.is_seeding:
             # What is still in its cache reaches the files before the process ends.
             torrent.flush_cache()

@@ -5,9 +5,14 @@
 //! tracker over HTTP. Version 1.36 loses the empty keys of a `file tree` (BEP 52) when it computes an info-hash, so it
 //! has no part in tests of hybrid torrents.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::client::Job;
+use crate::payload::write;
 use crate::process::Process;
 
 /// The program's name.
@@ -19,9 +24,18 @@ pub fn seed(job: &Job<'_>) -> Result<Process> {
     start(job, "seed", &["--check-integrity=true", "--seed-ratio=0.0"])
 }
 
-/// Downloads into the job's folder; the process ends well when all is there.
+/// Checks the job's folder and downloads into it; the process ends well when all is there.
 pub fn leech(job: &Job<'_>) -> Result<Process> {
-    start(job, "leech", &["--seed-time=0"])
+    start(job, "leech", &["--check-integrity=true", "--seed-time=0"])
+}
+
+/// Downloads into the job's folder, makes the file `sign` when all is there, and serves it until the guard goes.
+pub fn share(job: &Job<'_>, sign: &Path) -> Result<Process> {
+    // It runs a program of ours, to which it gives its own arguments.
+    let script = sign.with_extension("sh");
+    write(&script, format!("#!/bin/sh\n: >'{}'\n", sign.display()).as_bytes())?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
+    start(job, "share", &[&format!("--on-bt-download-complete={}", script.display()), "--seed-ratio=0.0"])
 }
 
 fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {

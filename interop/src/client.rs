@@ -8,6 +8,7 @@ use anyhow::Result;
 use crate::network::Host;
 use crate::process::Process;
 use crate::scratch::Scratch;
+use crate::told::Told;
 use crate::torrent::Torrent;
 use crate::{aria2, libtorrent, programs, qbittorrent, quelea, rtorrent, transmission, wait};
 
@@ -57,12 +58,22 @@ impl Job<'_> {
 pub enum Running<'a> {
     /// A program that ends when its work is done.
     Program(Process),
+    /// One that goes on sharing when its download is complete, and that tells so.
+    Sharer(Process, Sign),
     /// Transmission, which is asked.
     Transmission(transmission::Daemon<'a>),
     /// qBittorrent, which is asked.
     Qbittorrent(qbittorrent::Daemon<'a>),
     /// rTorrent, which is asked.
     Rtorrent(rtorrent::Daemon<'a>),
+}
+
+/// How one that does not end tells that it has every piece.
+pub enum Sign {
+    /// By a file that it makes.
+    File(PathBuf),
+    /// In its log.
+    Told(Told),
 }
 
 impl Client {
@@ -110,6 +121,25 @@ impl Client {
             Self::Rtorrent => rtorrent::leech(job).map(Running::Rtorrent),
         }
     }
+
+    /// Begins to download into the job's folder, and goes on sharing until the guard goes.
+    pub fn share<'a>(self, job: &Job<'a>) -> Result<Running<'a>> {
+        match self {
+            Self::Quelea => {
+                let told = Told::new(quelea::log(job, "seed"));
+                quelea::seed(job).map(|process| Running::Sharer(process, Sign::Told(told)))
+            }
+            Self::Libtorrent => {
+                let sign = job.scratch.file(&job.name("libtorrent", "complete"));
+                libtorrent::share(job, &sign).map(|process| Running::Sharer(process, Sign::File(sign)))
+            }
+            Self::Aria2 => {
+                let sign = job.scratch.file(&job.name("aria2", "complete"));
+                aria2::share(job, &sign).map(|process| Running::Sharer(process, Sign::File(sign)))
+            }
+            Self::Transmission | Self::Qbittorrent | Self::Rtorrent => self.leech(job),
+        }
+    }
 }
 
 impl Running<'_> {
@@ -117,6 +147,9 @@ impl Running<'_> {
     pub fn must_complete(&mut self) -> Result<()> {
         match self {
             Self::Program(process) => process.must_end_well(wait::LIMIT),
+            Self::Sharer(..) => {
+                wait::until("every piece", wait::LIMIT, || Ok(self.is_complete()?.then_some(())))
+            }
             Self::Transmission(daemon) => daemon.must_complete(wait::LIMIT),
             Self::Qbittorrent(daemon) => daemon.must_complete(wait::LIMIT),
             Self::Rtorrent(daemon) => daemon.must_complete(wait::LIMIT),
@@ -126,7 +159,7 @@ impl Running<'_> {
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         match self {
-            Self::Program(process) => process,
+            Self::Program(process) | Self::Sharer(process, _) => process,
             Self::Transmission(daemon) => daemon.process(),
             Self::Qbittorrent(daemon) => daemon.process(),
             Self::Rtorrent(daemon) => daemon.process(),
@@ -137,6 +170,13 @@ impl Running<'_> {
     pub fn is_complete(&mut self) -> Result<bool> {
         match self {
             Self::Program(process) => process.has_ended_well(),
+            Self::Sharer(process, sign) => {
+                process.must_run()?;
+                match sign {
+                    Sign::File(path) => Ok(path.exists()),
+                    Sign::Told(told) => told.read_on().map(|()| told.complete),
+                }
+            }
             Self::Transmission(daemon) => daemon.is_complete(),
             Self::Qbittorrent(daemon) => daemon.is_complete(),
             Self::Rtorrent(daemon) => daemon.is_complete(),
@@ -146,7 +186,7 @@ impl Running<'_> {
     /// An error when a seed has ended.
     pub fn must_run(&mut self) -> Result<()> {
         match self {
-            Self::Program(process) => process.must_run(),
+            Self::Program(process) | Self::Sharer(process, _) => process.must_run(),
             Self::Transmission(daemon) => daemon.must_run(),
             Self::Qbittorrent(daemon) => daemon.must_run(),
             Self::Rtorrent(daemon) => daemon.must_run(),

@@ -33,10 +33,26 @@ pub fn ask(host: &Host, to: SocketAddr, head: &str, body: &str) -> Result<Option
     let request =
         format!("{head}\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let mut answer = Vec::new();
-    if stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_end(&mut answer)).is_err() {
+    if stream.write_all(request.as_bytes()).and_then(|()| read_answer(&mut stream, &mut answer)).is_err() {
         return Ok(None);
     }
     parse(&answer).map(Some)
+}
+
+/// Reads to the end of the answer. Some servers (qBittorrent's) hold the connection for seconds after it, so where
+/// the answer tells its length, that is believed.
+fn read_answer(stream: &mut impl Read, answer: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut chunk = [0; 4096];
+    loop {
+        let length = stream.read(&mut chunk)?;
+        answer.extend(chunk.iter().take(length));
+        let whole = parse(answer).is_ok_and(|answer| {
+            answer.header("Content-Length").and_then(|length| length.parse().ok()) == Some(answer.body.len())
+        });
+        if length == 0 || whole {
+            return Ok(());
+        }
+    }
 }
 
 fn parse(answer: &[u8]) -> Result<Answer> {
@@ -53,7 +69,27 @@ fn parse(answer: &[u8]) -> Result<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, read_answer};
+
+    /// Gives its bytes one by one, and fails beyond them as a connection that is held open.
+    struct Held<'a>(&'a [u8]);
+
+    impl std::io::Read for Held<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            let (first, rest) = self.0.split_first().ok_or(std::io::ErrorKind::TimedOut)?;
+            buffer[0] = *first;
+            self.0 = rest;
+            Ok(1)
+        }
+    }
+
+    #[test]
+    fn an_answer_that_tells_its_length_ends_with_it() {
+        let mut answer = Vec::new();
+        read_answer(&mut Held(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nabc"), &mut answer).unwrap();
+        assert!(answer.ends_with(b"abc"));
+        read_answer(&mut Held(b"HTTP/1.1 200 OK\r\n\r\nabc"), &mut Vec::new()).unwrap_err();
+    }
 
     #[test]
     fn an_answer_is_taken_apart() {

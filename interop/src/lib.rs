@@ -30,6 +30,7 @@ pub mod rtorrent;
 pub mod scenario;
 pub mod scratch;
 pub mod tls;
+pub mod told;
 pub mod torrent;
 pub mod tracker;
 pub mod transmission;

@@ -1,6 +1,7 @@
 //! libtorrent, by Debian's Python binding.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
@@ -29,19 +30,25 @@ pub fn is_installed() -> bool {
 
 /// Serves the job's folder until the guard goes.
 pub fn seed(job: &Job<'_>) -> Result<Process> {
-    start(job, "seed")
+    start(job, "seed", &[])
 }
 
 /// Downloads into the job's folder; the process ends well when all is there.
 pub fn leech(job: &Job<'_>) -> Result<Process> {
-    start(job, "leech")
+    start(job, "leech", &[])
 }
 
-fn start(job: &Job<'_>, role: &str) -> Result<Process> {
+/// Downloads into the job's folder, makes the file `sign` when all is there, and serves it until the guard goes.
+pub fn share(job: &Job<'_>, sign: &Path) -> Result<Process> {
+    start(job, "share", &["--sign".as_ref(), sign.as_os_str()])
+}
+
+fn start(job: &Job<'_>, role: &str, options: &[&OsStr]) -> Result<Process> {
     let mut command = job.host.command(PYTHON);
     command.arg(script("peer.py")).arg(role);
     command.arg("--torrent").arg(&job.torrent.file).arg("--dir").arg(&job.folder);
     command.args(["--listen", &job.listen.to_string()]);
+    command.args(options);
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

@@ -5,7 +5,7 @@
 //! namespace has no name; it belongs to a process that sleeps in it, and goes with the last process in it.
 //! Elsewhere (no root, a locked container) hosts are addresses in 127/8, which some clients treat specially.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -91,6 +91,31 @@ impl Host {
         }
         command.env("LC_ALL", "C.UTF-8");
         command
+    }
+
+    /// Lets no more than this many bytes a second leave the host; false on loopback, where that is not possible.
+    pub fn limit_uplink(&self, bytes: u64) -> Result<bool> {
+        let Some(namespace) = &self.namespace else { return Ok(false) };
+        let rate = format!("{}bit", bytes * 8);
+        let mut command = namespace.command("tc");
+        command.args([
+            "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", "128kb", "latency", "100ms",
+        ]);
+        let output = command.output().context("nsenter did not start (Debian package util-linux)")?;
+        if !output.status.success() {
+            bail!("tc (Debian package iproute2): {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(true)
+    }
+
+    /// How many bytes have left the host, headers and all; none on loopback, where they are not counted apart.
+    pub fn sent(&self) -> Result<Option<u64>> {
+        let Some(namespace) = &self.namespace else { return Ok(None) };
+        let table = fs::read_to_string(format!("/proc/{}/net/dev", namespace.holder.id()))?;
+        let line = table.lines().find_map(|line| line.trim().strip_prefix("eth0:"));
+        // Eight columns of what came, then the bytes of what went.
+        let sent = line.and_then(|line| line.split_whitespace().nth(8)).and_then(|bytes| bytes.parse().ok());
+        sent.map(Some).context("no figures of eth0")
     }
 
     /// A connection from this host to `to`; none when nobody listens there.

@@ -42,6 +42,11 @@ pub fn state(job: &Job<'_>, role: &str) -> PathBuf {
     home(job, role).join("state")
 }
 
+/// Where it writes what it tells.
+pub fn log(job: &Job<'_>, role: &str) -> PathBuf {
+    job.scratch.log(&job.name("quelea", role))
+}
+
 fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     let program = program().context("there is no build of quelea: set QUELEA_BIN")?;
     let mut command = job.host.command(program.to_str().context("QUELEA_BIN is not UTF-8")?);
