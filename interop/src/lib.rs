@@ -18,6 +18,7 @@
 
 pub mod aria2;
 pub mod client;
+pub mod figures;
 pub mod http;
 pub mod libtorrent;
 pub mod network;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +16,8 @@ const KIB: usize = 1024;
 pub enum Layout {
     /// One file of about 64 MiB, version 1.
     Single,
+    /// One file of about 1 GiB, version 1.
+    Large,
     /// 5,000 small files in folders, some of them empty, version 1.
     Many,
     /// A few files of odd lengths with BEP 47's padding between them, version 1.
@@ -29,6 +31,7 @@ impl Layout {
     pub fn name(self) -> &'static str {
         match self {
             Self::Single => "single.bin",
+            Self::Large => "large.bin",
             Self::Many => "many",
             Self::Padded => "padded",
             Self::Hybrid => "hybrid",
@@ -39,6 +42,7 @@ impl Layout {
     pub fn piece_length(self) -> usize {
         match self {
             Self::Single => 256 * KIB,
+            Self::Large => 1024 * KIB,
             Self::Many | Self::Padded | Self::Hybrid => 64 * KIB,
         }
     }
@@ -48,6 +52,7 @@ impl Layout {
         let root = Path::new(self.name());
         match self {
             Self::Single => vec![(root.to_owned(), 64 * 1024 * KIB - 12_345)],
+            Self::Large => vec![(root.to_owned(), 1024 * 1024 * KIB - 54_321)],
             Self::Many => (0..5_000)
                 .map(|number| {
                     let length = if number % 500 == 7 { 0 } else { rng.usize(1..16 * KIB) };
@@ -107,12 +112,19 @@ impl Payload {
         let mut rng = Rng::with_seed(self.seed);
         let mut digests = BTreeMap::new();
         for (path, length) in self.layout.files(&mut rng) {
-            let mut content = vec![0; length];
-            rng.fill(&mut content);
-            write(&folder.join(&path), &content)?;
-            digests.insert(path, Sha256::digest(&content).into());
+            let digest = grow(&mut rng, length, &folder.join(&path))?;
+            digests.insert(path, digest);
         }
         Ok(digests)
+    }
+
+    /// Puts its files from folder `from` into folder `to` as links, for clients that only read them.
+    pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.digests.keys().try_for_each(|path| {
+            let link = to.join(path);
+            write(&link, b"").and_then(|()| Ok(fs::remove_file(&link)?))?;
+            fs::hard_link(from.join(path), &link).with_context(|| format!("cannot link {}", link.display()))
+        })
     }
 
     /// Every wanted file is in `folder` with every byte; what else lies there does not matter.
@@ -152,6 +164,23 @@ pub fn write(path: &Path, content: &[u8]) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
     fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Writes a file of `length` random bytes and gives its SHA-256.
+fn grow(rng: &mut Rng, length: usize, path: &Path) -> Result<[u8; 32]> {
+    write(path, b"")?;
+    let mut file = fs::File::options().append(true).open(path)?;
+    let mut hash = Sha256::new();
+    let mut chunk = vec![0; length.min(1024 * KIB)];
+    let mut left = length;
+    while left > 0 {
+        chunk.truncate(left);
+        rng.fill(&mut chunk);
+        hash.update(&chunk);
+        file.write_all(&chunk).with_context(|| format!("cannot write {}", path.display()))?;
+        left -= chunk.len();
+    }
+    Ok(hash.finalize().into())
 }
 
 fn digest_of(path: &Path) -> Result<[u8; 32]> {

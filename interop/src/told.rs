@@ -19,8 +19,6 @@ pub struct Told {
     pub latest: Figures,
     /// Whether it told that the download is complete.
     pub complete: bool,
-    /// Whether a tracker has answered it.
-    pub announced: bool,
     /// The lines about what went wrong: a piece that failed, a peer that was banned, a fault of the disk.
     pub complaints: Vec<String>,
 }
@@ -70,7 +68,6 @@ impl Told {
                     serde_json::from_str(line).with_context(|| format!("not a progress line: {line}"))?;
             }
             "completed" => self.complete = true,
-            "tracker" => self.announced |= line.contains("\"ok\":true"),
             "failed" | "piece_failed" | "peer_banned" | "paused" => {
                 self.complaints.push(line.trim().to_owned());
             }
@@ -90,14 +87,14 @@ mod tests {
         let path = folder.path().join("log");
         let text = "starts\n{\"event\":\"progress\",\"wanted_length\":9,\"wanted_have\":4,\"downloaded\":5,\
                     \"uploaded\":6,\"wasted\":0,\"peers_connected\":2}\n{\"event\":\"piece_failed\",\"piece\":3}\n\
-                    {\"event\":\"tracker\",\"ok\":true}\n{\"event\":\"completed\"}\n";
+                    {\"event\":\"completed\"}\n";
         let mut told = Told::new(path.clone());
         for end in 0..=text.len() {
             std::fs::write(&path, &text[..end]).unwrap();
             told.read_on().unwrap();
         }
         assert_eq!((told.latest.wanted_have, told.latest.uploaded, told.latest.peers_connected), (4, 6, 2));
-        assert!(told.complete && told.announced);
+        assert!(told.complete);
         assert_eq!(told.complaints.len(), 1);
     }
 }

@@ -42,7 +42,7 @@ impl Torrent {
             .arg(layout.piece_length().to_string())
             .arg(announce)
             .arg(match layout {
-                Layout::Single | Layout::Many => "plain",
+                Layout::Single | Layout::Large | Layout::Many => "plain",
                 Layout::Padded => "padded",
                 Layout::Hybrid => "hybrid",
             })

@@ -89,6 +89,11 @@ impl Tracker {
         self.await_counts(&format!("{wanted} seeds at the tracker"), |counts| counts.seeds >= wanted)
     }
 
+    /// Waits until as many peers have announced that they lack something.
+    pub fn await_leeches(&mut self, wanted: usize) -> Result<()> {
+        self.await_counts(&format!("{wanted} leeches at the tracker"), |counts| counts.leeches >= wanted)
+    }
+
     /// Waits until just as many seeds are left, no leech is, and someone has announced that it completed.
     pub fn await_farewell(&mut self, seeds_left: usize) -> Result<()> {
         let what = format!("`completed` and `stopped` at the tracker, {seeds_left} seeds left");

@@ -67,6 +67,8 @@ pub struct TrackerStatus {
     pub seeds: Option<u32>,
     /// Leechers it knows, when it said so.
     pub leechers: Option<u32>,
+    /// Addresses that its last answer named.
+    pub peers: usize,
 }
 
 /// How a tracker stands.

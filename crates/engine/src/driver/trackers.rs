@@ -377,6 +377,7 @@ fn statuses(announcer: &Announcer) -> Vec<TrackerStatus> {
             },
             seeds: status.seeds,
             leechers: status.leechers,
+            peers: status.peers,
         })
         .collect()
 }

@@ -100,6 +100,7 @@ impl Session {
                 state: TrackerState::Idle,
                 seeds: None,
                 leechers: None,
+                peers: 0,
             };
             entry.state().trackers.iter().map(idle).collect()
         })
