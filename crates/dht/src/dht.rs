@@ -14,7 +14,7 @@ use crate::token::Tokens;
 use crate::{Id, Item};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use ask::Pending;
+use ask::{Deadlines, Pending};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -24,8 +24,8 @@ use proven::Proven;
 use quelea_time::Time;
 use search::{Running, Search};
 
-/// How often queries under way are looked at.
-const TICK: Duration = Duration::from_millis(250);
+/// Addresses of nodes that others named, of each family.
+const MAX_NAMED: usize = 128;
 /// Datagrams that wait for the driver.
 const MAX_TRANSMITS: usize = 4_096;
 
@@ -119,6 +119,8 @@ pub struct Found {
     pub peers: Option<f64>,
     /// Queries that it took.
     pub queries: usize,
+    /// How many nodes had to be asked one after the other to reach the nearest one.
+    pub steps: usize,
 }
 
 /// What happened.
@@ -169,11 +171,12 @@ struct Side {
     table: Table,
     /// Addresses to begin at when nobody is known.
     routers: Vec<SocketAddr>,
+    /// Others of which it was said that nodes are there, the latest last.
+    named: VecDeque<SocketAddr>,
     votes: Votes,
     /// When to join again, should too few be known.
     next_join: Time,
     join_pause: Duration,
-    next_ping: Time,
 }
 
 /// A node of the network, on one address of each family.
@@ -196,12 +199,14 @@ pub struct Dht {
     counter: u64,
 
     pending: BTreeMap<[u8; 4], Pending>,
+    deadlines: Deadlines,
     walks: BTreeMap<u64, Running>,
     searches: BTreeMap<SearchId, Search>,
 
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event>,
     next_tick: Time,
+    next_upkeep: Time,
     next_expiry: Time,
     stats: Stats,
 }
@@ -226,10 +231,10 @@ impl Dht {
             wanted.then(|| Side {
                 table: Table::new(id),
                 routers: Vec::new(),
+                named: VecDeque::new(),
                 votes: Votes::default(),
                 next_join: now,
                 join_pause: Duration::ZERO,
-                next_ping: now,
             })
         };
         let [id4, id6] = config.saved.ids;
@@ -247,16 +252,18 @@ impl Dht {
             rng,
             counter: 0,
             pending: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             walks: BTreeMap::new(),
             searches: BTreeMap::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             next_tick: now,
+            next_upkeep: now,
             next_expiry: now,
             stats: Stats::default(),
         };
-        for (_, address) in config.saved.nodes {
-            dht.add_node(now, address);
+        for (_, address) in config.saved.nodes.into_iter().take(2 * MAX_NAMED) {
+            dht.remember(now, address);
         }
         dht
     }
@@ -282,34 +289,60 @@ impl Dht {
             return;
         }
         self.expire_queries(now);
-        self.keep_up(now);
+        if now >= self.next_upkeep {
+            self.next_upkeep = now + upkeep::EVERY;
+            self.keep_up(now);
+        }
         self.continue_walks(now);
-        let busy = !self.pending.is_empty() || !self.walks.is_empty();
-        self.next_tick = now + if busy { TICK } else { upkeep::PING_EVERY };
+        let deadline = self.deadlines.next().unwrap_or(Time::MAX);
+        self.next_tick = self.next_upkeep.min(deadline);
     }
 
-    /// Nodes named elsewhere: by a torrent's `nodes`, by a peer's `port` message, by an earlier run.
+    /// A node named elsewhere: by a torrent's `nodes`, by a peer's `port` message.
     pub fn add_node(&mut self, now: Time, address: SocketAddr) {
-        if address.port() == 0 || self.sides[side_of(address)].is_none() {
-            return;
+        self.remember(now, address);
+        let known = |side: &Side| side.table.iter().any(|entry| entry.address == address);
+        let asked =
+            self.sides[side_of(address)].as_ref().is_none_or(|side| side.next_join <= now || known(side));
+        if !asked && address.port() != 0 && self.may_ping(address) {
+            self.ping(now, address);
         }
-        self.add_router(now, address);
+    }
+
+    /// Keeps an address in mind at which a node was said to be; the oldest such gives way.
+    fn remember(&mut self, now: Time, address: SocketAddr) {
+        let Some(side) = &mut self.sides[side_of(address)] else { return };
+        if crate::id::may_name(address.ip(), address) && !side.named.contains(&address) {
+            if side.named.len() >= MAX_NAMED {
+                side.named.pop_front();
+            }
+            side.named.push_back(address);
+            self.join_soon(now, address);
+        }
     }
 
     /// A node through which to join the network while nobody else is known.
     pub fn add_router(&mut self, now: Time, address: SocketAddr) {
         /// More are of no use.
-        const ROUTERS: usize = 128;
+        const ROUTERS: usize = 32;
         if let Some(side) = &mut self.sides[side_of(address)]
+            && crate::id::may_name(address.ip(), address)
             && side.routers.len() < ROUTERS
             && !side.routers.contains(&address)
         {
             side.routers.push(address);
-            if side.table.len() < crate::table::K {
-                side.next_join = now;
-                side.join_pause = Duration::ZERO;
-                self.next_tick = now;
-            }
+            self.join_soon(now, address);
+        }
+    }
+
+    fn join_soon(&mut self, now: Time, address: SocketAddr) {
+        if let Some(side) = &mut self.sides[side_of(address)]
+            && side.table.len() < crate::table::K
+        {
+            side.next_join = now;
+            side.join_pause = Duration::ZERO;
+            self.next_upkeep = now;
+            self.next_tick = now;
         }
     }
 

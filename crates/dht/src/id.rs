@@ -1,7 +1,7 @@
 //! Names of nodes and of what they store: 160 bits, compared by exclusive or (BEP 5, "Overview").
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use fastrand::Rng;
 use quelea_digest::crc32c;
 
@@ -99,6 +99,46 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
+    }
+}
+
+/// Whether somebody at `namer` may send us to `address`: it must be one that a host can have, and one within a network
+/// is believed only of who is in that network.
+pub(crate) fn may_name(namer: IpAddr, address: SocketAddr) -> bool {
+    let (ip, namer) = (address.ip().to_canonical(), namer.to_canonical());
+    let is_host = match ip {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
+    };
+    let near = !is_local(ip) || (is_local(namer) && (namer.is_loopback() || !ip.is_loopback()));
+    is_host && near && address.port() != 0
+}
+
+/// Whose network an address is in: /24 and /48.
+pub(crate) fn network(ip: IpAddr) -> [u8; 6] {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            [4, a, b, c, 0, 0]
+        }
+        IpAddr::V6(ip) => {
+            let octets = ip.octets();
+            core::array::from_fn(|at| octets[at])
+        }
+    }
+}
+
+/// Who is held to limits for one host: an IPv4 address, or an IPv6 network of 64 bits.
+pub(crate) fn host(ip: IpAddr) -> [u8; 8] {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, d] = ip.octets();
+            [0, 0, 0, 0, a, b, c, d]
+        }
+        IpAddr::V6(ip) => {
+            let octets = ip.octets();
+            core::array::from_fn(|at| octets[at])
+        }
     }
 }
 

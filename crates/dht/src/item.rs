@@ -34,7 +34,7 @@ pub struct Item {
 pub enum Invalid {
     /// The value is longer than 1000 bytes.
     ValueTooBig,
-    /// The value is not bencoded.
+    /// The value is not bencoded, or has a dictionary whose keys are not in order.
     NotBencoded,
     /// The salt is longer than 64 bytes.
     SaltTooBig,
@@ -143,7 +143,9 @@ fn check_value(value: &[u8]) -> Result<(), Invalid> {
         return Err(Invalid::ValueTooBig);
     }
     let limits = quelea_bencode::Limits { depth: 8, items: 1_024 };
-    quelea_bencode::parse(value, limits).map(|_| ()).map_err(|_| Invalid::NotBencoded)
+    let parsed = quelea_bencode::parse(value, limits).map_err(|_| Invalid::NotBencoded)?;
+    // Whoever decodes and encodes it again must come to the same bytes, or it has another hash.
+    if parsed.is_canonical() { Ok(()) } else { Err(Invalid::NotBencoded) }
 }
 
 fn is_signed(signed: &Signed<'_>, value: &[u8]) -> bool {
@@ -185,6 +187,8 @@ mod tests {
         let long = alloc::format!("1001:{}", "x".repeat(1001)).into_bytes();
         assert_eq!(Item::fixed(long), Err(Invalid::ValueTooBig));
         assert_eq!(Item::fixed(b"hello".to_vec()), Err(Invalid::NotBencoded));
+        assert_eq!(Item::fixed(b"d1:bi1e1:ai2ee".to_vec()), Err(Invalid::NotBencoded));
+        assert!(Item::fixed(b"d1:ai2e1:bi1ee".to_vec()).is_ok());
         let salted = Item::sign([5; 32], [0; 65].to_vec(), 1, b"le".to_vec());
         assert_eq!(salted, Err(Invalid::SaltTooBig));
     }

@@ -2,9 +2,11 @@
 //!
 //! A bucket holds the nodes that have a certain number of leading bits in common with our id. Only nodes that answered a
 //! query of ours come in, so that nobody fills the table by sending. An address stands in it once, and a bucket takes
-//! two nodes of one network at most: who wants to fill it needs many networks.
+//! two nodes of one network at most: who wants to fill it needs many networks. Where a bucket is full, a node that may
+//! have its id (BEP 42) takes the place of one that may not.
 
 use crate::Id;
+use crate::id::{is_local, network};
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -35,6 +37,8 @@ pub struct Entry {
     pub asked: Time,
     /// Queries in a row that it left unanswered.
     pub failures: u8,
+    /// Whether it may have its id (BEP 42).
+    pub fits: bool,
 }
 
 impl Entry {
@@ -50,6 +54,13 @@ struct Bucket {
     spare: Vec<Entry>,
     /// When a node of it last answered, or a look-up into it began.
     touched: Time,
+}
+
+impl Bucket {
+    fn has_room_in_network(&self, ip: IpAddr) -> bool {
+        let neighbours = self.nodes.iter().filter(|entry| network(entry.address.ip()) == network(ip));
+        is_local(ip) || neighbours.count() < PER_NETWORK
+    }
 }
 
 /// The routing table of one node.
@@ -84,17 +95,17 @@ impl Table {
         self.own
     }
 
-    /// Nodes that it holds.
+    /// Nodes that it holds and that are not bad.
     pub fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.nodes.len()).sum()
+        self.iter().filter(|entry| !entry.is_bad()).count()
     }
 
-    /// Whether it holds no node.
+    /// Whether it holds none that is not bad.
     pub fn is_empty(&self) -> bool {
-        self.buckets.iter().all(|bucket| bucket.nodes.is_empty())
+        self.iter().all(Entry::is_bad)
     }
 
-    /// Every node.
+    /// Every node, bad ones as well.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.buckets.iter().flat_map(|bucket| &bucket.nodes)
     }
@@ -124,6 +135,7 @@ impl Table {
                         return Admission::Refused;
                     }
                     entry.address = address;
+                    entry.fits = id.fits(address.ip());
                 }
                 entry.answered = now;
                 entry.failures = 0;
@@ -132,16 +144,15 @@ impl Table {
             }
             if self.has_address(address.ip()) {
                 self.rename(address);
+                self.forget_bad(address.ip());
+                return Admission::Refused;
+            }
+            if !self.buckets[number].has_room_in_network(address.ip()) {
                 return Admission::Refused;
             }
             let bucket = &mut self.buckets[number];
-            let network = network(address.ip());
-            let local = crate::id::is_local(address.ip());
-            let neighbours = bucket.nodes.iter().filter(|entry| self::network(entry.address.ip()) == network);
-            if !local && neighbours.count() >= PER_NETWORK {
-                return Admission::Refused;
-            }
-            let entry = Entry { id, address, answered: now, asked: now, failures: 0 };
+            let fits = id.fits(address.ip());
+            let entry = Entry { id, address, answered: now, asked: now, failures: 0, fits };
             if bucket.nodes.len() < size {
                 bucket.nodes.push(entry);
                 bucket.touched = now;
@@ -157,6 +168,15 @@ impl Table {
                 continue;
             }
             let bucket = &mut self.buckets[number];
+            let unfit = bucket.nodes.iter_mut().rfind(|entry| !entry.fits);
+            if let Some(unfit) = unfit
+                && entry.fits
+            {
+                *unfit = entry;
+                bucket.touched = now;
+                return Admission::New;
+            }
+            let bucket = &mut self.buckets[number];
             bucket.spare.retain(|spare| spare.id != id && spare.address != address);
             if bucket.spare.len() >= K {
                 bucket.spare.remove(0);
@@ -167,15 +187,22 @@ impl Table {
     }
 
     /// A node at this address has another name than it had: the entry goes, as the name is not to be relied upon.
-    fn rename(&mut self, address: SocketAddr) {
+    pub fn rename(&mut self, address: SocketAddr) {
         for bucket in &mut self.buckets {
             bucket.nodes.retain(|entry| entry.address != address);
         }
     }
 
+    /// A host that comes back elsewhere or under another name finds a place the next time.
+    fn forget_bad(&mut self, ip: IpAddr) {
+        for bucket in &mut self.buckets {
+            bucket.nodes.retain(|entry| entry.address.ip() != ip || !entry.is_bad());
+        }
+    }
+
     fn has_address(&self, ip: IpAddr) -> bool {
         // On one machine or behind one router many nodes may share an address.
-        !crate::id::is_local(ip) && self.iter().any(|entry| entry.address.ip() == ip)
+        !is_local(ip) && self.iter().any(|entry| entry.address.ip() == ip)
     }
 
     /// Divides the last bucket into those that differ from us in its bit and those that do not.
@@ -192,7 +219,8 @@ impl Table {
         }
         for entry in last.spare {
             let to = if self.own.common_prefix(&entry.id) > prefix { &mut nearer } else { &mut farther };
-            if to.nodes.len() < size { to.nodes.push(entry) } else { to.spare.push(entry) }
+            let has_room = to.nodes.len() < size && to.has_room_in_network(entry.address.ip());
+            if has_room { to.nodes.push(entry) } else { to.spare.push(entry) }
         }
         self.buckets.push(farther);
         self.buckets.push(nearer);
@@ -209,10 +237,19 @@ impl Table {
         };
         let entry = &mut bucket.nodes[at];
         entry.failures = entry.failures.saturating_add(1);
-        if entry.is_bad()
-            && let Some(spare) = bucket.spare.pop()
-        {
-            bucket.nodes[at] = spare;
+        if entry.is_bad() && !bucket.spare.is_empty() {
+            self.promote(number, at);
+        }
+    }
+
+    /// Puts the latest node that waits, and that may come in, into a place.
+    fn promote(&mut self, number: usize, at: usize) {
+        while let Some(spare) = self.buckets[number].spare.pop() {
+            let ip = spare.address.ip();
+            if self.buckets[number].has_room_in_network(ip) && !self.has_address(ip) {
+                self.buckets[number].nodes[at] = spare;
+                return;
+            }
         }
     }
 
@@ -227,7 +264,7 @@ impl Table {
         let bucket = &self.buckets[number];
         *id != self.own
             && (bucket.nodes.len() < self.size(number)
-                || bucket.nodes.iter().any(Entry::is_bad)
+                || bucket.nodes.iter().any(|entry| entry.is_bad() || !entry.fits)
                 || number + 1 == self.buckets.len())
     }
 
@@ -258,6 +295,36 @@ impl Table {
         found
     }
 
+    /// Nodes near `target` to name to an asker. At most half of them may not have their ids (BEP 42), as far as there
+    /// are others; nobody from afar hears of nodes in our own network.
+    pub fn named(&self, target: &Id, count: usize, asker: IpAddr) -> Vec<Entry> {
+        let mut near = self.nearest(target, 3 * count);
+        if !is_local(asker) {
+            near.retain(|entry| !is_local(entry.address.ip()));
+        }
+        let fitting = near.iter().filter(|entry| entry.fits).count();
+        let mut unfit = (count / 2).max(count.saturating_sub(fitting));
+        near.retain(|entry| {
+            let taken = entry.fits || unfit > 0;
+            unfit = unfit.saturating_sub(usize::from(!entry.fits));
+            taken
+        });
+        near.truncate(count);
+        near
+    }
+
+    /// Where to begin a walk of our own: the nearest, and where there are few, the nearest bad ones as well, which may
+    /// have been out of reach for a while.
+    pub fn starts(&self, target: &Id, count: usize) -> Vec<Entry> {
+        let mut found = self.nearest(target, count);
+        if found.len() < K {
+            let mut bad: Vec<Entry> = self.iter().filter(|entry| entry.is_bad()).copied().collect();
+            bad.sort_unstable_by_key(|entry| entry.id.distance(target));
+            found.extend(bad.into_iter().take(count - found.len()));
+        }
+        found
+    }
+
     /// The node whose turn it is to be pinged: the one that answered longest ago, if that is long ago.
     pub fn stale(&mut self, now: Time) -> Option<Entry> {
         let waited = |entry: &Entry| {
@@ -283,20 +350,6 @@ impl Table {
             self.buckets.iter_mut().enumerate().filter(stale).min_by_key(|(_, bucket)| bucket.touched)?;
         bucket.touched = now;
         Some(if number == last { self.own } else { self.own.random_at(number, rng) })
-    }
-}
-
-/// Whose network an address is in: /24 and /48.
-fn network(ip: IpAddr) -> [u8; 6] {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            [4, a, b, c, 0, 0]
-        }
-        IpAddr::V6(ip) => {
-            let octets = ip.octets();
-            core::array::from_fn(|at| octets[at])
-        }
     }
 }
 
@@ -399,5 +452,85 @@ mod tests {
     fn we_are_not_in_our_own_table() {
         let mut table = Table::new(Id([3; 20]));
         assert_eq!(table.answered(Time::ZERO, Id([3; 20]), address(1)), Admission::Refused);
+    }
+
+    #[test]
+    fn who_waits_takes_no_place_that_it_could_not_have_had() {
+        let mut table = Table::new(Id([0; 20]));
+        let far = |number: u8| {
+            let mut id = Id([0xff; 20]);
+            id.0[19] = number;
+            id
+        };
+        let size = FIRST_SIZES[0] as u8;
+        for number in 0..size {
+            table.answered(Time::ZERO, far(number), address(number.into()));
+        }
+        // Eight of one network wait for places.
+        for host in 0..8 {
+            let ip = IpAddr::V4(Ipv4Addr::new(12, 0, 0, host));
+            let admission = table.answered(Time::ZERO, far(100 + host), SocketAddr::new(ip, 6881));
+            assert_eq!(admission, Admission::Spare);
+        }
+        for number in 0..8 {
+            for _ in 0..FAILURES {
+                table.failed(&far(number), address(number.into()));
+            }
+        }
+        let ours = network(IpAddr::V4(Ipv4Addr::new(12, 0, 0, 0)));
+        let of_network = table.iter().filter(|entry| network(entry.address.ip()) == ours);
+        assert_eq!(of_network.count(), PER_NETWORK);
+    }
+
+    #[test]
+    fn a_node_that_may_have_its_id_comes_before_one_that_may_not() {
+        let mut rng = Rng::with_seed(3);
+        let mut table = Table::new(Id([0; 20]));
+        let size = FIRST_SIZES[0];
+        for number in 0..size as u8 {
+            let mut id = Id([0xff; 20]);
+            id.0[19] = number;
+            table.answered(Time::ZERO, id, address(number.into()));
+        }
+        let mut fitting = (1_000..).map(address).map(|at| (Id::for_address(at.ip(), &mut rng), at));
+        let (id, at) = fitting.find(|(id, _)| id.0[0] >= 0x80).unwrap();
+        assert_eq!(table.answered(Time::ZERO, id, at), Admission::New);
+        assert_eq!(table.len(), size);
+    }
+
+    #[test]
+    fn nodes_that_were_out_of_reach_are_where_a_walk_begins_when_nobody_else_is_left() {
+        let mut table = filled(Id([0; 20]), 20);
+        let all: Vec<Entry> = table.iter().copied().collect();
+        for entry in &all {
+            for _ in 0..FAILURES {
+                table.failed(&entry.id, entry.address);
+            }
+        }
+        assert!(table.is_empty() && table.nearest(&Id([7; 20]), K).is_empty());
+        assert_eq!(table.starts(&Id([7; 20]), 2 * K).len(), 2 * K);
+    }
+
+    #[test]
+    fn who_asks_hears_of_nodes_that_may_have_their_ids_and_of_none_in_our_network() {
+        let mut rng = Rng::with_seed(5);
+        let target = Id([0x80; 20]);
+        let mut table = Table::new(Id([0; 20]));
+        for number in 0..12 {
+            let mut id = target;
+            id.0[19] = number;
+            table.answered(Time::ZERO, id, address(number.into()));
+        }
+        for number in 100..120 {
+            let ip = address(number).ip();
+            table.answered(Time::ZERO, Id::for_address(ip, &mut rng), SocketAddr::new(ip, 1));
+        }
+        let neighbour: SocketAddr = "192.168.0.7:1".parse().unwrap();
+        table.answered(Time::ZERO, target, neighbour);
+        let stranger = "203.0.113.1".parse().unwrap();
+        let named = table.named(&target, K, stranger);
+        assert_eq!(named.iter().filter(|entry| entry.fits).count(), K / 2);
+        assert!(named.iter().all(|entry| entry.address != neighbour) && named.len() == K);
+        assert_eq!(table.named(&target, K, neighbour.ip())[0].address, neighbour);
     }
 }

@@ -1,5 +1,6 @@
 //! Answering others.
 
+use super::proven::Wait;
 use super::{Dht, side_of};
 use crate::Id;
 use crate::item::{Invalid, Item};
@@ -15,6 +16,8 @@ use quelea_time::Time;
 
 /// An answer to who may have forged its address has at most this many times the bytes of the query.
 const AMPLIFICATION: usize = 3;
+/// Bytes of an answer that holds no item (BEP 32, "Maximum packet size").
+const MAX_ANSWER: usize = 1_024;
 /// Peers in one answer.
 const VALUES: usize = 60;
 /// Bytes that a peer takes in an answer, with its length before it.
@@ -32,6 +35,17 @@ struct Asker<'a> {
     room: usize,
     /// It has shown that it receives at its address.
     proven: bool,
+    /// It is told what there is room for, rather than that it must show that.
+    brief: bool,
+}
+
+/// What else is known of who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender {
+    /// It answers nobody (BEP 43).
+    pub(super) read_only: bool,
+    /// Bytes of the ping that its query made us send.
+    pub(super) pinged: usize,
 }
 
 impl Dht {
@@ -54,10 +68,8 @@ impl Dht {
             self.stats.refused += 1;
             return;
         }
-        if !read_only {
-            self.meet(now, query.id, from);
-        }
-        self.answer(now, from, transaction, query, datagram, read_only);
+        let pinged = if read_only { 0 } else { self.meet(now, query.id, from) };
+        self.answer(now, from, transaction, query, datagram, Sender { read_only, pinged });
     }
 
     /// Answers a query that was let in.
@@ -68,33 +80,35 @@ impl Dht {
         transaction: &[u8],
         query: &Query<'_>,
         datagram: &[u8],
-        read_only: bool,
+        sender: Sender,
     ) {
         let proven = self.proven.has(now, from);
-        let bytes = if proven { MAX_PACKET } else { (datagram.len() * AMPLIFICATION).min(MAX_PACKET) };
-        let asker = Asker { address: from, transaction, room: bytes, proven };
-        match self.answer_within(now, asker, query) {
-            Some(answer) => {
-                if self.gate.answer(now, answer.len()) {
-                    self.stats.answered += 1;
-                    self.transmit(from, answer);
-                } else {
-                    self.stats.refused += 1;
-                }
+        let unproven_room = (datagram.len() * AMPLIFICATION).saturating_sub(sender.pinged);
+        let room = if proven { MAX_PACKET } else { unproven_room.min(MAX_PACKET) };
+        // Who answers nobody cannot show anything: it is told what fits.
+        let asker = Asker { address: from, transaction, room, proven, brief: sender.read_only };
+        let answer = self.answer_within(now, asker, query);
+        let answer = answer.or_else(|| match self.proven.wait(now, from, datagram) {
+            Wait::First if sender.pinged == 0 => {
+                self.ping(now, from);
+                None
             }
-            // Who answers nobody cannot show anything: it goes without the long answer.
-            None if read_only => {}
-            None => {
-                if self.proven.wait(now, from, datagram) {
-                    self.ping(now, from);
-                }
-            }
+            Wait::First | Wait::Another => None,
+            Wait::Full => self.answer_within(now, Asker { brief: true, ..asker }, query),
+        });
+        let Some(answer) = answer.filter(|answer| answer.len() <= room) else { return };
+        if self.gate.answer(now, answer.len()) {
+            self.stats.answered += 1;
+            self.transmit(from, answer);
+        } else {
+            self.stats.refused += 1;
         }
     }
 
-    /// The answer; `None` when what was asked for does not fit into the room of somebody unproven.
+    /// The answer; `None` when what was asked for does not fit into the room of somebody unproven who could show more.
     fn answer_within(&mut self, now: Time, asker: Asker<'_>, query: &Query<'_>) -> Option<Vec<u8>> {
         let Asker { address: from, transaction, .. } = asker;
+        let must_show = !asker.proven && !asker.brief;
         let own = self.sides[side_of(from)].as_ref().map(|side| side.table.own())?;
         let mut response = Response::new(own);
         let mut out = Vec::new();
@@ -110,13 +124,15 @@ impl Dht {
                 let token = self.tokens.token(now, from.ip(), &info_hash);
                 // A torrent that is full takes nobody else, and says so by giving no token (BEP 33).
                 response.token = self.peers.takes(&info_hash).then_some(&token[..]);
-                if scrape && let Some((seeds, peers)) = self.peers.filters(now, &info_hash) {
+                if scrape
+                    && (asker.proven || !asker.brief)
+                    && let Some((seeds, peers)) = self.peers.filters(now, &info_hash)
+                {
                     response.seeds = Some(seeds);
                     response.peers = Some(peers);
                 }
-                let v6 = from.is_ipv6();
-                response.values = self.peers.some(&info_hash, v6, no_seeds, VALUES, &mut self.rng);
-                if !asker.proven && (response.values.len() > K || response.seeds.is_some()) {
+                response.values = self.peers.some(&info_hash, from.ip(), no_seeds, VALUES, &mut self.rng);
+                if must_show && (response.values.len() > K || response.seeds.is_some()) {
                     return None;
                 }
                 self.with_nodes(&response, &info_hash, query.want, asker, &mut out);
@@ -124,8 +140,11 @@ impl Dht {
             Method::AnnouncePeer { info_hash, port, token, seed } => {
                 if self.tokens.is_ours(now, from.ip(), &info_hash, token) {
                     let address = SocketAddr::new(from.ip(), port.unwrap_or(from.port()));
-                    self.peers.announce(now, info_hash, address, seed);
-                    write_response(&response, Compact::default(), transaction, from, &mut out);
+                    if self.peers.announce(now, info_hash, address, seed) {
+                        write_response(&response, Compact::default(), transaction, from, &mut out);
+                    } else {
+                        write_error(code::SERVER, "there is no room for more", transaction, &mut out);
+                    }
                 } else {
                     write_error(code::PROTOCOL, "that token is not ours", transaction, &mut out);
                 }
@@ -142,7 +161,7 @@ impl Dht {
                         response.signature = item.owner.as_ref().map(|owner| &owner.signature);
                     }
                 }
-                if !asker.proven && response.value.is_some() {
+                if must_show && response.value.is_some() {
                     return None;
                 }
                 self.with_nodes(&response, &target, query.want, asker, &mut out);
@@ -158,7 +177,7 @@ impl Dht {
                 response.samples = Some(&sample);
                 response.interval = Some(interval);
                 response.known = Some(self.peers.torrents() as i64);
-                if !asker.proven && !sample.is_empty() {
+                if must_show && !sample.is_empty() {
                     return None;
                 }
                 self.with_nodes(&response, &target, query.want, asker, &mut out);
@@ -168,7 +187,7 @@ impl Dht {
     }
 
     /// Writes an answer with as many nodes near the target as there is room for: of the asker's family, or of those
-    /// that it wants (BEP 32).
+    /// that it wants (BEP 32). An item, samples and peers that there is no room for are left out.
     fn with_nodes(
         &self,
         response: &Response<'_>,
@@ -177,32 +196,41 @@ impl Dht {
         asker: Asker<'_>,
         out: &mut Vec<u8>,
     ) {
-        let Asker { address: to, transaction, room, .. } = asker;
+        let Asker { address: to, transaction, .. } = asker;
+        let room = if response.value.is_some() { asker.room } else { asker.room.min(MAX_ANSWER) };
+        let mut response = response.clone();
+        let mut values = core::mem::take(&mut response.values);
+        write_response(&response, Compact::default(), transaction, to, out);
+        if out.len() + KEYS > room {
+            (response.value, response.key, response.signature) = (None, None, None);
+            let excess = (out.len() + KEYS - room).div_ceil(20) * 20;
+            let fits = |samples: &'_ [u8]| samples.len().saturating_sub(excess);
+            response.samples = response.samples.map(|samples| &samples[..fits(samples)]);
+            out.clear();
+            write_response(&response, Compact::default(), transaction, to, out);
+        }
+        let mut left = room.saturating_sub(out.len() + KEYS);
+        // Peers are what is asked for, but nodes lead to those who know more of them.
+        let value = VALUE[usize::from(to.is_ipv6())];
+        let kept = if asker.proven { 0 } else { (left / 3).min(values.len() * value) };
+        left -= kept;
         let asked = if want.v4 || want.v6 { [want.v4, want.v6] } else { [!to.is_ipv6(), to.is_ipv6()] };
-        let mut plain = Vec::new();
-        write_response(response, Compact::default(), transaction, to, &mut plain);
-        let mut left = room.saturating_sub(plain.len() + KEYS);
         let mut nodes = [None, None];
         // The asker's own family comes first.
         let order = if to.is_ipv6() { [1, 0] } else { [0, 1] };
         for family in order.into_iter().filter(|&family| asked[family]) {
             let count = (left / NODE[family]).min(K);
-            let nearest = self.sides[family].as_ref().map(|side| side.table.nearest(target, count));
-            let compact = compact_nodes(nearest.into_iter().flatten().map(|entry| (entry.id, entry.address)));
+            let named = self.sides[family].as_ref().map(|side| side.table.named(target, count, to.ip()));
+            let compact = compact_nodes(named.into_iter().flatten().map(|entry| (entry.id, entry.address)));
             left -= compact.len();
             nodes[family] = Some(compact);
         }
+        values.truncate((left + kept) / value);
+        response.values = values;
         let [nodes4, nodes6] = &nodes;
         let compact = Compact { nodes4: nodes4.as_deref(), nodes6: nodes6.as_deref() };
-        write_response(response, compact, transaction, to, out);
-        if out.len() > room && !response.values.is_empty() {
-            // Peers beyond the room go.
-            let excess = (out.len() - room).div_ceil(VALUE[usize::from(to.is_ipv6())]);
-            let mut shorter = response.clone();
-            shorter.values.truncate(response.values.len().saturating_sub(excess));
-            out.clear();
-            write_response(&shorter, compact, transaction, to, out);
-        }
+        out.clear();
+        write_response(&response, compact, transaction, to, out);
     }
 
     fn put(
@@ -225,26 +253,32 @@ impl Dht {
             Invalid::ValueTooBig => (code::VALUE_TOO_BIG, "a value has at most 1000 bytes"),
             Invalid::SaltTooBig => (code::SALT_TOO_BIG, "a salt has at most 64 bytes"),
             Invalid::Signature => (code::BAD_SIGNATURE, "the signature does not verify"),
-            Invalid::NotBencoded => (code::PROTOCOL, "the value is not bencoded"),
+            Invalid::NotBencoded => (code::PROTOCOL, "the value is not bencoded in order"),
             Invalid::Sequence => (code::PROTOCOL, "a sequence number is not below 0"),
         })?;
         let own = self.sides[side_of(from)].as_ref().map_or(target, |side| side.table.own());
         self.items.put(now, &own, from.ip(), item, replaces).map_err(|refused| match refused {
             Refused::Mismatch => (code::CAS_MISMATCH, "another state is stored than the one to be replaced"),
             Refused::SequenceTooLow => (code::SEQUENCE_TOO_LOW, "what is stored is not older"),
-            Refused::Full => (code::SERVER, "that address has stored enough"),
+            Refused::Full => (code::SERVER, "that host has stored enough"),
         })
     }
 
     /// A datagram that says nothing we understand: whoever meant it as a query is told.
-    pub(super) fn handle_unreadable(&mut self, now: Time, from: SocketAddr, unreadable: &Unreadable<'_>) {
+    pub(super) fn handle_unreadable(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        unreadable: &Unreadable<'_>,
+        datagram: &[u8],
+    ) {
         let Some(transaction) = unreadable.transaction else { return };
         if self.read_only || !self.gate.admit(now, from.ip()) {
             return;
         }
         let mut out = Vec::new();
         write_error(unreadable.code, unreadable.what, transaction, &mut out);
-        if self.gate.answer(now, out.len()) {
+        if out.len() <= AMPLIFICATION * datagram.len() && self.gate.answer(now, out.len()) {
             self.transmit(from, out);
         }
     }

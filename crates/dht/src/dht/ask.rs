@@ -1,10 +1,12 @@
 //! Asking others: queries under way, their answers, their silence.
 
+use super::answer::Sender;
 use super::search::WalkId;
 use super::{Dht, Event, SearchId, side_of};
 use crate::Id;
 use crate::packet::{Body, Method, Packet, Query, Response, Want, write_query};
 use crate::table::K;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -14,9 +16,13 @@ use quelea_time::Time;
 /// A node that has not answered after this time is slow: somebody else is asked meanwhile.
 const SLOW: Duration = Duration::from_secs(1);
 /// A node that has not answered after this time will not.
-const LOST: Duration = Duration::from_secs(6);
+const LOST: Duration = Duration::from_secs(5);
 /// Queries under way.
 const MAX_PENDING: usize = 1_024;
+/// Queries of the last seconds, answered or not.
+const MAX_SENT: usize = 8 * MAX_PENDING;
+/// Pings under way to strangers.
+const MAX_PINGS: usize = 4 * K;
 /// A table with fewer nodes is glad of those of its family that answers to the other one name.
 const SMALL_TABLE: usize = 64;
 
@@ -37,9 +43,31 @@ pub(super) struct Pending {
     to: SocketAddr,
     /// What it is called, where that is known.
     id: Option<Id>,
-    sent: Time,
-    slow: bool,
     why: Why,
+}
+
+/// Queries in the order in which they went out, with the moments at which they are looked at.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    slow: VecDeque<(Time, [u8; 4])>,
+    lost: VecDeque<(Time, [u8; 4])>,
+}
+
+impl Deadlines {
+    fn add(&mut self, now: Time, transaction: [u8; 4]) {
+        self.slow.push_back((now + SLOW, transaction));
+        self.lost.push_back((now + LOST, transaction));
+    }
+
+    /// When to look next.
+    pub(super) fn next(&self) -> Option<Time> {
+        let first = [self.slow.front(), self.lost.front()];
+        first.into_iter().flatten().map(|(at, _)| *at).min()
+    }
+}
+
+fn due(queue: &mut VecDeque<(Time, [u8; 4])>, now: Time) -> Option<[u8; 4]> {
+    queue.pop_front_if(|(at, _)| *at <= now).map(|(_, transaction)| transaction)
 }
 
 impl Dht {
@@ -47,11 +75,12 @@ impl Dht {
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
         let packet = match Packet::parse(datagram) {
             Ok(packet) => packet,
-            Err(unreadable) => return self.handle_unreadable(now, from, &unreadable),
+            Err(unreadable) => return self.handle_unreadable(now, from, &unreadable, datagram),
         };
         match &packet.body {
             Body::Query(query) => {
                 self.handle_query(now, from, packet.transaction, query, datagram, packet.read_only);
+                return;
             }
             Body::Response(response) => {
                 let Some(pending) = self.take_pending(packet.transaction, from) else { return };
@@ -85,14 +114,6 @@ impl Dht {
     ) {
         self.stats.answers_in += 1;
         self.prove(now, from);
-        if pending.id.is_some_and(|id| id != response.id) {
-            // Whoever named it was wrong, or it changes its name: it is of no use under either.
-            if let (Some(id), Some(side)) = (pending.id, &mut self.sides[side_of(from)]) {
-                side.table.failed(&id, from);
-            }
-            self.not_answered(pending);
-            return;
-        }
         if let Some(seen) = seen_as {
             self.seen(now, from, seen);
         }
@@ -113,7 +134,8 @@ impl Dht {
             if let Ok(packet) = Packet::parse(&datagram)
                 && let Body::Query(query) = &packet.body
             {
-                self.answer(now, address, packet.transaction, query, &datagram, packet.read_only);
+                let sender = Sender { read_only: packet.read_only, pinged: 0 };
+                self.answer(now, address, packet.transaction, query, &datagram, sender);
             }
         }
     }
@@ -127,7 +149,12 @@ impl Dht {
         }
     }
 
-    /// Asks a node. Whether the query went out.
+    /// Whether a query can go out.
+    pub(super) fn may_ask(&self) -> bool {
+        self.pending.len() < MAX_PENDING && self.deadlines.lost.len() < MAX_SENT
+    }
+
+    /// Asks a node. The bytes of the query; 0 when none went out.
     pub(super) fn ask(
         &mut self,
         now: Time,
@@ -135,11 +162,11 @@ impl Dht {
         id: Option<Id>,
         method: Method<'_>,
         why: Why,
-    ) -> bool {
+    ) -> usize {
         let family = side_of(to);
-        let Some(own) = self.sides[family].as_ref().map(|side| side.table.own()) else { return false };
-        if self.pending.len() >= MAX_PENDING {
-            return false;
+        let Some(own) = self.sides[family].as_ref().map(|side| side.table.own()) else { return 0 };
+        if !self.may_ask() {
+            return 0;
         }
         let other_is_small =
             self.sides[1 - family].as_ref().is_some_and(|other| other.table.len() < SMALL_TABLE);
@@ -149,11 +176,13 @@ impl Dht {
         let transaction = self.transaction();
         let mut out = Vec::with_capacity(128);
         write_query(&Query { id: own, method, want }, &transaction, self.read_only, &mut out);
+        let length = out.len();
         self.transmit(to, out);
         self.stats.queries_out += 1;
-        self.pending.insert(transaction, Pending { to, id, sent: now, slow: false, why });
-        self.next_tick = self.next_tick.min(now + super::TICK);
-        true
+        self.pending.insert(transaction, Pending { to, id, why });
+        self.deadlines.add(now, transaction);
+        self.next_tick = self.next_tick.min(now + SLOW);
+        length
     }
 
     pub(super) fn ping(&mut self, now: Time, to: SocketAddr) {
@@ -177,46 +206,38 @@ impl Dht {
 
     /// Notes which queries are slow and which are lost.
     pub(super) fn expire_queries(&mut self, now: Time) {
-        let lost: Vec<[u8; 4]> = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| now.since(pending.sent) >= LOST)
-            .map(|(transaction, _)| *transaction)
-            .collect();
-        for transaction in lost {
+        while let Some(transaction) = due(&mut self.deadlines.slow, now) {
+            if let Some(&Pending { to, why: Why::Walk(walk), .. }) = self.pending.get(&transaction)
+                && let Some(running) = self.walks.get_mut(&walk)
+            {
+                running.walk.slow(to);
+            }
+        }
+        while let Some(transaction) = due(&mut self.deadlines.lost, now) {
             let Some(pending) = self.pending.remove(&transaction) else { continue };
             if let (Some(id), Some(side)) = (pending.id, &mut self.sides[side_of(pending.to)]) {
                 side.table.failed(&id, pending.to);
             }
             self.not_answered(&pending);
         }
-        let mut slow = Vec::new();
-        for pending in self.pending.values_mut() {
-            if !pending.slow && now.since(pending.sent) >= SLOW {
-                pending.slow = true;
-                if let Why::Walk(walk) = pending.why {
-                    slow.push((walk, pending.to));
-                }
-            }
-        }
-        for (walk, address) in slow {
-            if let Some(running) = self.walks.get_mut(&walk) {
-                running.walk.slow(address);
-            }
-        }
     }
 
-    /// Somebody unknown asks us: where the table has a place for it, it is asked whether it is there.
-    pub(super) fn meet(&mut self, now: Time, id: Id, from: SocketAddr) {
+    /// Somebody unknown asks us: where the table has a place for it, it is asked whether it is there. The bytes of that
+    /// ping.
+    pub(super) fn meet(&mut self, now: Time, id: Id, from: SocketAddr) -> usize {
         let fits = !self.enforce_ids || id.fits(from.ip());
-        let Some(side) = &mut self.sides[side_of(from)] else { return };
+        let Some(side) = &self.sides[side_of(from)] else { return 0 };
         let wanted = fits && side.table.has_room_for(&id) && !side.table.knows(&id, from);
-        let asked_already = self.pending.values().any(|pending| pending.to == from);
-        // Strangers make us send one short datagram for each of theirs, and few at a time.
-        let busy = self.pending.values().filter(|pending| pending.why == Why::Ping).count() >= 4 * K;
-        if wanted && !asked_already && !busy {
-            self.ask(now, from, Some(id), Method::Ping, Why::Ping);
+        if !wanted || !self.may_ping(from) {
+            return 0;
         }
+        self.ask(now, from, Some(id), Method::Ping, Why::Ping)
+    }
+
+    /// Whether somebody unknown may be pinged: strangers make us send few datagrams at a time.
+    pub(super) fn may_ping(&self, address: SocketAddr) -> bool {
+        let pings = self.pending.values().filter(|pending| pending.why == Why::Ping).count();
+        pings < MAX_PINGS && !self.pending.values().any(|pending| pending.to == address)
     }
 
     /// `from` sees us at this address.

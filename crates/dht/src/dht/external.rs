@@ -8,10 +8,10 @@ const MEMORY: usize = 32;
 /// Votes that decide.
 const QUORUM: usize = 6;
 
-/// The latest votes, one of each voter.
+/// The latest votes, one of each voter's network.
 #[derive(Debug, Default)]
 pub(super) struct Votes {
-    votes: Vec<(IpAddr, IpAddr)>,
+    votes: Vec<([u8; 6], IpAddr)>,
     decided: Option<IpAddr>,
 }
 
@@ -22,6 +22,7 @@ impl Votes {
         if crate::id::is_local(address) || address.is_unspecified() || address.is_multicast() {
             return None;
         }
+        let voter = crate::id::network(voter);
         self.votes.retain(|(other, _)| *other != voter);
         if self.votes.len() >= MEMORY {
             self.votes.remove(0);
@@ -41,8 +42,8 @@ impl Votes {
 mod tests {
     use super::*;
 
-    fn ip(last: u8) -> IpAddr {
-        IpAddr::from([198, 51, 100, last])
+    fn ip(network: u8) -> IpAddr {
+        IpAddr::from([198, 51, network, 1])
     }
 
     #[test]
@@ -56,10 +57,13 @@ mod tests {
     }
 
     #[test]
-    fn one_voter_is_one_voice() {
+    fn one_network_is_one_voice() {
         let mut votes = Votes::default();
         for _ in 0..100 {
             assert_eq!(votes.vote(ip(1), ip(200)), None);
+        }
+        for host in 0..100 {
+            assert_eq!(votes.vote(IpAddr::from([198, 51, 1, host]), ip(200)), None);
         }
     }
 

@@ -6,15 +6,19 @@ use crate::bloom::Bloom;
 use crate::item::{Item, target_of};
 use crate::packet::{Method, Response, Signed};
 use crate::table::K;
-use crate::walk::{Reached, Walk};
+use crate::walk::{Next, Reached, Walk};
 use crate::{Id, item};
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use quelea_time::Time;
 
 /// Peers that one search tells.
 const MAX_PEERS: usize = 2_000;
+/// Peers of one answer.
+const PEERS_PER_ANSWER: usize = 100;
+/// A filter that holds more addresses than this says little (BEP 33).
+const FULL_FILTER: f64 = 6_000.0;
 /// Walks at a time; the others wait.
 const MAX_WALKS: usize = 64;
 
@@ -118,9 +122,9 @@ impl Dht {
         // Peers that others announced to us are peers as well.
         if let Some(Search { goal: Goal::Peers { no_seeds, .. }, .. }) = self.searches.get(&id) {
             let no_seeds = *no_seeds;
-            for v6 in [false, true] {
-                let ours = self.peers.some(&target, v6, no_seeds, 50, &mut self.rng);
-                self.tell_peers(id, ours);
+            for we in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+                let ours = self.peers.some(&target, we, no_seeds, 50, &mut self.rng);
+                self.tell_peers(id, None, ours);
             }
         }
         self.next_tick = now;
@@ -132,11 +136,11 @@ impl Dht {
     pub(super) fn begin_walk(&mut self, now: Time, family: usize, target: Id, search: Option<SearchId>) {
         let Some(side) = &self.sides[family] else { return };
         let mut walk = Walk::new(now, target, self.enforce_ids);
-        for entry in side.table.nearest(&target, 2 * K) {
-            walk.add([(entry.id, entry.address)]);
+        for entry in side.table.starts(&target, 2 * K) {
+            walk.add_known(entry.id, entry.address);
         }
-        for &router in &side.routers {
-            walk.add_entrance(router);
+        for &address in side.routers.iter().chain(&side.named) {
+            walk.add_entrance(address);
         }
         self.counter += 1;
         self.walks.insert(self.counter, Running { walk, family, search });
@@ -150,11 +154,13 @@ impl Dht {
         let mut over = Vec::new();
         let walks: Vec<WalkId> = self.walks.keys().copied().take(MAX_WALKS).collect();
         for id in walks {
-            while let Some(running) = self.walks.get_mut(&id) {
-                let Some((name, address)) = running.walk.ask_next() else { break };
+            while self.may_ask()
+                && let Some(running) = self.walks.get_mut(&id)
+            {
+                let Some(Next { address, id: name }) = running.walk.ask_next() else { break };
                 let (target, search) = (running.walk.target(), running.search);
                 let method = self.question(target, search);
-                if !self.ask(now, address, name, method, Why::Walk(id))
+                if self.ask(now, address, name, method, Why::Walk(id)) == 0
                     && let Some(running) = self.walks.get_mut(&id)
                 {
                     running.walk.failed(address);
@@ -191,14 +197,16 @@ impl Dht {
 
     pub(super) fn walk_answered(&mut self, id: WalkId, from: SocketAddr, response: &Response<'_>) {
         let Some(running) = self.walks.get_mut(&id) else { return };
-        running.walk.answered(response.id, from, response.token);
+        if !running.walk.answered(response.id, from, response.token) {
+            return;
+        }
         let (family, search) = (running.family, running.search);
         // The nodes of the other family help the walk there.
         for running in self.walks.values_mut().filter(|running| running.search == search) {
             let same_goal = search.is_some() || running.family == family;
             match (running.family, same_goal) {
-                (0, true) => running.walk.add(response.nodes4.iter()),
-                (_, true) => running.walk.add(response.nodes6.iter()),
+                (0, true) => running.walk.add(from, response.nodes4.iter()),
+                (_, true) => running.walk.add(from, response.nodes6.iter()),
                 (_, false) => {}
             }
         }
@@ -215,16 +223,19 @@ impl Dht {
                 for (sum, filter) in
                     [(&mut search.seeds, &response.seeds), (&mut search.others, &response.peers)]
                 {
-                    if let Some(filter) = filter {
+                    if let Some(filter) = filter
+                        && filter.estimate() < FULL_FILTER
+                    {
                         sum.get_or_insert_default().join(filter);
                     }
                 }
                 if response.peers.is_none() {
                     let others = search.others.get_or_insert_default();
                     // Who cannot scrape names peers alone (BEP 33, "Handling legacy responses").
-                    response.values.iter().for_each(|peer| others.insert(peer.ip()));
+                    let peers = response.values.iter().take(PEERS_PER_ANSWER);
+                    peers.for_each(|peer| others.insert(peer.ip()));
                 }
-                self.tell_peers(id, response.values.iter().copied());
+                self.tell_peers(id, Some(from.ip()), response.values.iter().copied());
             }
             Goal::Item { salt, newest } => {
                 let Some(value) = response.value else { return };
@@ -251,11 +262,18 @@ impl Dht {
         }
     }
 
-    fn tell_peers(&mut self, id: SearchId, peers: impl IntoIterator<Item = SocketAddr>) {
+    /// Tells peers that somebody named, or that we know ourselves.
+    fn tell_peers(
+        &mut self,
+        id: SearchId,
+        namer: Option<IpAddr>,
+        peers: impl IntoIterator<Item = SocketAddr>,
+    ) {
         let Some(search) = self.searches.get_mut(&id) else { return };
         let mut news = Vec::new();
-        for peer in peers {
-            if search.told.len() < MAX_PEERS && is_peer(peer) && search.told.insert(peer) {
+        for peer in peers.into_iter().take(PEERS_PER_ANSWER) {
+            let may_be = crate::id::may_name(namer.unwrap_or(peer.ip()), peer);
+            if search.told.len() < MAX_PEERS && may_be && search.told.insert(peer) {
                 news.push(peer);
             }
         }
@@ -270,13 +288,14 @@ impl Dht {
             self.table_walk_over(now, running.family);
             return;
         };
-        let reached = running.walk.reached();
+        let reached = running.walk.reached(false);
         let Some(search) = self.searches.get_mut(&id) else { return };
         search.walks -= 1;
         search.found.queries += running.walk.queries();
+        search.found.steps = search.found.steps.max(running.walk.steps());
         let near = reached.iter().map(|reached| (reached.id, reached.address));
         search.found.nodes.extend(near);
-        self.write(now, id, &reached);
+        self.write(now, id, &running.walk.reached(true));
         self.end_if_over(id);
     }
 
@@ -296,9 +315,9 @@ impl Dht {
                     let method = Method::Put { token, value: &item.value, signed: item.signed(), replaces };
                     self.ask(now, node.address, Some(node.id), method, Why::Write(id))
                 }
-                Goal::Node | Goal::Peers { .. } | Goal::Item { .. } | Goal::Samples => false,
+                Goal::Node | Goal::Peers { .. } | Goal::Item { .. } | Goal::Samples => 0,
             };
-            if let (true, Some(search)) = (asked, self.searches.get_mut(&id)) {
+            if let (1.., Some(search)) = (asked, self.searches.get_mut(&id)) {
                 search.writes += 1;
             }
         }
@@ -330,14 +349,4 @@ impl Dht {
         let idle: Vec<SearchId> = self.searches.keys().copied().collect();
         idle.into_iter().for_each(|id| self.end_if_over(id));
     }
-}
-
-/// Whether somebody may be found at this address.
-fn is_peer(address: SocketAddr) -> bool {
-    let ip = address.ip();
-    let somebody = match ip {
-        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
-        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
-    };
-    address.port() != 0 && somebody
 }

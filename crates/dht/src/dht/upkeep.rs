@@ -9,8 +9,8 @@ use core::net::IpAddr;
 use core::time::Duration;
 use quelea_time::Time;
 
-/// How often the node that was silent longest is pinged, if it was silent for long.
-pub(super) const PING_EVERY: Duration = Duration::from_secs(5);
+/// How often the tables are looked at, and the node that was silent longest is pinged, if it was silent for long.
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 /// How often what is old is forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// The first pause before joining again, and the longest.
@@ -35,7 +35,7 @@ impl Dht {
         let walking = self.walks.values().any(|running| running.family == family && running.search.is_none());
         let Some(side) = &mut self.sides[family] else { return };
         let lonely = side.table.len() < K;
-        let knows_somebody = !side.routers.is_empty() || !side.table.is_empty();
+        let knows_somebody = !side.routers.is_empty() || !side.named.is_empty() || !side.table.is_empty();
         if !lonely || walking || now < side.next_join || !knows_somebody {
             return;
         }
@@ -48,11 +48,8 @@ impl Dht {
     fn ping_and_refresh(&mut self, now: Time, family: usize) {
         let walking = self.walks.values().any(|running| running.family == family && running.search.is_none());
         let Some(side) = &mut self.sides[family] else { return };
-        if now >= side.next_ping {
-            side.next_ping = now + PING_EVERY;
-            if let Some(stale) = side.table.stale(now) {
-                self.ask(now, stale.address, Some(stale.id), Method::Ping, Why::Ping);
-            }
+        if let Some(stale) = side.table.stale(now) {
+            self.ask(now, stale.address, Some(stale.id), Method::Ping, Why::Ping);
         }
         let Some(side) = &mut self.sides[family] else { return };
         if !walking

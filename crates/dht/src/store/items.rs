@@ -9,13 +9,13 @@ use quelea_time::Time;
 
 /// An item that nobody has stored again for this long is dropped (BEP 44: two hours).
 const LIFE: Duration = Duration::from_secs(2 * 60 * 60);
-/// Items of one address.
-const PER_ADDRESS: usize = 64;
+/// Items of one host.
+const PER_HOST: usize = 64;
 
 #[derive(Debug)]
 struct Stored {
     item: Item,
-    from: IpAddr,
+    host: [u8; 8],
     at: Time,
 }
 
@@ -70,7 +70,7 @@ impl Items {
         item: Item,
         replaces: Option<i64>,
     ) -> Result<(), Refused> {
-        let target = item.target();
+        let (target, host) = (item.target(), crate::id::host(from));
         if let Some(stored) = self.items.get_mut(&target) {
             if item.owner.is_some() {
                 if replaces.is_some_and(|sequence| sequence != stored.item.sequence()) {
@@ -82,13 +82,13 @@ impl Items {
                     return Err(Refused::SequenceTooLow);
                 }
             }
-            *stored = Stored { item, from, at: now };
+            *stored = Stored { item, host, at: now };
             return Ok(());
         }
-        if self.items.values().filter(|stored| stored.from == from).count() >= PER_ADDRESS {
+        if self.items.values().filter(|stored| stored.host == host).count() >= PER_HOST {
             return Err(Refused::Full);
         }
-        self.items.insert(target, Stored { item, from, at: now });
+        self.items.insert(target, Stored { item, host, at: now });
         if self.items.len() > self.capacity {
             // Those far from us are kept by nodes that are nearer.
             let farthest = self.items.keys().max_by_key(|target| target.distance(own)).copied();
@@ -149,10 +149,12 @@ mod tests {
             let item = Item::fixed(format!("i{number}e").into_bytes()).unwrap();
             items.put(Time::ZERO, &OWN, ip(), item, None)
         };
-        for number in 0..PER_ADDRESS {
+        for number in 0..PER_HOST {
             assert_eq!(put(&mut items, number), Ok(()));
         }
-        assert_eq!(put(&mut items, PER_ADDRESS), Err(Refused::Full));
+        // Whoever renews what is another's takes nobody's place.
+        assert_eq!(put(&mut items, 0), Ok(()));
+        assert_eq!(put(&mut items, PER_HOST), Err(Refused::Full));
         items.expire(Time::ZERO + LIFE);
         assert!(items.is_empty());
     }
