@@ -109,6 +109,38 @@ fn many_files_of_all_sizes_arrive_whole() {
 }
 
 #[test]
+fn a_torrent_that_lost_a_file_is_never_said_to_be_complete() {
+    run(async {
+        let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // It takes a while to look at all of them.
+        let names: Vec<String> = (0..500).map(|number| format!("{number:04}")).collect();
+        let mut files: Vec<(&str, Vec<u8>)> =
+            names.iter().map(|name| (name.as_str(), vec![1; 100])).collect();
+        files.push(("last", bytes(70_001, 3)));
+        let torrent = torrent("folder", &files, 32_768);
+        write(seed_dir.path(), "folder", &files);
+        write(leech_dir.path(), "folder", &files[500..]);
+        let (seed, leech) = (session(seed_dir.path()), session(leech_dir.path()));
+        let mut events = leech.events();
+        let leeched = leech.add(add(&torrent)).await.unwrap();
+        assert!(leeched.snapshot().pieces_have > 0, "the last file was found");
+        std::fs::remove_file(leech_dir.path().join("folder/last")).unwrap();
+        let _seeded = seed.add(from(add(&torrent), &[&leech])).await.unwrap();
+        let message = loop {
+            match events.next().await.expect("a session that runs") {
+                Event::Failed { message, .. } => break message,
+                Event::Completed(_) => panic!("it is told to be complete"),
+                Event::Progress(_, snapshot) => assert_ne!(snapshot.state, State::Seeding),
+                _ => {}
+            }
+        };
+        assert!(message.contains("last"), "{message}");
+        leech.close().await;
+        seed.close().await;
+    });
+}
+
+#[test]
 fn only_wanted_files_are_written() {
     run(async {
         let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

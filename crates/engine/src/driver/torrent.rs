@@ -16,7 +16,7 @@ use quelea_block::BlockBuf;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
 use quelea_resume::{Ending, Keeper, Record, SavedBlock, Totals};
-use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict};
+use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict, StorageError};
 use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
 use quelea_swarm::peers::PeerKey;
 use quelea_swarm::torrent::{Stats, Torrent as Machine};
@@ -88,6 +88,18 @@ struct Running {
     changes: Changes,
     /// Whether it became complete while something else was done with its files.
     completes: bool,
+    files: Files,
+}
+
+/// Whether the files of a complete torrent are as they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Files {
+    /// Nobody knows.
+    Unfinished,
+    /// They get their exact lengths.
+    Finishing,
+    /// They are.
+    Finished,
 }
 
 impl TorrentTask {
@@ -106,6 +118,7 @@ impl TorrentTask {
             found_back: false,
             changes: Changes::default(),
             completes: false,
+            files: Files::Unfinished,
         };
         if let Some(goodbye) = running.run().await {
             let _ = goodbye.send(running.placement());
@@ -195,14 +208,10 @@ impl Running {
                 self.trackers_answered |= answered;
             }
             ToTorrent::External(address) => machine.handle_external(address),
-            ToTorrent::Finished(Ok(())) => {
-                self.note(true);
-                self.completed(now);
-            }
+            ToTorrent::Finished(result) => self.handle_finished(now, result),
             ToTorrent::Change(change) => self.wish(now, change),
             ToTorrent::Changed(changed) => self.handle_changed(now, changed),
             ToTorrent::Where(reply) => _ = reply.send(self.placement()),
-            ToTorrent::Finished(Err(error)) => self.not_finished(now, &error),
             ToTorrent::DiskTrouble(error) => self.fail(now, &error),
             ToTorrent::Mended(result) => self.handle_mended(now, result),
             ToTorrent::Retry => self.retry(),
@@ -326,11 +335,25 @@ impl Running {
     }
 
     /// All wanted pieces are there: the files get their exact lengths.
-    fn finish(&self) {
+    fn finish(&mut self) {
+        self.files = Files::Finishing;
         let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
         self.task.io.pipeline.run(move || {
             let _ = torrent.blocking_send(ToTorrent::Finished(store.finish(false)));
         });
+    }
+
+    fn handle_finished(&mut self, now: Time, result: Result<(), StorageError>) {
+        match result {
+            Ok(()) => {
+                self.files = Files::Finished;
+                self.completed(now);
+            }
+            Err(error) => {
+                self.files = Files::Unfinished;
+                self.not_finished(now, &error);
+            }
+        }
     }
 
     fn tell(&self, event: Event) {
@@ -339,7 +362,7 @@ impl Running {
     }
 
     /// Tells the trackers how far we are.
-    fn note(&mut self, completed: bool) {
+    fn note(&mut self) {
         let now = self.now();
         let stats = self.task.machine.stats(now);
         let left = self.task.wanted_length - self.wanted_have;
@@ -347,7 +370,6 @@ impl Running {
             uploaded: self.task.earlier.uploaded + stats.uploaded,
             downloaded: self.task.earlier.downloaded + stats.downloaded,
             left,
-            completed,
             hungry: stats.pieces_missing > 0 && stats.connected < 5,
             found_back: std::mem::take(&mut self.found_back),
         };
@@ -356,7 +378,7 @@ impl Running {
 
     fn publish(&mut self) {
         self.look_after_recheck();
-        self.note(false);
+        self.note();
         let snapshot = Arc::new(self.snapshot());
         if let Some((record, _)) = &self.task.keeping {
             let Totals { downloaded, uploaded } = self.task.earlier;
@@ -389,7 +411,8 @@ impl Running {
         let state = match (&self.trouble, missing) {
             _ if self.is_rechecking() => State::Checking,
             (Some(_), _) => State::Failed,
-            (None, 0) => State::Seeding,
+            // What was downloaded is complete once every file is as it should be.
+            (None, 0) if self.files == Files::Finished || stats.downloaded == 0 => State::Seeding,
             (None, _) => State::Downloading,
         };
         let rate = stats.download_rate;
@@ -447,7 +470,7 @@ impl Running {
 
     async fn stop(&mut self) {
         let now = self.now();
-        self.note(false);
+        self.note();
         self.task.machine.stop(now);
         self.drain();
         // What is being hashed and written is finished, so that the next run finds it.
@@ -456,13 +479,14 @@ impl Running {
         self.task.finished_to = None;
         let patience = tokio::time::sleep(LAST_WRITES);
         tokio::pin!(patience);
-        while self.is_writing(now) {
+        while self.is_writing(now) || self.files == Files::Finishing {
             tokio::select! {
                 message = self.task.mailbox.recv() => match message {
                     Some(ToTorrent::Verified { piece, outcome }) => {
                         self.handle_verified(now, piece, outcome);
                         self.drain();
                     }
+                    Some(ToTorrent::Finished(result)) => self.handle_finished(now, result),
                     Some(ToTorrent::Changed(changed)) => self.handle_changed(now, changed),
                     Some(_) => {}
                     None => break,

@@ -30,8 +30,6 @@ pub(crate) struct Note {
     pub(crate) uploaded: u64,
     pub(crate) downloaded: u64,
     pub(crate) left: u64,
-    /// It has just become complete.
-    pub(crate) completed: bool,
     /// It has too few peers.
     pub(crate) hungry: bool,
     /// Our network was gone, and is back.
@@ -150,14 +148,14 @@ impl Trackers {
         Some(told)
     }
 
-    /// How far a torrent is.
+    /// How far a torrent is. One of which nothing is left has completed, whoever notices and tells it first.
     pub(crate) fn note(&self, torrent: TorrentId, note: Note) {
         let stats = Stats { uploaded: note.uploaded, downloaded: note.downloaded, left: note.left };
         let now = self.clock.now();
         let mut table = self.table();
         let Some(row) = table.rows.get_mut(&torrent) else { return };
-        row.stats = stats;
-        if note.completed {
+        let before = std::mem::replace(&mut row.stats, stats);
+        if before.left > 0 && stats.left == 0 {
             row.announcer.completed(now);
         } else if note.found_back {
             row.announcer.announce_now(now, Urgency::FoundBack);
@@ -380,4 +378,73 @@ fn statuses(announcer: &Announcer) -> Vec<TrackerStatus> {
             peers: status.peers,
         })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::{Carrier, Clock, Note, Trackers};
+    use crate::driver::http::Http;
+    use crate::events::TorrentId;
+    use crate::snapshot::TrackerState;
+    use quelea_net::Binding;
+    use quelea_tracker::{Announcer, Identity};
+    use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::sync::{broadcast, mpsc};
+
+    /// Answers every announce, and tells the event that it carries.
+    async fn serve(listener: TcpListener, heard: mpsc::Sender<String>) {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.unwrap_or_default();
+            let request = String::from_utf8_lossy(&request[..length]).into_owned();
+            let (_, event) = request.split_once("event=").unwrap_or(("", "none "));
+            let _ = heard.send(event.split(['&', ' ']).next().unwrap_or_default().to_owned()).await;
+            let body = "d8:intervali1800e5:peers0:e";
+            let head =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
+        }
+    }
+
+    #[test]
+    fn one_that_leaves_as_soon_as_nothing_is_left_has_told_that_it_completed() {
+        let test = async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/announce", listener.local_addr().unwrap());
+            let (heard, mut hears) = mpsc::channel(16);
+            tokio::spawn(serve(listener, heard));
+
+            let binding = Arc::new(Binding::new(vec!["127.0.0.1".parse().unwrap()]));
+            let (udp, _requests) = mpsc::channel(1);
+            let http = Arc::new(Http::new(Arc::clone(&binding)));
+            let carrier = Arc::new(Carrier { http, udp, binding });
+            let (events, _) = broadcast::channel(16);
+            let (found, _finding) = mpsc::channel(1);
+            let trackers = Arc::new(Trackers::new(Clock::start(), carrier, events.downgrade(), found));
+            tokio::spawn(Arc::clone(&trackers).run());
+
+            let id = TorrentId(1);
+            let identity = Identity { info_hash: [1; 20], peer_id: [2; 20], port: 1, key: 3 };
+            trackers.enter(id, Announcer::new(vec![vec![url]], 4), identity, 10);
+            assert_eq!(hears.recv().await.unwrap(), "started");
+            while trackers.statuses(id).unwrap()[0].state != TrackerState::Working {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            let note =
+                |left| Note { uploaded: 0, downloaded: 10 - left, left, hungry: false, found_back: false };
+            trackers.note(id, note(5));
+            trackers.note(id, note(0));
+            let goodbye = trackers.leave(id).expect("a tracker that has to be told");
+            let _ = goodbye.await;
+            assert_eq!(hears.recv().await.unwrap(), "completed");
+            assert_eq!(hears.recv().await.unwrap(), "stopped");
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime
+            .block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.expect("in time") });
+    }
 }
