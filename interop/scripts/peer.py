@@ -7,6 +7,7 @@ piece. One that shares goes on when it has, and makes FILE. All print what libto
 """
 
 import argparse
+import signal
 import sys
 
 import libtorrent as lt
@@ -18,6 +19,8 @@ def address_and_port(text):
 
 
 def main():
+    # A shell starts what it puts into the background deaf to it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     parser = argparse.ArgumentParser()
     parser.add_argument("role", choices=["seed", "leech", "share"])
     parser.add_argument("--torrent", required=True)

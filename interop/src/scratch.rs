@@ -7,8 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use crate::programs;
+
 /// How much of each log a failed test shows, in bytes.
 const TAIL: usize = 6_000;
+
+/// Names a folder to which the logs of failed tests are copied whole.
+const KEEP: &str = "QUELEA_INTEROP_LOGS";
 
 /// The folder.
 pub struct Scratch {
@@ -51,13 +56,31 @@ impl Scratch {
         self.dir.path().join("logs").join(format!("{name}.log"))
     }
 
-    /// The ends of all logs, for the report of a failure.
+    /// The ends of all logs, for the report of a failure. Who wants all of them finds them where `QUELEA_INTEROP_LOGS`
+    /// says.
     pub fn log_tails(&self) -> String {
+        if let Some(keep) = std::env::var_os(KEEP)
+            && let Err(error) = self.keep_logs(Path::new(&keep))
+        {
+            programs::notice(&format!("the logs are not kept: {error:#}"));
+        }
         let mut logs: Vec<PathBuf> = fs::read_dir(self.dir.path().join("logs"))
             .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
             .unwrap_or_default();
         logs.sort();
         logs.iter().map(|log| tail(log)).collect()
+    }
+
+    fn keep_logs(&self, keep: &Path) -> Result<()> {
+        let name = self.dir.path().file_name().context("a scratch folder without a name")?;
+        let to = keep.join(name);
+        fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+        for log in fs::read_dir(self.dir.path().join("logs"))? {
+            let log = log?;
+            fs::copy(log.path(), to.join(log.file_name()))?;
+        }
+        programs::notice(&format!("the logs are kept in {}", to.display()));
+        Ok(())
     }
 }
 
