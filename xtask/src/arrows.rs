@@ -34,6 +34,7 @@ const ROOMS: &[Room] = &[
         "quelea-resume",
         4,
         &[
+            "quelea-bencode",
             "quelea-block",
             "quelea-digest",
             "quelea-metainfo",
@@ -70,6 +71,7 @@ const ROOMS: &[Room] = &[
             "quelea-wire",
             "quelea-tracker",
             "quelea-discovery",
+            "quelea-dht",
             "quelea-swarm",
             "quelea-storage",
             "quelea-resume",

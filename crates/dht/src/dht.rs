@@ -343,6 +343,11 @@ impl Dht {
             side.join_pause = Duration::ZERO;
             self.next_upkeep = now;
             self.next_tick = now;
+            // Walks that are on their way need not wait for others to fail.
+            let family = side_of(address);
+            for running in self.walks.values_mut().filter(|running| running.family == family) {
+                running.walk.add_entrance(address);
+            }
         }
     }
 
@@ -363,11 +368,16 @@ impl Dht {
         [0, 1].map(|family| self.sides[family].as_ref().map(|side| side.table.own()))
     }
 
+    /// Nodes in the tables, IPv4 first.
+    pub fn nodes(&self) -> [usize; 2] {
+        [0, 1].map(|family| self.sides[family].as_ref().map_or(0, |side| side.table.len()))
+    }
+
     /// Figures.
     pub fn stats(&self) -> Stats {
         Stats {
             ids: self.ids(),
-            nodes: [0, 1].map(|family| self.sides[family].as_ref().map_or(0, |side| side.table.len())),
+            nodes: self.nodes(),
             searches: self.searches.len(),
             torrents: self.peers.torrents(),
             peers: self.peers.len(),

@@ -1,7 +1,8 @@
 //! The distributed hash table as a machine (BEP 5, 32, 33, 42, 43, 44, 45, 46, 51).
 //!
 //! Owns: packets, the routing tables of both families, walks through the network, what others had us store, whom we
-//! answer and how much. Does not own: sockets, the clock, names of routers, when a torrent wants to announce.
+//! answer and how much; when which torrent is searched for ([`schedule`]). Does not own: sockets, the clock, names of
+//! routers, which torrents there are.
 //! See [`Dht`] for the contract.
 //!
 //! # The walk of one search
@@ -25,6 +26,7 @@ pub mod gate;
 mod id;
 pub mod item;
 pub mod packet;
+pub mod schedule;
 pub mod store;
 pub mod table;
 pub mod token;

@@ -8,12 +8,16 @@
 //! | lanes and disk | torrent | pieces open, which the memory budget bounds | the lane waits |
 //! | trackers | torrent | the mailbox | it hears of the next change; the next announce names peers again |
 //! | trackers, accepting | session | 256 torrents to be woken | they are woken the next time |
+//! | torrents, the library's user | node of the DHT | 256 commands | a torrent's are dropped, the user waits |
+//! | node of the DHT | torrent | the mailbox | the next search names peers again |
+//! | node of the DHT | searches of the user | 1,024, more than one search tells | |
 //! | keeper of the state | torrent | the mailbox | the torrent misses it and hears of it again |
 //! | session | subscribers | 4,096 events | the slowest misses events and is told how many |
 
 pub(crate) mod accept;
 pub(crate) mod carrier;
 mod connection;
+pub(crate) mod dht;
 mod dial;
 pub(crate) mod dialling;
 pub(crate) mod http;
@@ -57,6 +61,8 @@ pub(crate) struct TorrentIo {
     pub(crate) peer_id: PeerId,
     /// The torrent in the trees of limits.
     pub(crate) limit: Branch,
+    /// Whether a node of the DHT runs beside, of which its peers may know.
+    pub(crate) dht: bool,
 }
 
 /// A message to a torrent's task.

@@ -1,6 +1,7 @@
 //! What a session tells: a stream of events that never holds the engine up.
 
 use crate::Snapshot;
+use crate::dht::{Router, RouterState};
 use quelea_swarm::queue::{Goal, Then};
 use std::fmt;
 use std::net::IpAddr;
@@ -115,6 +116,25 @@ pub enum Event {
         /// Why.
         message: String,
     },
+    /// The node of the DHT knows others.
+    DhtJoined {
+        /// How many.
+        nodes: usize,
+    },
+    /// No node of the DHT answers. It goes on being tried.
+    DhtAlone {
+        /// What became of those by which it should be joined.
+        routers: Vec<Router>,
+    },
+    /// A search for a torrent in the DHT has ended.
+    DhtAnswered {
+        /// The torrent.
+        id: TorrentId,
+        /// Peers that were found.
+        peers: usize,
+        /// Nodes that we are announced to.
+        announced_to: usize,
+    },
     /// A piece did not match its hash and is fetched again.
     PieceFailed {
         /// The torrent.
@@ -175,6 +195,25 @@ impl fmt::Display for Event {
             Self::Warning(message) => f.write_str(message),
             Self::TrackerAnswered { id, url, peers } => write!(f, "{id} {url} named {peers} peers"),
             Self::TrackerFailed { id, url, message } => write!(f, "{id} {url}: {message}"),
+            Self::DhtJoined { nodes } => write!(f, "the DHT is joined: {nodes} nodes answer"),
+            Self::DhtAlone { routers } => {
+                f.write_str("no node of the DHT answers")?;
+                let mut before = ": ";
+                for Router { name, state } in routers {
+                    let state = match state {
+                        RouterState::Resolving => "is being looked up",
+                        RouterState::Failed(why) => why.as_str(),
+                        RouterState::Asked => "does not answer",
+                        RouterState::Answered => "answers, and knows nobody",
+                    };
+                    write!(f, "{before}{name} ({state})")?;
+                    before = ", ";
+                }
+                Ok(())
+            }
+            Self::DhtAnswered { id, peers, announced_to } => {
+                write!(f, "{id} the DHT named {peers} peers; {announced_to} nodes know of us")
+            }
             Self::PieceFailed { id, piece } => write!(f, "{id} piece {piece} did not match its hash"),
             Self::PeerBanned { id, address, reason } => write!(f, "{id} banned {address}: {reason}"),
             Self::Missed(count) => write!(f, "{count} events were missed"),

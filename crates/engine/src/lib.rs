@@ -32,6 +32,7 @@ mod arranging;
 mod clock;
 pub mod create;
 mod descriptors;
+pub mod dht;
 mod driver;
 mod entry;
 mod error;

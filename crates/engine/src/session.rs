@@ -5,6 +5,7 @@ mod blocking;
 mod checking;
 mod closing;
 mod deeds;
+mod dht;
 mod figures;
 mod keeping;
 mod limiting;
@@ -17,6 +18,7 @@ mod waking;
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::Doors;
+use crate::driver::dht::Desk;
 use crate::driver::dialling::Dialling;
 use crate::driver::limiter::Limiter;
 use crate::driver::trackers::Trackers;
@@ -55,6 +57,7 @@ struct Inner {
     port: u16,
     doors: Arc<Doors>,
     trackers: Arc<Trackers>,
+    dht: Option<Arc<Desk>>,
     keeper: Option<Arc<Keeper>>,
     limiter: Arc<Limiter>,
     told: Mutex<limiting::Told>,

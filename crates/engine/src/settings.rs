@@ -19,7 +19,7 @@ pub struct Settings {
     /// Where torrents are written until all their wanted files are complete; then they are moved to their directory.
     /// `None`: they are written there at once.
     pub incomplete_dir: Option<PathBuf>,
-    /// The TCP port to listen on, on every bound address; 0 lets the system choose. Where the wanted port is
+    /// The port to listen on, on every bound address; 0 lets the system choose. Where the wanted port is
     /// taken, the next free one of the following ten is used.
     pub port: u16,
     /// The local addresses to listen on and to connect from. Empty: every address, IPv4 and IPv6.
@@ -59,6 +59,16 @@ pub struct Settings {
     /// A seed that nobody wants anything of for so long rests: it announces and takes connections, and costs next
     /// to nothing until one comes.
     pub rest_after: Duration,
+    /// Whether a node of the DHT runs beside, on the UDP port of the same number: public torrents find peers by it
+    /// without a tracker, and it answers others. Off unless it is turned on: it talks to strangers from the first
+    /// moment, which a program that uses this library should mean to.
+    pub dht: bool,
+    /// Nodes by which the DHT is joined while no other is known, as `HOST:PORT`.
+    pub dht_bootstrap: Vec<String>,
+    /// Nodes of the DHT whose ids do not fit their addresses are left aside (BEP 42). Fewer nodes remain.
+    pub dht_enforce_ids: bool,
+    /// The node of the DHT asks and answers nobody (BEP 43): for who cannot be reached, and for short visits.
+    pub dht_read_only: bool,
     /// The seed of every random choice; `None` takes one from the system.
     pub random_seed: Option<u64>,
 }
@@ -66,6 +76,14 @@ pub struct Settings {
 impl Settings {
     /// The port that is listened on unless another is named.
     pub const DEFAULT_PORT: u16 = 6881;
+
+    /// Nodes that are kept running for others to join the DHT by.
+    pub const PUBLIC_ROUTERS: [&str; 4] = [
+        "router.bittorrent.com:6881",
+        "dht.transmissionbt.com:6881",
+        "router.utorrent.com:6881",
+        "dht.libtorrent.org:25401",
+    ];
 
     /// Usual settings, writing to `output_dir`.
     pub fn new(output_dir: impl Into<PathBuf>) -> Self {
@@ -89,6 +107,10 @@ impl Settings {
             queue: queue::Limits { downloads: Some(8), seeds: None, checks: 2, slow: Some(SLOW) },
             goals: Goals::default(),
             rest_after: Duration::from_secs(60),
+            dht: false,
+            dht_bootstrap: Self::PUBLIC_ROUTERS.map(str::to_owned).to_vec(),
+            dht_enforce_ids: false,
+            dht_read_only: false,
             random_seed: None,
         }
     }

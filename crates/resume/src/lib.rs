@@ -1,6 +1,6 @@
 //! What is remembered between two runs, so that a torrent goes on without hashing everything again.
 //!
-//! Owns: the state database, the locks that keep two processes from working on one torrent in one directory, and
+//! Owns: the state database, the file of DHT nodes, the locks that keep two processes from working on one torrent in one directory, and
 //! the thread that writes. Does not own: files, what a piece's hash is, or when a torrent begins and ends.
 //!
 //! # What is promised
@@ -25,6 +25,7 @@ pub mod database;
 mod keeper;
 mod library;
 mod lock;
+mod nodes;
 mod places;
 mod plan;
 mod record;
@@ -37,6 +38,7 @@ pub use database::SavedBlock;
 pub use keeper::{Begun, Ending, Keeper};
 pub use library::{Kept, Leaving, Library};
 use lock::{Lock, Refused};
+pub use nodes::{NodeFile, SavedNodes};
 pub use places::{Arrangement, Moving, Names, Reached};
 pub use plan::Plan;
 pub use record::{OnTrouble, Record, Totals};

@@ -112,6 +112,8 @@ pub enum Event {
     Completed,
     /// A peer is connected after a time without any: our own network was gone, and is back.
     FoundBack,
+    /// A peer runs a node of the DHT at this address (BEP 5).
+    Node(SocketAddr),
     /// This address was banned, for this reason.
     Banned(IpAddr, &'static str),
 }

@@ -16,6 +16,7 @@ mod connections;
 mod download;
 mod found;
 mod network;
+mod node;
 mod peer;
 mod saved;
 mod spread;
@@ -85,6 +86,8 @@ pub struct Torrent<B> {
     peer_id: PeerId,
     client: String,
     port: Option<u16>,
+    /// The UDP port of our node of the DHT.
+    dht_port: Option<u16>,
     max_peers: usize,
     max_half_open: usize,
     upload_slots: usize,
@@ -136,6 +139,7 @@ impl<B> Torrent<B> {
             peer_id: config.peer_id,
             client: config.client,
             port: config.port,
+            dht_port: None,
             max_peers: config.max_peers,
             max_half_open: config.max_half_open.max(1),
             upload_slots: config.upload_slots,

@@ -19,7 +19,11 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What we support.
-const OURS: Reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feature::Fast);
+fn ours(io: &TorrentIo) -> Handshake {
+    let reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feature::Fast);
+    let reserved = if io.dht { reserved.with(Feature::Dht) } else { reserved };
+    Handshake { reserved, info_hash: io.info_hash, peer_id: io.peer_id }
+}
 
 /// Dials a peer, as soon as there may be another connection, and runs the connection until it ends.
 pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, io: Arc<TorrentIo>) {
@@ -43,7 +47,7 @@ pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, 
 
 async fn connect(address: SocketAddr, io: &TorrentIo) -> io::Result<(TcpStream, Handshake)> {
     let mut stream = quelea_net::connect(&io.binding, address, CONNECT).await?;
-    let ours = Handshake { reserved: OURS, info_hash: io.info_hash, peer_id: io.peer_id };
+    let ours = ours(io);
     let exchange = async {
         stream.write_all(&ours.encode()).await?;
         let theirs = read_handshake(&mut stream).await?;
@@ -81,7 +85,7 @@ pub(super) async fn answer(
     torrent: mpsc::Sender<ToTorrent>,
     io: Arc<TorrentIo>,
 ) {
-    let ours = Handshake { reserved: OURS, info_hash: io.info_hash, peer_id: io.peer_id };
+    let ours = ours(&io);
     let written = tokio::time::timeout(HANDSHAKE, stream.write_all(&ours.encode())).await;
     if !matches!(written, Ok(Ok(()))) {
         return;

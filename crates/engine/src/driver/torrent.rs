@@ -4,6 +4,7 @@ pub(crate) mod changes;
 pub(crate) mod recheck;
 mod trouble;
 
+use super::dht::Desk;
 use super::dial::dial;
 use super::trackers::{Note, Trackers};
 use super::{Report, Reported, ToTorrent, TorrentIo};
@@ -13,6 +14,7 @@ use crate::outbox::Outbox;
 use crate::snapshot::{Snapshot, State, TrackerStatus, Waiting};
 use changes::Changes;
 use quelea_block::BlockBuf;
+use quelea_dht::schedule::Need;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
 use quelea_resume::{Ending, Keeper, Record, SavedBlock, Totals};
@@ -63,6 +65,8 @@ pub(crate) struct TorrentTask {
     /// What earlier tasks of this session moved, which is part of `before` where that is remembered.
     pub(crate) earlier: Totals,
     pub(crate) trackers: Arc<Trackers>,
+    /// The node of the DHT, unless it is private.
+    pub(crate) dht: Option<Arc<Desk>>,
     /// Hears the figures whenever they are published.
     pub(crate) watch: Watch,
     /// Where the files go once they are complete, if they are not there.
@@ -330,6 +334,11 @@ impl Running {
             SwarmEvent::Banned(address, reason) => self.tell(Event::PeerBanned { id, address, reason }),
             SwarmEvent::Completed => self.finish(),
             SwarmEvent::FoundBack => self.found_back = true,
+            SwarmEvent::Node(node) => {
+                if let Some(desk) = &self.task.dht {
+                    desk.add_node(node);
+                }
+            }
             other => tracing::debug!(?other, "an event without words"),
         }
     }
@@ -373,6 +382,14 @@ impl Running {
             hungry: stats.pieces_missing > 0 && stats.connected < 5,
             found_back: std::mem::take(&mut self.found_back),
         };
+        if let Some(desk) = &self.task.dht {
+            let need = match (left, note.hungry) {
+                (0, _) => Need::Seeding,
+                (_, true) => Need::Hungry,
+                (_, false) => Need::Fed,
+            };
+            desk.note(self.task.id, need, note.found_back);
+        }
         self.task.trackers.note(self.task.id, note);
     }
 

@@ -125,7 +125,7 @@ impl Session {
             ..
         } = torrent;
         let wants_named = wanted.is_some() || priorities.is_some();
-        let Metainfo { info, trackers, .. } = metainfo;
+        let Metainfo { info, trackers, nodes, .. } = metainfo;
         if !info.version.has_v1() {
             return Err(Error::Unsupported(
                 "it is a pure v2 torrent (BEP 52), which this version can only show",
@@ -207,6 +207,9 @@ impl Session {
             entry
         };
         self.remember_new(&entry);
+        if let Some(desk) = self.dht_of(&entry) {
+            desk.add_routers(nodes.iter().map(ToString::to_string));
+        }
         Ok((entry, started))
     }
 

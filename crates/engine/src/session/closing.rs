@@ -22,6 +22,7 @@ impl Session {
         let home = self.inner.workers.home();
         for entry in torrents.into_values() {
             self.inner.doors.close(&entry.info_hash);
+            self.leave_dht(&entry);
             let session = self.clone();
             if entry.turn.try_lock().is_ok() && entry.mailbox().is_none() {
                 goodbyes.extend(self.inner.trackers.leave(entry.id));
@@ -54,6 +55,7 @@ impl Session {
             () = told => {}
             _ = waited => {}
         }
+        self.close_dht().await;
         if let Some(library) = self.inner.library.get().cloned() {
             let _ = self.on_disk(move || library.close()).await;
         }

@@ -123,6 +123,7 @@ impl Session {
                     self.inner.doors.set(entry.info_hash, Door::Resting(entry.id));
                     self.stop_task(entry).await;
                     self.inner.trackers.detach(entry.id);
+                    self.detach_dht(entry);
                 }
                 (Aim::Off, true) => {
                     self.inner.doors.close(&entry.info_hash);
@@ -167,10 +168,12 @@ impl Session {
         self.inner.doors.close(&entry.info_hash);
         // Nobody waits for it but the end of the session, which asks for itself.
         drop(self.inner.trackers.leave(entry.id));
+        self.leave_dht(entry);
     }
 
-    /// A torrent begins to announce, if it has trackers and does not yet.
+    /// A torrent begins to announce, to its trackers and to the DHT, where it does not yet.
     pub(super) fn announce(&self, entry: &Entry, left: u64) {
+        self.enter_dht(entry, left);
         if self.inner.trackers.knows(entry.id) {
             return;
         }
@@ -221,6 +224,7 @@ impl Session {
             }
         }
         drop(self.inner.trackers.leave(entry.id));
+        self.leave_dht(entry);
         self.dispatch();
     }
 

@@ -1,11 +1,13 @@
 //! Starting a session: its threads and its listening port.
 
+use super::dht::Starting;
 use super::limiting::{Told, follow_schedule};
 use super::{Inner, Session, Shared, roster};
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
 use crate::driver::accept::{Doors, KNOCKS, Reception, accept};
 use crate::driver::carrier::Carrier;
+use crate::driver::dht::{Refused as UdpRefused, Sockets};
 use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
@@ -52,13 +54,13 @@ impl Session {
         let (knocks, knocking) = mpsc::channel(KNOCKS);
         let doors = Arc::new(Doors::new(knocks));
         let home = workers.home();
-        let port = {
+        let (port, sockets) = {
             let _inside = home.enter();
-            let (listeners, port) = listen(&binding, settings.port)?;
+            let Listening { listeners, port, sockets } = listen(&binding, settings.port, settings.dht)?;
             for listener in listeners {
                 home.spawn(accept(listener, Arc::clone(&doors), Arc::clone(&reception)));
             }
-            port
+            (port, sockets)
         };
         let (udp, requests) = mpsc::channel(udp::QUEUE);
         home.spawn(udp::run(Arc::clone(&binding), rng.u64(..), clock, requests));
@@ -70,7 +72,20 @@ impl Session {
                 let _ = events.send(Event::Warning(message));
             }
         };
-        let keep = |directory| Keeper::start(directory, warn).map(Arc::new);
+        let warn = Arc::new(warn);
+        let pipeline = Arc::new(pipeline);
+        let dht = Starting {
+            settings: &settings,
+            clock,
+            binding: &binding,
+            port,
+            home: &home,
+            pipeline: &pipeline,
+            events: &events,
+            warn: &*warn,
+        };
+        let dht = sockets.and_then(|(sockets, refused)| dht.start(sockets, refused, &mut rng));
+        let keep = |directory| Keeper::start(directory, move |message| warn(message)).map(Arc::new);
         let keeper = settings.state_dir.clone().map(keep).transpose().map_err(Error::Start)?;
         let limiter = Limiter::new(clock, settings.exempt_local_peers, settings.count_overhead);
         home.spawn(Limiter::run(Arc::downgrade(&limiter)));
@@ -103,11 +118,12 @@ impl Session {
             settings,
             clock,
             workers,
-            pipeline: Arc::new(pipeline),
+            pipeline,
             binding,
             port,
             doors,
             trackers,
+            dht,
             keeper,
             limiter,
             told,
@@ -135,14 +151,30 @@ fn pipeline_config(memory: usize) -> quelea_storage::Config {
     }
 }
 
-/// Listens on every bound address, on one port for all: the wanted one, or the next that is free.
-fn listen(binding: &Binding, wanted: u16) -> Result<(Vec<TcpListener>, u16)> {
+/// What is listened on.
+struct Listening {
+    listeners: Vec<TcpListener>,
+    port: u16,
+    /// The UDP sockets of the same port, and those that could not be had; `None` where none are wanted.
+    sockets: Option<(Sockets, Vec<UdpRefused>)>,
+}
+
+/// Listens on every bound address, on one port for all: the wanted one, or the next that is free. Where any will do it
+/// is one whose UDP port is free as well; one that was asked for is taken for TCP alone, which more depends upon.
+fn listen(binding: &Binding, wanted: u16, udp: bool) -> Result<Listening> {
     let tries = if wanted == 0 { PORT_TRIES } else { PORT_TRIES.min(u16::MAX - wanted) };
     let mut refused = None;
     for offset in 0..=tries {
         let port = if wanted == 0 { 0 } else { wanted + offset };
         match listen_on(binding, port) {
-            Ok((listeners, port)) => return Ok((listeners, port)),
+            Ok((listeners, port)) => {
+                let sockets = udp.then(|| Sockets::open(binding, port));
+                let half = sockets.as_ref().is_some_and(|(_, refused)| !refused.is_empty());
+                if half && wanted == 0 && offset < tries {
+                    continue;
+                }
+                return Ok(Listening { listeners, port, sockets });
+            }
             Err((address, source)) => {
                 let taken = source.kind() == std::io::ErrorKind::AddrInUse;
                 refused.get_or_insert(Error::Listen { address, source });

@@ -57,6 +57,7 @@ impl Session {
             pieces: info.geometry.pieces(),
             peer_id: entry.peer_id,
             limit,
+            dht: self.dht_of(entry).is_some(),
         });
         if !plan.check.is_empty() && io.store.has_data() {
             self.may_check(id).await?;
@@ -91,6 +92,7 @@ impl Session {
             let pieces = piece_priorities(info, priorities);
             machine.set_priorities(self.inner.clock.now(), |piece| pieces[piece.at()]);
         }
+        machine.set_dht_port(self.dht_of(entry).map(|desk| desk.port()));
         for SavedBlock { piece, begin, bytes } in blocks {
             if let Some(span) = info.geometry.span(piece, begin, bytes.len() as u32) {
                 let mut block = io.pool.take(bytes.len());
@@ -116,12 +118,16 @@ impl Session {
             before,
             earlier,
             trackers: Arc::clone(&self.inner.trackers),
+            dht: self.dht_of(entry).cloned(),
             watch: self.watcher(entry),
             finished_to,
             movers: Arc::clone(&self.inner.movers),
         };
         let left = task.wanted_length - published_have(published);
         self.announce(entry, left);
+        if let Some(desk) = self.dht_of(entry) {
+            desk.attach(id, &mailbox);
+        }
         let limit = io.limit.node();
         let door = OpenDoor { torrent: mailbox.clone(), io, worker: worker.clone() };
         self.inner.doors.set(entry.info_hash, Door::Open(door));

@@ -303,6 +303,7 @@ impl<B> Torrent<B> {
             };
             self.send(now, key, Message::Extended { id: 0, payload: handshake.encode() });
         }
+        self.tell_node(now, key);
         if fast && !none {
             let set = allowed_fast(address.ip(), &self.info_hash, self.geometry.pieces(), ALLOWED_FAST);
             for number in set {

@@ -50,8 +50,11 @@ impl<B> Torrent<B> {
                 peer.may_send_bitfield = opening;
                 self.handle_extended(now, key, *id, payload);
             }
-            Message::Port(_)
-            | Message::HashRequest(_)
+            Message::Port(port) => {
+                peer.may_send_bitfield = opening;
+                self.node_told(key, *port);
+            }
+            Message::HashRequest(_)
             | Message::Hashes { .. }
             | Message::HashReject(_)
             | Message::Unknown(_) => peer.may_send_bitfield = opening,

@@ -22,6 +22,8 @@ pub(super) struct Peer {
     pub peer_id: PeerId,
     pub reserved: Reserved,
     pub client: Option<String>,
+    /// It has said where its node of the DHT is.
+    pub node_told: bool,
     pub has: Bitfield,
     /// How the picker counted what it has.
     pub tally: Tally,
@@ -171,6 +173,7 @@ impl Peer {
             peer_id: hello.peer_id,
             reserved: hello.reserved,
             client: None,
+            node_told: false,
             has: Bitfield::none(pieces),
             tally: Tally::default(),
             is_seed: false,

@@ -11,6 +11,7 @@ mod bench;
 mod changes;
 mod holdings;
 mod network;
+mod nodes;
 mod requests;
 mod room;
 mod slots;
