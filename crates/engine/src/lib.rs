@@ -61,6 +61,7 @@ pub use events::{Event, Events, TorrentId};
 pub use limits::{AlternativeLimits, Limits, Period, Schedule, ScheduleError};
 pub use quelea_discovery::filter::{BlockList, Filter};
 pub use quelea_storage::{Existing, Relocating};
+pub use quelea_swarm::choker::SeedChoking;
 pub use quelea_swarm::picker::Priority;
 pub use session::Session;
 pub use settings::Settings;

@@ -12,6 +12,7 @@ mod limiting;
 mod memory;
 mod removing;
 mod roster;
+pub(crate) mod slots;
 mod starting;
 mod waking;
 
@@ -61,6 +62,7 @@ struct Inner {
     keeper: Option<Arc<Keeper>>,
     limiter: Arc<Limiter>,
     told: Mutex<limiting::Told>,
+    slots: Mutex<slots::Slots>,
     /// Open once the session has brought its torrents back.
     library: OnceLock<Arc<Library>>,
     /// Wakes who serves the queue's times.

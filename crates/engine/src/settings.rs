@@ -1,6 +1,7 @@
 //! What a session can be told when it starts.
 
 use crate::{AlternativeLimits, Limits};
+use quelea_swarm::choker::SeedChoking;
 use quelea_swarm::queue::{self, Goals, Slow};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -33,8 +34,13 @@ pub struct Settings {
     pub max_half_open: usize,
     /// Connections of all torrents that are begun in a second, at most, in the long run; 0 for no bound.
     pub connects_per_second: u32,
-    /// Peers of one torrent that are uploaded to at a time, at most.
+    /// Peers of all torrents that are uploaded to at a time. Torrents have slots by what their peers want; where there
+    /// are fewer slots than torrents that want one, these take turns.
     pub upload_slots: usize,
+    /// Peers of one torrent that are uploaded to at a time, at most.
+    pub torrent_upload_slots: usize,
+    /// To whom a torrent gives its slots while it seeds.
+    pub seed_choking: SeedChoking,
     /// Bytes of payload that may wait in memory for their piece to become whole, be hashed and be written.
     /// A torrent always may have two pieces open, however long they are.
     pub memory: usize,
@@ -96,7 +102,9 @@ impl Settings {
             max_connections: 1_000,
             max_half_open: 100,
             connects_per_second: 50,
-            upload_slots: 8,
+            upload_slots: 32,
+            torrent_upload_slots: 8,
+            seed_choking: SeedChoking::default(),
             memory: 64 << 20,
             max_open_files: 128,
             state_dir: None,

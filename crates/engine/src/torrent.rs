@@ -4,10 +4,12 @@ use crate::driver::ToTorrent;
 use crate::entry::{Entry, Life};
 use crate::session::{Session, WeakSession};
 use crate::{Error, Limits, Result, Scrape, Snapshot, State, SwarmSize, TorrentId, TrackerStatus};
+use quelea_discovery::Source;
 use quelea_metainfo::Info;
 use quelea_swarm::queue::{Goals, Move};
 use quelea_tracker::TrackerUrl;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -236,8 +238,24 @@ impl Torrent {
         if let Some(mailbox) = self.entry.mailbox() {
             let _ = mailbox.send(ToTorrent::Sequential(sequential)).await;
         }
+        self.remembered().await;
+    }
+
+    /// Connects to these peers too. They are not remembered.
+    ///
+    /// # Errors
+    /// See [`Torrent`]; [`Error::NotRunning`] for one that is paused, queued or failed.
+    pub async fn add_peers(&self, peers: &[SocketAddr]) -> Result<()> {
+        let mailbox = self.session()?.mailbox(&self.entry).await.ok_or(Error::NotRunning)?;
+        let found = ToTorrent::Addresses { found: peers.to_vec(), source: Source::Manual };
+        mailbox.send(found).await.map_err(|_| Error::NotRunning)
+    }
+
+    /// Comes once the library has it as it is.
+    async fn remembered(&self) {
         if let Ok(session) = self.session() {
             session.remember(&self.entry);
+            session.written().await;
         }
     }
 }

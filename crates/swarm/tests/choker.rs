@@ -4,9 +4,10 @@
 use core::time::Duration;
 use fastrand::Rng;
 use proptest::prelude::*;
-use quelea_swarm::choker::slots::{Demand, divide};
+use quelea_swarm::choker::slots::{Demand, Division, Report, divide};
 use quelea_swarm::choker::{Candidate, Grant, ROUND, SeedChoking, is_over, leech, seed};
 use quelea_swarm::peers::{PeerKey, Peers};
+use quelea_time::Time;
 use std::collections::BTreeSet;
 
 fn candidates(rates: &[u64]) -> Vec<Candidate> {
@@ -136,6 +137,83 @@ fn a_sessions_slots_go_where_they_can_be_used() {
     }
 }
 
+/// A torrent that acts upon what it was told at once, and holds as much as it can use.
+fn obeys(division: &mut Division<char>, key: char, interested: usize) {
+    for _ in 0..3 {
+        let share = division.shares().find(|(other, _)| *other == key).map_or(0, |(_, share)| share);
+        let demand = Demand { interested, most: 8 };
+        division.note(Time::ZERO, key, Report { demand, share, held: share.min(interested) });
+    }
+}
+
+#[test]
+fn slots_follow_demand_and_what_nobody_wants_is_had_in_advance() {
+    let shares = |division: &Division<char>| division.shares().collect::<Vec<_>>();
+    let mut division = Division::new(Time::ZERO, 12);
+    // What a does, what b does, and what they may hold then.
+    let table = [
+        ((0, 0), (6, 6)),
+        ((0, 3), (5, 7)),
+        ((20, 3), (8, 4)),
+        ((20, 30), (6, 6)),
+        ((1, 30), (4, 8)),
+        ((1, 1), (6, 6)),
+    ];
+    for ((first, second), (a, b)) in table {
+        for _ in 0..2 {
+            obeys(&mut division, 'a', first);
+            obeys(&mut division, 'b', second);
+        }
+        assert_eq!(shares(&division), [('a', a), ('b', b)], "{first} {second}");
+    }
+    division.remove('a');
+    assert_eq!(shares(&division), [('b', 8)]);
+    division.set_slots(1);
+    assert_eq!(shares(&division), [('b', 1)]);
+}
+
+#[test]
+fn what_one_torrent_still_holds_is_not_given_to_another() {
+    let report = |interested, share, held| Report { demand: Demand { interested, most: 8 }, share, held };
+    let share = |division: &Division<char>, key| {
+        division.shares().find(|(other, _)| *other == key).map_or(0, |(_, share)| share)
+    };
+    let mut division = Division::new(Time::ZERO, 4);
+    division.note(Time::ZERO, 'a', report(9, 0, 0));
+    division.note(Time::ZERO, 'a', report(9, 4, 4));
+    division.note(Time::ZERO, 'b', report(9, 0, 0));
+    assert_eq!((share(&division, 'a'), share(&division, 'b')), (2, 0), "two are to be given back");
+    division.note(Time::ZERO, 'a', report(9, 4, 4));
+    assert_eq!(share(&division, 'b'), 0, "it has not heard of it yet");
+    division.note(Time::ZERO, 'a', report(9, 2, 3));
+    assert_eq!(share(&division, 'b'), 1, "one has come back");
+    division.note(Time::ZERO, 'a', report(9, 2, 2));
+    assert_eq!(share(&division, 'b'), 2);
+}
+
+#[test]
+fn where_there_is_not_a_slot_for_each_torrent_they_take_turns() {
+    let mut division = Division::new(Time::ZERO, 2);
+    let mut now = Time::ZERO;
+    let served = |division: &Division<u32>| -> Vec<u32> {
+        division.shares().filter(|(_, slots)| *slots > 0).map(|(key, _)| key).collect()
+    };
+    let all = |division: &mut Division<u32>, now| {
+        for torrent in (0..5).chain(0..5) {
+            let share = division.shares().find(|(key, _)| *key == torrent).map_or(0, |(_, share)| share);
+            let demand = Demand { interested: 1, most: 8 };
+            division.note(now, torrent, Report { demand, share, held: share });
+        }
+    };
+    let mut turns = Vec::new();
+    for _ in 0..5 {
+        all(&mut division, now);
+        turns.push(served(&division));
+        now += ROUND;
+    }
+    assert_eq!(turns, [[0, 1], [2, 3], [0, 4], [1, 2], [3, 4]]);
+}
+
 fn anybody() -> impl Strategy<Value = Candidate> {
     (
         0u64..4,
@@ -209,6 +287,62 @@ proptest! {
             }
         }
         prop_assert_eq!(served.len(), peers);
+    }
+
+    /// Torrents hear of their shares late, and give slots back later.
+    #[test]
+    fn never_are_more_slots_held_than_there_are(
+        deeds in prop::collection::vec((0usize..6, 0usize..20, 0u64..12, 0usize..40), 0..200),
+    ) {
+        #[derive(Default, Clone, Copy)]
+        struct Model { interested: usize, share: usize, held: usize, there: bool }
+        let mut division = Division::new(Time::ZERO, 8);
+        let (mut now, mut torrents) = (Time::ZERO, [Model::default(); 6]);
+        for (key, interested, seconds, deed) in deeds {
+            now += Duration::from_secs(seconds);
+            let told = division.shares().find(|(other, _)| *other == key).map_or(0, |(_, share)| share);
+            let torrent = &mut torrents[key];
+            match deed {
+                0..2 => {
+                    division.remove(key);
+                    *torrent = Model::default();
+                }
+                // It hears of its share, and uses it.
+                2..16 if torrent.there => {
+                    torrent.share = told;
+                    torrent.held = torrent.held.max(told.min(torrent.interested));
+                }
+                // It gives back what it must.
+                16..24 => torrent.held = torrent.held.min(torrent.share),
+                _ => {
+                    torrent.there = true;
+                    torrent.interested = interested;
+                    let demand = Demand { interested, most: 5 };
+                    division.note(now, key, Report { demand, share: torrent.share, held: torrent.held });
+                }
+            }
+            let held: usize = torrents.iter().map(|torrent| torrent.held).sum();
+            prop_assert!(held <= 8, "{} are held", held);
+        }
+    }
+
+    /// When all have heard and given back, everything that can be had is given.
+    #[test]
+    fn no_slot_is_lost(
+        demands in prop::collection::vec((0usize..20, 0usize..12), 1..8),
+        slots in 0usize..40,
+    ) {
+        let mut division = Division::new(Time::ZERO, 8);
+        division.set_slots(slots);
+        for _ in 0..4 {
+            for (key, &(interested, most)) in demands.iter().enumerate() {
+                let share = division.shares().find(|(other, _)| *other == key).map_or(0, |(_, share)| share);
+                let demand = Demand { interested, most };
+                division.note(Time::ZERO, key, Report { demand, share, held: share.min(interested) });
+            }
+        }
+        let most: usize = demands.iter().map(|(_, most)| most).sum();
+        prop_assert_eq!(division.shares().map(|(_, share)| share).sum::<usize>(), slots.min(most));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
+use crate::session::slots::{Share, Use};
 use crate::snapshot::{Snapshot, State, TrackerStatus, Waiting};
 use changes::Changes;
 use quelea_block::BlockBuf;
@@ -25,6 +26,7 @@ use quelea_swarm::torrent::{Stats, Torrent as Machine};
 use quelea_time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -73,10 +75,12 @@ pub(crate) struct TorrentTask {
     pub(crate) finished_to: Option<PathBuf>,
     /// Those who move files to other directories, in the whole session.
     pub(crate) movers: Arc<Semaphore>,
+    /// The upload slots that the session lets it have.
+    pub(crate) slots: Share,
 }
 
-/// Hears a torrent's figures, and whether it is a seed that nobody wants anything of.
-pub(crate) type Watch = Box<dyn Fn(&Arc<Snapshot>, bool) + Send>;
+/// Hears a torrent's figures, what it does with its upload slots, and whether it is a seed that nobody wants anything of.
+pub(crate) type Watch = Box<dyn Fn(&Arc<Snapshot>, Use, bool) + Send>;
 
 struct Running {
     task: TorrentTask,
@@ -405,9 +409,22 @@ impl Running {
             });
         }
         let quiet = self.is_quiet();
-        (self.task.watch)(&snapshot, quiet);
+        let Stats { interested, slots_used, .. } = self.task.machine.stats(self.now());
+        let slots = Use { interested, share: self.task.machine.upload_slots(), held: slots_used };
+        (self.task.watch)(&snapshot, slots, quiet);
+        self.take_slots();
         *self.task.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
         self.tell(Event::Progress(self.task.id, snapshot));
+    }
+
+    /// Has as many upload slots as the session says.
+    fn take_slots(&mut self) {
+        let slots = self.task.slots.load(Ordering::Relaxed);
+        if slots != self.task.machine.upload_slots() {
+            let now = self.now();
+            self.task.machine.set_upload_slots(now, slots);
+            self.drain();
+        }
     }
 
     /// Whether it is a seed that nobody wants anything of.

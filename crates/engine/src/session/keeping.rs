@@ -28,7 +28,7 @@ impl Session {
     }
 
     /// Comes once the library has what it was told.
-    pub(super) async fn written(&self) {
+    pub(crate) async fn written(&self) {
         if let Some(library) = self.inner.library.get() {
             let (done, written) = tokio::sync::oneshot::channel();
             library.when_written(Box::new(move || _ = done.send(())));

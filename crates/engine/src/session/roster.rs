@@ -198,6 +198,7 @@ impl Session {
                 entry.state().placed = Some(Arc::new(placement));
             }
         }
+        self.return_slots(entry.id);
         entry.state().life = Life::Resting;
         self.remember(entry);
     }

@@ -2,6 +2,7 @@
 
 use super::dht::Starting;
 use super::limiting::{Told, follow_schedule};
+use super::slots::Slots;
 use super::{Inner, Session, Shared, roster};
 use crate::clock::Clock;
 use crate::descriptors::Descriptors;
@@ -108,6 +109,7 @@ impl Session {
             rng,
             events: Some(events),
         };
+        let slots = settings.upload_slots;
         let inner = Inner {
             pool: Pool::new(settings.memory),
             files: FilePool::new(descriptors.files),
@@ -127,6 +129,7 @@ impl Session {
             keeper,
             limiter,
             told,
+            slots: Slots::new(clock.now(), slots),
             library: OnceLock::new(),
             stir: Arc::clone(&stir),
             movers: Arc::new(Semaphore::new(MOVERS)),

@@ -86,8 +86,10 @@ impl Session {
         }
         let earlier = entry.state().figures.moved;
         let before = record.as_ref().map_or(earlier, |record| record.before());
+        let slots = self.share_slots(id);
         let mut machine =
             Machine::new(self.inner.clock.now(), self.config(info, &io, &wanted_pieces, have, rng.u64(..)));
+        machine.set_seed_choking(self.inner.settings.seed_choking);
         if let Some(priorities) = priorities.as_ref().or(entry.wishes.priorities.as_ref()) {
             let pieces = piece_priorities(info, priorities);
             machine.set_priorities(self.inner.clock.now(), |piece| pieces[piece.at()]);
@@ -122,6 +124,7 @@ impl Session {
             watch: self.watcher(entry),
             finished_to,
             movers: Arc::clone(&self.inner.movers),
+            slots,
         };
         let left = task.wanted_length - published_have(published);
         self.announce(entry, left);
@@ -170,9 +173,11 @@ impl Session {
     /// Hears a torrent's figures, as long as the session is there.
     fn watcher(&self, entry: &Arc<Entry>) -> Watch {
         let (inner, entry) = (Arc::downgrade(&self.inner), Arc::downgrade(entry));
-        Box::new(move |snapshot, quiet| {
+        Box::new(move |snapshot, slots, quiet| {
             if let (Some(inner), Some(entry)) = (inner.upgrade(), entry.upgrade()) {
-                Session { inner }.watch(&entry, snapshot, quiet);
+                let session = Session { inner };
+                session.want_slots(entry.id, slots);
+                session.watch(&entry, snapshot, quiet);
             }
         })
     }
@@ -224,7 +229,8 @@ impl Session {
             have,
             max_peers: self.inner.descriptors.peers,
             max_half_open: self.inner.descriptors.half_open,
-            upload_slots: self.inner.settings.upload_slots,
+            // Its share follows before anybody is let in.
+            upload_slots: 0,
             open_pieces: self.open_pieces(&info.geometry, 1),
             seed,
         }

@@ -1,5 +1,6 @@
 //! What a torrent knows of one connected peer.
 
+use crate::choker::ROUND;
 use crate::event::Hello;
 use crate::picker::Tally;
 use crate::pipeline::Pipeline;
@@ -211,6 +212,12 @@ impl Peer {
     /// Whether neither side has wanted anything of the other for this long.
     pub(super) fn is_of_no_use(&self, now: Time, patience: Duration) -> bool {
         !self.we_are_interested && !self.it_is_interested && now.since(self.interest_changed) >= patience
+    }
+
+    /// Whether it has a slot for a round and asks for nothing.
+    pub(super) fn leaves_slot_idle(&self, now: Time) -> bool {
+        let asks_nothing = self.asked.is_empty() && self.granted == 0;
+        !self.we_choke_it && asks_nothing && now.since(self.slot.changed) >= ROUND
     }
 
     /// Whether both sides support the fast extension (BEP 6).

@@ -27,6 +27,12 @@ pub struct Stats {
     pub useful: usize,
     /// Of those, useful peers that do not choke us.
     pub unchoked_by: usize,
+    /// Of those, peers that want something of us.
+    pub interested: usize,
+    /// Of those, peers that we do not choke.
+    pub unchoked: usize,
+    /// Of those, peers that have not just held their slot without asking for anything.
+    pub slots_used: usize,
     /// Connections under way.
     pub connecting: usize,
     /// Addresses known.
@@ -86,6 +92,9 @@ impl<B> Torrent<B> {
         };
         for (_, peer) in self.peers.iter() {
             stats.seeds += usize::from(peer.is_seed);
+            stats.interested += usize::from(peer.it_is_interested);
+            stats.unchoked += usize::from(!peer.we_choke_it);
+            stats.slots_used += usize::from(!peer.we_choke_it && !peer.leaves_slot_idle(now));
             stats.useful += usize::from(peer.useful > 0);
             stats.unchoked_by += usize::from(peer.useful > 0 && !peer.it_chokes_us);
         }

@@ -3,7 +3,7 @@
 use super::Torrent;
 use super::download::wire_span;
 use super::peer::Peer;
-use crate::choker::{Candidate, ROUND, SeedChoking, is_over, leech, seed};
+use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
@@ -35,6 +35,23 @@ pub(super) enum Occasion {
 }
 
 impl<B> Torrent<B> {
+    /// Peers that are uploaded to at a time, from here on. Who has a slot too many loses it in the next round.
+    pub fn set_upload_slots(&mut self, now: Time, slots: usize) {
+        if core::mem::replace(&mut self.upload_slots, slots) < slots {
+            self.choose_unchoked(now, Occasion::Between);
+        }
+    }
+
+    /// Peers that are uploaded to at a time.
+    pub fn upload_slots(&self) -> usize {
+        self.upload_slots
+    }
+
+    /// How slots are given while it seeds, from the next round on.
+    pub fn set_seed_choking(&mut self, how: SeedChoking) {
+        self.seed_choking = how;
+    }
+
     pub(super) fn interested(&mut self, now: Time, key: PeerKey, interested: bool) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if peer.it_is_interested == interested {
@@ -58,8 +75,7 @@ impl<B> Torrent<B> {
                 let keeps_us_waiting = peer.we_are_interested && peer.it_chokes_us;
                 peer.slot.pass_round(peer.downloaded, peer.uploaded, !peer.we_choke_it, keeps_us_waiting);
             }
-            let asks_nothing = peer.asked.is_empty() && peer.granted == 0;
-            idle += usize::from(!peer.we_choke_it && asks_nothing && now.since(peer.slot.changed) >= ROUND);
+            idle += usize::from(peer.leaves_slot_idle(now));
             candidates.push(Candidate {
                 peer: key,
                 rate: match (seeding, self.seed_choking) {

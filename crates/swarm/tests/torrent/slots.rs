@@ -79,3 +79,51 @@ fn a_fast_connection_is_granted_enough_to_stay_busy() {
     }
     assert_eq!(granted.len(), 32);
 }
+
+#[test]
+fn other_slots_hold_at_once_where_they_are_more_and_in_the_next_round_where_they_are_fewer() {
+    let mut bench = Bench::seed();
+    let peers: Vec<_> = (0..6).map(|_| bench.peer()).collect();
+    for &key in &peers {
+        bench.says(key, Message::Interested);
+    }
+    let unchoked = |bench: &mut Bench| bench.machine.stats(bench.now).unchoked;
+    assert_eq!((unchoked(&mut bench), bench.machine.stats(bench.now).interested), (4, 6));
+    bench.machine.set_upload_slots(bench.now, 5);
+    bench.outputs();
+    assert_eq!(unchoked(&mut bench), 5);
+    bench.machine.set_upload_slots(bench.now, 0);
+    bench.outputs();
+    assert_eq!(unchoked(&mut bench), 5, "a peer that is choked loses what is on its way");
+    bench.pass(20);
+    assert_eq!(unchoked(&mut bench), 0);
+    bench.machine.set_upload_slots(bench.now, 2);
+    bench.outputs();
+    assert_eq!(unchoked(&mut bench), 2);
+}
+
+#[test]
+fn a_seed_chooses_as_it_was_told() {
+    use quelea_swarm::choker::SeedChoking;
+    let mut bench = Bench::new(quelea_wire::Bitfield::all(6), |config| config.upload_slots = 2);
+    bench.machine.set_seed_choking(SeedChoking::FastestUpload);
+    let peers: Vec<_> = (0..4).map(|_| bench.peer()).collect();
+    for &key in &peers {
+        bench.says(key, Message::Interested);
+    }
+    let holders = |bench: &Bench| -> BTreeSet<_> {
+        bench.machine.peer_stats().filter(|peer| !peer.we_choke_it).map(|peer| peer.key).collect()
+    };
+    let fast = *holders(&bench).iter().next().unwrap();
+    for _ in 0..300 {
+        let outputs = bench.says(fast, Message::Request(wire(0, 0)));
+        for span in uploads(&outputs) {
+            bench.machine.handle_uploaded(bench.now, fast, span);
+        }
+        bench.pass(1);
+        for &key in &peers {
+            bench.says(key, Message::KeepAlive);
+        }
+    }
+    assert!(holders(&bench).contains(&fast), "whoever takes fastest keeps its slot");
+}
