@@ -147,6 +147,7 @@ class Quelea(OneShot):
             "--port",
             str(job.port),
             "--quiet",
+            "--no-dht",
         ]
 
 

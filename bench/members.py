@@ -110,6 +110,7 @@ class Quelea(Member):
             part.address,
             "--port",
             str(part.port),
+            "--no-dht",
             "--max-upload",
             str(part.uplink),
             "--seed",

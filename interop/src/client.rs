@@ -43,6 +43,8 @@ pub struct Job<'a> {
     pub folder: PathBuf,
     /// Peers named by hand; Transmission and aria2 cannot be told.
     pub peers: Vec<SocketAddr>,
+    /// Nodes of the DHT to join by; without any it stays off.
+    pub nodes: Vec<SocketAddr>,
     /// The authority to trust; only Quelea is told.
     pub authority: Option<PathBuf>,
 }

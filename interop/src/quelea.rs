@@ -70,6 +70,12 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
         "-v",
         "--json",
     ]);
+    if job.nodes.is_empty() {
+        command.arg("--no-dht");
+    }
+    for node in &job.nodes {
+        command.args(["--dht-bootstrap", &node.to_string()]);
+    }
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

@@ -173,6 +173,15 @@ impl Scenario {
     /// A part in the transfer of `torrent`, with the host's own address and no peers named.
     pub fn job<'a>(&'a self, host: &'a Host, torrent: &'a Torrent, folder: PathBuf) -> Job<'a> {
         let listen = SocketAddr::new(host.address.into(), PORT);
-        Job { scratch: &self.scratch, host, listen, torrent, folder, peers: Vec::new(), authority: None }
+        Job {
+            scratch: &self.scratch,
+            host,
+            listen,
+            torrent,
+            folder,
+            peers: Vec::new(),
+            nodes: Vec::new(),
+            authority: None,
+        }
     }
 }

@@ -2,8 +2,10 @@
 //! configuration file all come from here.
 
 mod content;
+mod dht;
 
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
+pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
 
 use crate::exit;
 use crate::quantity;
@@ -29,8 +31,8 @@ Examples:
 const ENVIRONMENT: &str = "\
 Environment:
   Every option of get can be set by a variable: QUELEA_ and its long name, as in
-  QUELEA_OUTPUT_DIR=~/Downloads or QUELEA_SEED=yes; QUELEA_BIND and QUELEA_PEER
-  take a list with spaces between. QUELEA_LOG takes a log filter (such as
+  QUELEA_OUTPUT_DIR=~/Downloads or QUELEA_SEED=yes; QUELEA_BIND, QUELEA_PEER and
+  QUELEA_DHT_BOOTSTRAP take a list with spaces between. QUELEA_LOG takes a log filter (such as
   quelea_tracker=trace) in place of -v. NO_COLOR is respected.
 ";
 
@@ -109,6 +111,8 @@ pub(crate) enum Command {
     Verify(VerifyArgs),
     /// Print the magnet link of a torrent file
     Magnet(MagnetArgs),
+    /// Look into the DHT: who shares a torrent, and items that nodes store for others
+    Dht(DhtArgs),
     /// Print a bencoded file as JSON
     ///
     /// Every value names its type, and strings are in hexadecimal, so that nothing is lost:
@@ -244,7 +248,7 @@ pub(crate) struct Options {
     #[arg(help_heading = "Peers")]
     pub(crate) seed_time: Option<Duration>,
 
-    /// Listen on this TCP port; 0 lets the system choose
+    /// Listen on this port; 0 lets the system choose
     ///
     /// Where the port is taken, the next free one of the following ten is used.
     #[arg(short, long, value_name = "PORT", default_value_t = quelea::Settings::DEFAULT_PORT)]
@@ -263,6 +267,33 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(env = "QUELEA_MAX_PEERS", hide_env = true, help_heading = "Peers")]
     pub(crate) max_peers: u16,
+
+    /// Do not use the DHT
+    ///
+    /// Without it public torrents find peers by the DHT too, with or without a tracker, and a node of it runs on the UDP
+    /// port of the same number. Nothing of a private torrent ever goes there.
+    #[arg(long, env = "QUELEA_NO_DHT", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Peers"
+    )]
+    pub(crate) no_dht: bool,
+
+    /// Join the DHT by this node, instead of by the public ones; repeatable
+    ///
+    /// Nodes that were known at the end of an earlier download are tried as well.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "QUELEA_DHT_BOOTSTRAP",
+        hide_env = true,
+        value_delimiter = ' '
+    )]
+    #[arg(help_heading = "Peers", value_parser = dht::node)]
+    pub(crate) dht_bootstrap: Vec<String>,
 
     /// Connect to this peer too; repeatable
     #[arg(long, value_name = "ADDR:PORT", env = "QUELEA_PEER", hide_env = true, value_delimiter = ' ')]
@@ -463,6 +494,7 @@ mod tests {
             "quelea --seed",
             "quelea a.torrent --bind eth0",
             "quelea a.torrent --peer 127.0.0.1",
+            "quelea a.torrent --dht-bootstrap router.example",
             "quelea a.torrent --max-peers 0",
             "quelea a.torrent -p 65536",
             "quelea a.torrent --seed-ratio -1",

@@ -4,6 +4,7 @@ mod bencode;
 mod completions;
 mod config;
 mod create;
+mod dht;
 mod doctor;
 mod get;
 mod magnet;
@@ -24,6 +25,7 @@ pub(crate) fn run(line: &CommandLine, settled: &Settled) -> anyhow::Result<Statu
         Some(Command::Create(args)) => create::run(args),
         Some(Command::Verify(args)) => verify::run(args),
         Some(Command::Magnet(args)) => magnet::run(args),
+        Some(Command::Dht(args)) => dht::run(args),
         Some(Command::Bencode(args)) => bencode::run(args),
         Some(Command::Config(args)) => config::run(args, settled),
         Some(Command::Doctor(args)) => doctor::run(args),

@@ -79,6 +79,15 @@ enum Line<'a> {
         peers: Option<usize>,
         message: Option<String>,
     },
+    Dht {
+        #[serde(flatten)]
+        torrent: Torrent<'a>,
+        peers: usize,
+        announced_to: usize,
+    },
+    DhtJoined {
+        nodes: usize,
+    },
     PieceFailed {
         #[serde(flatten)]
         torrent: Torrent<'a>,
@@ -244,6 +253,9 @@ impl JsonLines {
                 peers: None,
                 message: Some(display::plain(&display::clean(message))),
             }),
+            Event::DhtAnswered { peers, announced_to, .. } => {
+                self.write(&Line::Dht { torrent, peers: *peers, announced_to: *announced_to });
+            }
             Event::Failed { message, .. } => {
                 let message = display::plain(&display::clean(message));
                 self.write(&Line::Paused { torrent, message });
@@ -256,6 +268,10 @@ impl JsonLines {
             // Told by their own lines, at their own pace.
             Event::Progress(..) | Event::Completed(_) | Event::Warning(_) | Event::Missed(_) | _ => {}
         }
+    }
+
+    pub(crate) fn dht_joined(&mut self, nodes: usize) {
+        self.write(&Line::DhtJoined { nodes });
     }
 
     pub(crate) fn warning(&mut self, message: &str) {

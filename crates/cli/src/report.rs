@@ -166,6 +166,14 @@ impl Report {
         self.say(&display::plain(&display::clean(message)));
     }
 
+    /// The DHT is joined, or nobody there answers. Peers come from elsewhere too, so a person hears of it by `-v`.
+    pub(crate) fn dht(&mut self, event: &Event) {
+        if let (Mode::Json(lines), Event::DhtJoined { nodes }) = (&mut self.mode, event) {
+            lines.dht_joined(*nodes);
+        }
+        tracing::info!("{}", display::plain(&display::clean(&event.to_string())));
+    }
+
     /// The program ends.
     pub(crate) fn ended(&mut self, status: Status) {
         if let Mode::Json(lines) = &mut self.mode {
@@ -238,6 +246,10 @@ impl Report {
             }
             Event::TrackerAnswered { url, .. } => {
                 self.failures.remove(url);
+            }
+            Event::DhtAnswered { peers, announced_to, .. } if self.verbose => {
+                let peers = display::count(*peers, "peer", "peers");
+                self.say_of(subject, &format!("the DHT named {peers}; {announced_to} nodes know of us"));
             }
             Event::PieceFailed { piece, .. } if self.verbose => {
                 self.say_of(subject, &format!("piece {piece} did not match its hash and is fetched again"));

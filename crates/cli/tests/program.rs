@@ -18,6 +18,7 @@ fn quelea(arguments: &[&str]) -> Command {
         }
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent").env("QUELEA_STATE_DIR", "none");
+    command.env("QUELEA_NO_DHT", "yes");
     command
 }
 

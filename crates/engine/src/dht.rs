@@ -11,6 +11,16 @@ use tokio::sync::{mpsc, oneshot};
 /// What one search may tell before it is read. The machine tells less in all, so that nothing is lost.
 const TOLD: usize = 1_024;
 
+/// A secret Ed25519 key for items that can be changed, from the system's random numbers.
+///
+/// # Errors
+/// Where the system gives none.
+pub fn make_secret() -> std::io::Result<[u8; 32]> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
+    Ok(secret)
+}
+
 /// The session's node of the DHT (BEP 5, 32, 33, 42 to 46, 51). A cheap handle.
 ///
 /// A search that is begun before the node has joined the network waits until it has, or until it is clear that

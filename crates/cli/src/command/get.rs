@@ -96,6 +96,10 @@ fn settings(options: &Options) -> Settings {
     settings.bind.clone_from(&options.bind);
     settings.max_peers = usize::from(options.max_peers);
     settings.state_dir = state::directory(options.state_dir.as_deref());
+    settings.dht = !options.no_dht;
+    if !options.dht_bootstrap.is_empty() {
+        settings.dht_bootstrap.clone_from(&options.dht_bootstrap);
+    }
     settings.limits = Limits { download: options.max_download, upload: options.max_upload };
     settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings
@@ -360,9 +364,11 @@ impl Downloads<'_> {
             | Event::Resumed(id)
             | Event::TrackerAnswered { id, .. }
             | Event::TrackerFailed { id, .. }
+            | Event::DhtAnswered { id, .. }
             | Event::PieceFailed { id, .. }
             | Event::PeerBanned { id, .. } => *id,
             Event::Warning(message) => return self.report.warn(message),
+            Event::DhtJoined { .. } | Event::DhtAlone { .. } => return self.report.dht(event),
             Event::Missed(_) | _ => return,
         };
         if let Some(entry) = self.entries.get(&id) {
