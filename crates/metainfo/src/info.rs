@@ -6,6 +6,7 @@ use crate::hashes::{InfoHashes, to_hex};
 use crate::path::{SafePath, clean_element};
 use crate::{Error, MAX_PIECE_LENGTH, MAX_PIECES, MAX_TORRENT_LENGTH, file_tree, names};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 use quelea_bencode::{Limits, Value};
@@ -49,7 +50,7 @@ pub struct Info {
     pub files: Vec<File>,
     /// Whether peers may come from the torrent's trackers alone (BEP 27).
     pub private: bool,
-    raw: Vec<u8>,
+    raw: Arc<[u8]>,
     /// Where the SHA-1 digests stand in `raw`.
     pieces: Range<usize>,
 }
@@ -140,13 +141,18 @@ impl Info {
             geometry,
             private: info.get(b"private").and_then(Value::as_int).is_some_and(|private| private != 0),
             pieces: if version.has_v1() { piece_hashes(info, pieces)? } else { 0..0 },
-            raw: raw.to_vec(),
+            raw: raw.into(),
         })
     }
 
     /// The info dictionary as it was written, which peers ask for (BEP 9) and the info-hashes are made of.
     pub fn raw(&self) -> &[u8] {
         &self.raw
+    }
+
+    /// The same, shared: for whoever gives it to peers.
+    pub fn shared_raw(&self) -> Arc<[u8]> {
+        Arc::clone(&self.raw)
     }
 
     /// The SHA-1 of a piece, if there is a v1 half.

@@ -121,6 +121,7 @@ impl Node {
                 peer_id,
                 client: "Quelea".to_owned(),
                 port: Some(PORT),
+                metadata: [].into(),
                 wanted: self.plan.wanted.clone(),
                 have: self.disk.written.clone(),
                 max_peers: self.plan.max_peers,

@@ -15,6 +15,7 @@
 mod connections;
 mod download;
 mod found;
+mod metadata;
 mod network;
 mod node;
 mod peer;
@@ -34,6 +35,7 @@ use crate::picker::Picker;
 use crate::rate::Rate;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -62,6 +64,8 @@ pub struct Config {
     pub client: String,
     /// The port we listen on, told in the extension handshake (BEP 10, `p`).
     pub port: Option<u16>,
+    /// The info dictionary, which peers may ask for (BEP 9); empty to give none.
+    pub metadata: Arc<[u8]>,
     /// The pieces that are wanted.
     pub wanted: Bitfield,
     /// The pieces that are verified on disk.
@@ -88,6 +92,7 @@ pub struct Torrent<B> {
     port: Option<u16>,
     /// The UDP port of our node of the DHT.
     dht_port: Option<u16>,
+    metadata: Arc<[u8]>,
     max_peers: usize,
     max_half_open: usize,
     upload_slots: usize,
@@ -140,6 +145,7 @@ impl<B> Torrent<B> {
             client: config.client,
             port: config.port,
             dht_port: None,
+            metadata: config.metadata,
             max_peers: config.max_peers,
             max_half_open: config.max_half_open.max(1),
             upload_slots: config.upload_slots,

@@ -225,6 +225,7 @@ impl Session {
             peer_id: io.peer_id,
             client: format!("Quelea {}", env!("CARGO_PKG_VERSION")),
             port: Some(self.inner.port),
+            metadata: info.shared_raw(),
             wanted: pieces,
             have,
             max_peers: self.inner.descriptors.peers,

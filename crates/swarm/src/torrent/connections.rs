@@ -16,6 +16,7 @@ use quelea_discovery::{Parting, Source};
 use quelea_time::Time;
 use quelea_wire::Message;
 use quelea_wire::extension::handshake::ExtensionHandshake;
+use quelea_wire::extension::{Extension, HANDSHAKE};
 use quelea_wire::fast::allowed_fast;
 use quelea_wire::handshake::Feature;
 
@@ -294,6 +295,8 @@ impl<B> Torrent<B> {
         }
         if extended {
             let handshake = ExtensionHandshake {
+                ids: self.own_extensions(),
+                metadata_size: self.metadata_size(),
                 client: Some(self.client.clone()),
                 port: self.port,
                 requests: Some(MAX_DEPTH as u32),
@@ -319,17 +322,26 @@ impl<B> Torrent<B> {
         }
     }
 
-    /// What the extension handshake of a peer tells (BEP 10).
+    /// A message of an extension, or the extension handshake (BEP 10).
     pub(super) fn handle_extended(&mut self, now: Time, key: PeerKey, id: u8, payload: &[u8]) {
-        if id != 0 {
-            // We gave no extension a number, so nothing can be meant for us.
-            return;
+        if id == HANDSHAKE {
+            return self.handle_extension_handshake(now, key, payload);
         }
+        match Extension::of_own_id(id).filter(|&meant| self.own_extensions().id(meant).is_some()) {
+            Some(Extension::Metadata) => self.handle_metadata(now, key, payload),
+            // What we gave no number cannot be meant for us.
+            Some(Extension::Pex | Extension::DontHave | Extension::UploadOnly) | None => {}
+        }
+    }
+
+    /// What the extension handshake of a peer tells (BEP 10).
+    fn handle_extension_handshake(&mut self, now: Time, key: PeerKey, payload: &[u8]) {
         let Ok(handshake) = ExtensionHandshake::parse(payload) else {
             self.misdeed(now, key, "an extension handshake that cannot be read");
             return;
         };
         let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.extensions.update(&handshake.ids);
         if let Some(reqq) = handshake.requests {
             peer.pipeline.set_reqq(reqq as usize);
         }
@@ -373,6 +385,7 @@ impl<B> Torrent<B> {
             if snubbed {
                 self.give_up_requests(key);
             }
+            self.give_metadata(now, key);
             if quiet {
                 self.send(now, key, Message::KeepAlive);
             }

@@ -1,5 +1,6 @@
 //! What a torrent knows of one connected peer.
 
+use super::metadata::Taken;
 use crate::choker::ROUND;
 use crate::event::Hello;
 use crate::picker::Tally;
@@ -12,6 +13,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use quelea_metainfo::geometry::{PieceIndex, Span};
 use quelea_time::Time;
+use quelea_wire::extension::Ids;
 use quelea_wire::handshake::{Feature, Reserved};
 use quelea_wire::{Bitfield, PeerId};
 
@@ -25,6 +27,10 @@ pub(super) struct Peer {
     pub client: Option<String>,
     /// It has said where its node of the DHT is.
     pub node_told: bool,
+    /// The numbers that it gave extensions.
+    pub extensions: Ids,
+    /// What it was given of the info dictionary.
+    pub metadata: Taken,
     pub has: Bitfield,
     /// How the picker counted what it has.
     pub tally: Tally,
@@ -175,6 +181,8 @@ impl Peer {
             reserved: hello.reserved,
             client: None,
             node_told: false,
+            extensions: Ids::default(),
+            metadata: Taken::default(),
             has: Bitfield::none(pieces),
             tally: Tally::default(),
             is_seed: false,

@@ -33,6 +33,7 @@ impl Bench {
             peer_id: PeerId([0xff; 20]),
             client: "test".into(),
             port: Some(6881),
+            metadata: [].into(),
             wanted: Bitfield::all(6),
             have,
             max_peers: 50,

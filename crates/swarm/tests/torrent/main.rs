@@ -10,6 +10,7 @@
 mod bench;
 mod changes;
 mod holdings;
+mod metadata;
 mod network;
 mod nodes;
 mod requests;
