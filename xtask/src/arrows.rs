@@ -27,7 +27,11 @@ const ROOMS: &[Room] = &[
     room("quelea-tracker", 2, &["quelea-metainfo", "quelea-bencode", "quelea-time"]),
     room("quelea-discovery", 2, &["quelea-metainfo", "quelea-bencode", "quelea-digest", "quelea-time"]),
     room("quelea-dht", 2, &["quelea-bencode", "quelea-digest", "quelea-time"]),
-    room("quelea-swarm", 3, &["quelea-wire", "quelea-discovery", "quelea-metainfo", "quelea-time"]),
+    room(
+        "quelea-swarm",
+        3,
+        &["quelea-wire", "quelea-discovery", "quelea-metainfo", "quelea-digest", "quelea-time"],
+    ),
     room("quelea-storage", 3, &["quelea-block", "quelea-digest", "quelea-metainfo"]),
     room("quelea-net", 4, &[]),
     room(

@@ -360,7 +360,15 @@ impl PeerList {
 
     /// The addresses that did not fail when they were last tried, in a fixed order: what a later session begins with.
     pub fn sound(&self) -> impl Iterator<Item = SocketAddr> {
-        self.entries.iter().filter(|(_, entry)| entry.is_sound()).map(|(address, _)| *address)
+        self.sound_with_source().map(|(address, _)| address)
+    }
+
+    /// The same, each with the best of its sources.
+    pub fn sound_with_source(&self) -> impl Iterator<Item = (SocketAddr, Source)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.is_sound())
+            .map(|(address, entry)| (*address, entry.source))
     }
 
     fn check(&self, address: SocketAddr) -> Result<(), Refusal> {

@@ -27,6 +27,7 @@ pub mod choker;
 pub mod dialling;
 pub mod event;
 pub mod limit;
+pub mod metadata;
 pub mod peers;
 pub mod picker;
 pub mod pipeline;
