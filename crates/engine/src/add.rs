@@ -1,12 +1,14 @@
 //! What to download, and how.
 
-use crate::{Error, Limits, Priority, Result};
+use crate::session::fetching::Heritage;
+use crate::{Error, Fetched, Limits, Priority, Result};
 use quelea_metainfo::{MAX_TORRENT_LENGTH, Metainfo};
 use quelea_swarm::queue::{Goals, Move};
 use std::fs::File;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A torrent to add to a session, with its own wishes.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct AddTorrent {
     pub labels: Vec<String>,
     /// What it seeds for; `None` for what the session says.
     pub goals: Option<Goals>,
+    /// What is left of the fetching of its metadata.
+    pub(crate) heritage: Option<Arc<Heritage>>,
 }
 
 impl AddTorrent {
@@ -64,7 +68,15 @@ impl AddTorrent {
             position: Move::Bottom,
             labels: Vec::new(),
             goals: None,
+            heritage: None,
         }
+    }
+
+    /// The torrent of a magnet link, with usual wishes. It begins with the peers that were found meanwhile, and goes on
+    /// announcing where the fetch did.
+    pub fn from_magnet(fetched: Fetched) -> Self {
+        let (metainfo, heritage) = fetched.into_parts();
+        Self { heritage: Some(Arc::new(heritage)), ..Self::new(metainfo) }
     }
 
     /// A torrent from the bytes of its file.

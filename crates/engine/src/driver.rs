@@ -11,6 +11,8 @@
 //! | torrents, the library's user | node of the DHT | 256 commands | a torrent's are dropped, the user waits |
 //! | node of the DHT | torrent | the mailbox | the next search names peers again |
 //! | node of the DHT | searches of the user | 1,024, more than one search tells | |
+//! | connection | fetching of metadata | 64 reports of all its connections | it stops reading its socket |
+//! | fetching of metadata | connection | 64 messages | the peer is cut off |
 //! | keeper of the state | torrent | the mailbox | the torrent misses it and hears of it again |
 //! | session | subscribers | 4,096 events | the slowest misses events and is told how many |
 
@@ -22,6 +24,7 @@ mod dial;
 pub(crate) mod dialling;
 pub(crate) mod http;
 pub(crate) mod limiter;
+pub(crate) mod metadata;
 pub(crate) mod torrent;
 pub(crate) mod trackers;
 pub(crate) mod udp;

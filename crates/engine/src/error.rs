@@ -20,6 +20,11 @@ pub enum Error {
     /// The torrent is not valid.
     #[error("not a valid torrent: {0}")]
     Metainfo(#[from] quelea_metainfo::Error),
+    /// A magnet link's v1 and v2 hashes are those of two different torrents.
+    #[error(
+        "the magnet link names two different torrents: one hash fits and the other does not; leave one of them out"
+    )]
+    MagnetContradiction,
     /// The torrent is valid but cannot be downloaded by this version.
     #[error("cannot download this torrent: {0}")]
     Unsupported(&'static str),

@@ -6,6 +6,7 @@ mod checking;
 mod closing;
 mod deeds;
 mod dht;
+pub(crate) mod fetching;
 mod figures;
 mod keeping;
 mod limiting;
@@ -25,6 +26,7 @@ use crate::driver::limiter::Limiter;
 use crate::driver::trackers::Trackers;
 use crate::entry::Entry;
 use crate::events::TorrentId;
+use crate::session::fetching::Seeking;
 use crate::worker::Workers;
 use crate::{Error, Event, Events, Result, Settings, Torrent};
 use quelea_block::Pool;
@@ -73,6 +75,8 @@ struct Inner {
 }
 
 struct Shared {
+    /// The torrents whose metadata is being fetched, by info-hash.
+    fetching: HashMap<[u8; 20], Seeking>,
     /// Every torrent, whether or not its task runs.
     torrents: BTreeMap<TorrentId, Arc<Entry>>,
     next_id: u64,

@@ -2,8 +2,8 @@
 
 use crate::hashes::{InfoHashes, from_base32, from_hex, to_hex};
 use crate::path::clean_text;
-use crate::{Error, Selection, urls};
-use alloc::collections::BTreeSet;
+use crate::{Error, Info, Metainfo, Selection, urls};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -111,6 +111,24 @@ impl Magnet {
             reader.parameter(key.strip_prefix("amp;").unwrap_or(key), value)?;
         }
         reader.finish()
+    }
+}
+
+impl Magnet {
+    /// The torrent of this link, of which `info` was fetched, with the link's trackers (each a tier, since they may not
+    /// share what they know), web seeds and nodes.
+    pub fn metainfo(&self, info: Info) -> Metainfo {
+        Metainfo {
+            info,
+            trackers: self.trackers.iter().map(|url| alloc::vec![url.clone()]).collect(),
+            web_seeds: self.web_seeds.clone(),
+            http_seeds: Vec::new(),
+            nodes: self.nodes.clone(),
+            comment: None,
+            created_by: None,
+            creation_date: None,
+            piece_layers: BTreeMap::new(),
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use crate::magnet::{Address, Magnet};
 use crate::path::clean_text;
 use crate::{Error, MAX_TORRENT_LENGTH, piece_layers, urls};
 use alloc::collections::BTreeMap;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use quelea_bencode::{Limits, Value};
+use quelea_bencode::{Item, Limits, Value};
 
 /// The digests of each piece of a file, by the file's `pieces root` (BEP 52, "piece layers").
 pub type PieceLayers = BTreeMap<[u8; 32], Vec<[u8; 32]>>;
@@ -62,6 +62,57 @@ impl Metainfo {
             created_by: text(&torrent, &[b"created by.utf-8", b"created by"]),
             creation_date: torrent.get(b"creation date").and_then(Value::as_int),
         })
+    }
+
+    /// The torrent file. Its info dictionary is the one that was read, byte for byte; [`Metainfo::parse`] reads the rest
+    /// as it stands here.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut entries: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
+        let mut say = |key: &'static str, item: Item| _ = entries.insert(key, item.encode());
+        if let Some(first) = self.trackers.iter().flatten().next() {
+            say("announce", Item::from(&**first));
+        }
+        if self.trackers.iter().flatten().nth(1).is_some() {
+            let tiers = self.trackers.iter().map(|tier| Item::list(tier.iter().map(|url| &**url)));
+            say("announce-list", Item::list(tiers));
+        }
+        for (key, seeds) in [("httpseeds", &self.http_seeds), ("url-list", &self.web_seeds)] {
+            if !seeds.is_empty() {
+                say(key, Item::list(seeds.iter().map(|url| &**url)));
+            }
+        }
+        let node = |node: &Address| {
+            let (host, port) = match node {
+                Address::Ip(address) => (address.ip().to_string(), address.port()),
+                Address::Name(host, port) => (host.clone(), *port),
+            };
+            Item::list([Item::from(&*host), Item::from(i64::from(port))])
+        };
+        if !self.nodes.is_empty() {
+            say("nodes", Item::list(self.nodes.iter().map(node)));
+        }
+        for (key, text) in [("comment", &self.comment), ("created by", &self.created_by)] {
+            if let Some(text) = text {
+                say(key, Item::from(&**text));
+            }
+        }
+        if let Some(date) = self.creation_date {
+            say("creation date", Item::from(date));
+        }
+        if !self.piece_layers.is_empty() {
+            let layers = self.piece_layers.iter();
+            let layers = layers.map(|(root, layer)| (*root, Item::from(layer.as_flattened())));
+            say("piece layers", Item::dict(layers));
+        }
+        entries.insert("info", self.info.raw().to_vec());
+        let mut torrent = Vec::with_capacity(self.info.raw().len() + 1_024);
+        torrent.push(b'd');
+        for (key, value) in entries {
+            Item::from(key).encode_into(&mut torrent);
+            torrent.extend_from_slice(&value);
+        }
+        torrent.push(b'e');
+        torrent
     }
 
     /// The link that leads to this torrent.

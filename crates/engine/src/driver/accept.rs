@@ -1,6 +1,7 @@
 //! Peers that connect to us: one listening port for all torrents.
 
 use super::dial::{HANDSHAKE, answer, read_handshake};
+use super::metadata::{self, FetchIo};
 use super::{ToTorrent, TorrentIo};
 use crate::events::TorrentId;
 use quelea_wire::Handshake;
@@ -29,6 +30,8 @@ pub(crate) enum Door {
     Open(OpenDoor),
     /// It rests, and is woken for who knocks.
     Resting(TorrentId),
+    /// Its metadata is being fetched.
+    Fetching(FetchDoor),
 }
 
 /// Somebody knocks at the door of a torrent that rests.
@@ -43,6 +46,13 @@ pub(crate) struct Knock {
 pub(crate) struct OpenDoor {
     pub(crate) torrent: mpsc::Sender<ToTorrent>,
     pub(crate) io: Arc<TorrentIo>,
+    pub(crate) worker: Handle,
+}
+
+/// How to reach the fetching of a torrent's metadata.
+#[derive(Clone)]
+pub(crate) struct FetchDoor {
+    pub(crate) io: Arc<FetchIo>,
     pub(crate) worker: Handle,
 }
 
@@ -68,18 +78,15 @@ impl Doors {
     }
 
     /// The door of a torrent, which is woken if it rests.
-    async fn find(&self, info_hash: &[u8; 20]) -> Option<OpenDoor> {
+    async fn find(&self, info_hash: &[u8; 20]) -> Option<Door> {
         let torrent = match self.doors().get(info_hash)? {
-            Door::Open(door) => return Some(door.clone()),
+            door @ (Door::Open(_) | Door::Fetching(_)) => return Some(door.clone()),
             Door::Resting(torrent) => *torrent,
         };
         let (awake, awoken) = oneshot::channel();
         self.knocks.try_send(Knock { torrent, awake }).ok()?;
         tokio::time::timeout(WAKING, awoken).await.ok()?.ok()?;
-        match self.doors().get(info_hash)? {
-            Door::Open(door) => Some(door.clone()),
-            Door::Resting(_) => None,
-        }
+        self.doors().get(info_hash).cloned()
     }
 
     fn doors(&self) -> MutexGuard<'_, HashMap<[u8; 20], Door>> {
@@ -193,13 +200,26 @@ async fn welcome(
     };
     let Some(door) = doors.find(&theirs.info_hash).await else { return };
     let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else { return };
-    let worker = door.worker.clone();
-    worker.spawn(async move {
-        if let Ok(stream) = TcpStream::from_std(stream) {
-            answer(stream, address, theirs, door.torrent, door.io).await;
+    match door {
+        Door::Open(OpenDoor { torrent, io, worker }) => {
+            _ = worker.spawn(async move {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    answer(stream, address, theirs, torrent, io).await;
+                }
+                drop(connection);
+            })
         }
-        drop(connection);
-    });
+        Door::Fetching(FetchDoor { io, worker }) => {
+            _ = worker.spawn(async move {
+                if let Ok(stream) = TcpStream::from_std(stream) {
+                    metadata::answer(stream, address, theirs, io).await;
+                }
+                drop(connection);
+            })
+        }
+        // It could not be woken.
+        Door::Resting(_) => {}
+    }
 }
 
 /// An IPv4 address that came as an IPv6 one is an IPv4 address.

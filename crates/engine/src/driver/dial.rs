@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::{ToTorrent, TorrentIo};
+use quelea_net::Binding;
 use quelea_swarm::event::Hello;
 use quelea_wire::handshake::{Feature, HandshakeDecoder, Reserved};
 use quelea_wire::{Handshake, PeerId};
@@ -19,9 +20,10 @@ const CONNECT: Duration = Duration::from_secs(10);
 pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What we support.
+pub(super) const OURS: Reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feature::Fast);
+
 fn ours(io: &TorrentIo) -> Handshake {
-    let reserved = Reserved::NONE.with(Feature::ExtensionProtocol).with(Feature::Fast);
-    let reserved = if io.dht { reserved.with(Feature::Dht) } else { reserved };
+    let reserved = if io.dht { OURS.with(Feature::Dht) } else { OURS };
     Handshake { reserved, info_hash: io.info_hash, peer_id: io.peer_id }
 }
 
@@ -29,7 +31,7 @@ fn ours(io: &TorrentIo) -> Handshake {
 pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, io: Arc<TorrentIo>) {
     let Ok(_place) = Arc::clone(&io.connections).acquire_owned().await else { return };
     let Some(turn) = io.dialling.turn().await else { return };
-    let connected = connect(address, &io).await;
+    let connected = connect(address, &io.binding, ours(&io)).await;
     drop(turn);
     match connected {
         Ok((stream, theirs)) => {
@@ -45,13 +47,17 @@ pub(super) async fn dial(address: SocketAddr, torrent: mpsc::Sender<ToTorrent>, 
     }
 }
 
-async fn connect(address: SocketAddr, io: &TorrentIo) -> io::Result<(TcpStream, Handshake)> {
-    let mut stream = quelea_net::connect(&io.binding, address, CONNECT).await?;
-    let ours = ours(io);
+/// Connects to a peer and exchanges handshakes.
+pub(super) async fn connect(
+    address: SocketAddr,
+    binding: &Binding,
+    ours: Handshake,
+) -> io::Result<(TcpStream, Handshake)> {
+    let mut stream = quelea_net::connect(binding, address, CONNECT).await?;
     let exchange = async {
         stream.write_all(&ours.encode()).await?;
         let theirs = read_handshake(&mut stream).await?;
-        if theirs.info_hash != io.info_hash {
+        if theirs.info_hash != ours.info_hash {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the peer answered for another torrent"));
         }
         Ok(theirs)

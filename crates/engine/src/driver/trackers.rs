@@ -123,6 +123,11 @@ impl Trackers {
         }
     }
 
+    /// A torrent announces no more, and nobody is told: it goes on under another name.
+    pub(crate) fn forget(&self, torrent: TorrentId) {
+        self.table().remove(torrent);
+    }
+
     /// Whether a torrent announces.
     pub(crate) fn knows(&self, torrent: TorrentId) -> bool {
         self.table().rows.get(&torrent).is_some_and(|row| row.leaving.is_none())

@@ -34,6 +34,7 @@ impl Session {
     /// [`Error::Storage`] or [`Error::Closed`]. Then the torrent is not in the session.
     pub async fn add(&self, torrent: AddTorrent) -> Result<Torrent> {
         let peers = torrent.peers.clone();
+        let heritage = torrent.heritage.clone();
         let (entry, started) = self.enter(torrent)?;
         self.dispatch();
         let waits = {
@@ -53,9 +54,15 @@ impl Session {
                 return Err(error);
             }
         }
-        if let Some(mailbox) = entry.mailbox().filter(|_| !peers.is_empty()) {
-            let source = quelea_discovery::Source::Manual;
-            let _ = mailbox.send(ToTorrent::Addresses { found: peers, source }).await;
+        let mut known = heritage.map(|heritage| heritage.peers_by_source()).unwrap_or_default();
+        known.entry(quelea_discovery::Source::Manual).or_default().extend(peers);
+        if let Some(mailbox) = entry.mailbox() {
+            for (source, found) in known.into_iter().rev().filter(|(_, found)| !found.is_empty()) {
+                let _ = mailbox.send(ToTorrent::Addresses { found, source }).await;
+            }
+        } else if !waits {
+            // Until its turn comes, it does not go on with what the fetch of its metadata began.
+            drop(self.inner.trackers.leave(entry.id));
         }
         self.written().await;
         Ok(self.handle(entry))
@@ -189,12 +196,14 @@ impl Session {
             if shared.torrents.values().any(|other| other.info_hash == info_hash) {
                 return Err(Error::Duplicate);
             }
-            let id = TorrentId(shared.next_id);
+            let fresh = (TorrentId(shared.next_id), PeerId::own(&mut shared.rng));
+            let inherited =
+                torrent.heritage.and_then(|heritage| heritage.claim(self, &mut shared, info_hash));
+            let (id, peer_id) = inherited.map_or(fresh, |(id, peer_id)| (id.unwrap_or(fresh.0), peer_id));
             let wishes = Wishes { root: root.into(), incomplete, wanted, priorities, preallocate };
-            let peer_id = PeerId::own(&mut shared.rng);
             let entry = Arc::new(Entry::new(id, info_hash, peer_id, (name, private), wishes, state));
             entry.sequential.store(torrent.sequential, Ordering::Relaxed);
-            shared.next_id += 1;
+            shared.next_id += u64::from(id == fresh.0);
             shared.waiting.insert(id, start);
             shared.torrents.insert(id, Arc::clone(&entry));
             shared.queue.insert(self.inner.clock.now(), id, newcomer);

@@ -4,6 +4,7 @@ use super::Session;
 use crate::driver::ToTorrent;
 use crate::entry::Entry;
 use quelea_discovery::filter::Filter;
+use quelea_swarm::metadata::Fetch;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -26,6 +27,9 @@ impl Session {
         for entry in self.entries() {
             tell(&entry, ToTorrent::Filter(Arc::clone(&filter))).await;
         }
+        for fetch in self.fetches() {
+            let _ = fetch.send(ToTorrent::Filter(Arc::clone(&filter))).await;
+        }
     }
 
     /// Bans an address in every torrent; connections with it end. Whether it was not banned before. There are
@@ -40,6 +44,9 @@ impl Session {
             for entry in self.entries() {
                 tell(&entry, ToTorrent::Ban { ip, banned: true }).await;
             }
+            for fetch in self.fetches() {
+                let _ = fetch.send(ToTorrent::Ban { ip, banned: true }).await;
+            }
         }
         new
     }
@@ -51,6 +58,9 @@ impl Session {
         let was_banned = self.blocked().banned.remove(&ip);
         for entry in self.entries() {
             tell(&entry, ToTorrent::Ban { ip, banned: false }).await;
+        }
+        for fetch in self.fetches() {
+            let _ = fetch.send(ToTorrent::Ban { ip, banned: false }).await;
         }
         was_banned
     }
@@ -71,6 +81,18 @@ impl Session {
         }
         for ip in banned {
             tell(entry, ToTorrent::Ban { ip, banned: true }).await;
+        }
+    }
+
+    /// Tells a fetch of metadata that is to begin what is blocked.
+    pub(super) fn block(&self, fetch: &mut Fetch) {
+        let now = self.inner.clock.now();
+        let blocked = self.blocked();
+        if let Some(filter) = &blocked.filter {
+            fetch.set_filter(now, Arc::clone(filter));
+        }
+        for ip in &blocked.banned {
+            fetch.handle_ban(now, *ip);
         }
     }
 

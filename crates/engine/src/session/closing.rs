@@ -10,16 +10,17 @@ const GOODBYE: Duration = Duration::from_secs(3);
 impl Session {
     /// Tells the trackers goodbye (for a few seconds at most), finishes what is being written, and ends.
     pub async fn close(&self) {
-        let torrents = {
+        let (torrents, fetching) = {
             let mut shared = self.shared();
             shared.events = None;
             shared.waiting.clear();
             shared.checks.clear();
-            std::mem::take(&mut shared.torrents)
+            (std::mem::take(&mut shared.torrents), std::mem::take(&mut shared.fetching))
         };
         let mut stopping = JoinSet::new();
         let mut goodbyes = Vec::new();
         let home = self.inner.workers.home();
+        goodbyes.extend(fetching.into_values().filter_map(|seeking| self.end_fetch(seeking)));
         for entry in torrents.into_values() {
             self.inner.doors.close(&entry.info_hash);
             self.leave_dht(&entry);

@@ -101,6 +101,7 @@ impl Session {
         home.spawn(Arc::clone(&trackers).run());
         let stir = Arc::new(Notify::new());
         let shared = Shared {
+            fetching: HashMap::new(),
             torrents: BTreeMap::new(),
             next_id: 1,
             queue: Queue::new(settings.queue, settings.goals),
