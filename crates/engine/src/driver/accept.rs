@@ -202,20 +202,20 @@ async fn welcome(
     let Ok(stream) = stream.set_nodelay(true).and_then(|()| stream.into_std()) else { return };
     match door {
         Door::Open(OpenDoor { torrent, io, worker }) => {
-            _ = worker.spawn(async move {
+            worker.spawn(async move {
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     answer(stream, address, theirs, torrent, io).await;
                 }
                 drop(connection);
-            })
+            });
         }
         Door::Fetching(FetchDoor { io, worker }) => {
-            _ = worker.spawn(async move {
+            worker.spawn(async move {
                 if let Ok(stream) = TcpStream::from_std(stream) {
                     metadata::answer(stream, address, theirs, io).await;
                 }
                 drop(connection);
-            })
+            });
         }
         // It could not be woken.
         Door::Resting(_) => {}

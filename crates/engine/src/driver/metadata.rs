@@ -9,7 +9,6 @@ pub(crate) use connection::answer;
 
 use super::ToTorrent;
 use super::dialling::Dialling;
-use super::trackers::Trackers;
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::snapshot::TrackerStatus;
@@ -70,8 +69,6 @@ pub(crate) struct FetchTask {
     pub(crate) reports: Reports,
     pub(crate) clock: Clock,
     pub(crate) mailbox: mpsc::Receiver<ToTorrent>,
-    pub(crate) myself: mpsc::WeakSender<ToTorrent>,
-    pub(crate) trackers: Arc<Trackers>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) figures: watch::Sender<Figures>,
 }
@@ -115,9 +112,6 @@ struct Running {
 impl FetchTask {
     /// Runs until the metadata is here, the session is over, or nobody waits for it any more: then there is no outcome.
     pub(crate) async fn run<T>(self, waited_for: &mut oneshot::Sender<T>) -> (Option<Outcome>, Remains) {
-        if let Some(myself) = self.myself.upgrade() {
-            self.trackers.attach(self.id, &myself);
-        }
         let mut running =
             Running { task: self, outboxes: BTreeMap::new(), outcome: None, trackers: Vec::new() };
         running.run(waited_for).await;
@@ -160,7 +154,21 @@ impl Running {
             ToTorrent::Ban { ip, banned: false } => machine.handle_unban(ip),
             ToTorrent::Trackers { statuses, .. } => self.trackers = statuses,
             // The rest concerns pieces and files, of which there are none.
-            _ => {}
+            ToTorrent::Connected { .. }
+            | ToTorrent::ConnectFailed(_)
+            | ToTorrent::Report(_)
+            | ToTorrent::Verified { .. }
+            | ToTorrent::Finished(_)
+            | ToTorrent::DiskTrouble(_)
+            | ToTorrent::Mended(_)
+            | ToTorrent::Retry
+            | ToTorrent::OpenPieces(_)
+            | ToTorrent::Sequential(_)
+            | ToTorrent::DownloadLimited(_)
+            | ToTorrent::Change(_)
+            | ToTorrent::Changed(_)
+            | ToTorrent::Where(_)
+            | ToTorrent::Stop(_) => {}
         }
     }
 

@@ -20,7 +20,7 @@ impl Session {
         let mut stopping = JoinSet::new();
         let mut goodbyes = Vec::new();
         let home = self.inner.workers.home();
-        goodbyes.extend(fetching.into_values().filter_map(|seeking| self.end_fetch(seeking)));
+        goodbyes.extend(fetching.into_values().filter_map(|seeking| self.end_fetch(&seeking)));
         for entry in torrents.into_values() {
             self.inner.doors.close(&entry.info_hash);
             self.leave_dht(&entry);

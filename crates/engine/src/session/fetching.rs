@@ -98,8 +98,6 @@ impl Session {
             reports,
             clock: inner.clock,
             mailbox: messages,
-            myself: mailbox.downgrade(),
-            trackers: Arc::clone(&inner.trackers),
             events,
             figures,
         };
@@ -115,7 +113,7 @@ impl Session {
     }
 
     /// Looks for peers on behalf of a torrent of which only the link is known.
-    fn seek(&self, id: TorrentId, peer_id: PeerId, magnet: &Magnet, _mailbox: &mpsc::Sender<ToTorrent>) {
+    fn seek(&self, id: TorrentId, peer_id: PeerId, magnet: &Magnet, mailbox: &mpsc::Sender<ToTorrent>) {
         let (seed, key) = {
             let mut shared = self.shared();
             (shared.rng.u64(..), shared.rng.u32(..))
@@ -124,10 +122,11 @@ impl Session {
         let identity =
             Identity { info_hash: magnet.hashes.wire(), peer_id: peer_id.0, port: self.inner.port, key };
         self.inner.trackers.enter(id, announcer, identity, LEFT_UNKNOWN);
+        self.inner.trackers.attach(id, mailbox);
     }
 
     /// Ends a fetch. What comes back ends when the trackers have heard of it.
-    pub(super) fn end_fetch(&self, seeking: Seeking) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn end_fetch(&self, seeking: &Seeking) -> Option<oneshot::Receiver<()>> {
         self.inner.doors.close(&seeking.info_hash);
         self.inner.trackers.leave(seeking.id)
     }
@@ -146,7 +145,7 @@ impl Session {
         };
         if let Some(seeking) = seeking {
             // Nobody waits for the goodbye but the end of the session, which asks for itself.
-            drop(self.end_fetch(seeking));
+            drop(self.end_fetch(&seeking));
         }
     }
 

@@ -5,7 +5,7 @@ use crate::shown::{files_fault, name_fault, safety_faults};
 use crate::urls;
 use quelea_bencode::{Limits, parse_prefix};
 use quelea_digest::{merkle, sha1};
-use quelea_metainfo::{Info, Metainfo};
+use quelea_metainfo::{Address, Info, Magnet, Metainfo};
 use serde_json::Value as Json;
 use std::sync::LazyLock;
 
@@ -98,6 +98,31 @@ fn an_info_dictionary_alone_reads_the_same() {
         read += 1;
     }
     assert!(ENTRIES.is_empty() || read > 150, "only {read} torrents were read");
+}
+
+#[test]
+fn a_torrent_written_again_reads_the_same() {
+    let mut written = 0;
+    for (entry, bytes) in ENTRIES.iter() {
+        let Ok(torrent) = Metainfo::parse(bytes) else { continue };
+        let again = Metainfo::parse(&torrent.encode());
+        assert_eq!(again.as_ref(), Ok(&torrent), "{}", entry["id"]);
+        written += 1;
+    }
+    assert!(ENTRIES.is_empty() || written > 150, "only {written} torrents were written");
+}
+
+#[test]
+fn what_a_link_leads_to_is_written_with_what_the_link_says() {
+    for (_, bytes) in ENTRIES.iter() {
+        let Ok(torrent) = Metainfo::parse(bytes) else { continue };
+        let node = Address::new("2001:db8::1", 6881).unwrap();
+        let link = Magnet { nodes: vec![node], ..torrent.magnet() };
+        let found = link.metainfo(Info::parse(torrent.info.raw()).unwrap());
+        assert_eq!(found.info, torrent.info);
+        assert_eq!(found.trackers.concat(), torrent.trackers.concat());
+        assert_eq!(Metainfo::parse(&found.encode()).unwrap(), found);
+    }
 }
 
 /// The corpus's rule for generated content: byte `o` of file `i`, pad files not counted.
