@@ -22,6 +22,7 @@ Examples:
   quelea debian.torrent                         download into this directory
   quelea https://example.org/debian.torrent     fetch the torrent file first
   quelea debian.torrent -o ~/Downloads --seed   go on uploading when complete
+  quelea 'magnet:?xt=urn:btih:…'                ask peers what the torrent is
   quelea show debian.torrent                    what is in it, with file numbers
   quelea album.torrent --select 1-5,9           some files by number
   quelea album.torrent --select '*.flac'        some files by name
@@ -137,7 +138,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// The torrents: files, or http(s) URLs of them
+    /// The torrents: files, http(s) URLs of them, or magnet links
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath, value_parser = source_parser())]
     sources: Vec<Source>,
 
@@ -198,6 +199,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILES=N", env = "QUELEA_PRIORITY", hide_env = true)]
     #[arg(help_heading = "Files", value_parser = select::priority)]
     pub(crate) priority: Vec<String>,
+
+    /// Save the torrent file here: of a magnet link, what peers say the torrent is
+    ///
+    /// A directory gets a file named like each torrent. A file that is there is kept if it is the same torrent's, and
+    /// is an error if not.
+    #[arg(long, value_name = "FILE", env = "QUELEA_SAVE_TORRENT", hide_env = true, value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Files")]
+    pub(crate) save_torrent: Option<PathBuf>,
 
     /// Download in order, so that a film can be watched while it comes
     ///
@@ -391,6 +400,12 @@ pub(crate) struct ShowArgs {
     /// List every file, however many there are
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) all: bool,
+
+    /// Ask peers what the torrent of a magnet link is, and show that
+    ///
+    /// Without it nobody is asked, and what the link itself says is shown.
+    #[arg(long)]
+    pub(crate) fetch: bool,
 }
 
 #[derive(Debug, Args)]

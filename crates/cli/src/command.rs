@@ -9,7 +9,7 @@ mod doctor;
 mod get;
 mod magnet;
 mod man;
-mod show;
+pub(crate) mod show;
 mod verify;
 
 use crate::args::{Command, CommandLine};

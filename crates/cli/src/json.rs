@@ -6,7 +6,8 @@ use crate::clock;
 use crate::display;
 use crate::exit::{self, Status};
 use crate::report::Subject;
-use quelea::{Event, Snapshot, State, Waiting};
+use quelea::{Event, FetchProgress, Snapshot, State, Waiting};
+use quelea_metainfo::Metainfo;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Write;
@@ -27,6 +28,26 @@ enum Line<'a> {
         total_length: u64,
         wanted_length: u64,
         pieces: u32,
+    },
+    /// A magnet link's metadata is on its way.
+    Fetching {
+        #[serde(flatten)]
+        torrent: Torrent<'a>,
+        /// Bytes of metadata, once a peer has said how long it is.
+        metadata_length: Option<u32>,
+        metadata_received: u32,
+        peers_connected: usize,
+        peers_known: usize,
+    },
+    /// It is here.
+    Metadata {
+        #[serde(flatten)]
+        torrent: Torrent<'a>,
+        source: &'a str,
+        metadata_length: usize,
+        total_length: u64,
+        private: bool,
+        files: Vec<File<'a>>,
     },
     Checked {
         #[serde(flatten)]
@@ -116,6 +137,13 @@ enum Line<'a> {
     },
 }
 
+/// A file, as `show --json` has it.
+#[derive(Serialize)]
+struct File<'a> {
+    path: &'a str,
+    length: u64,
+}
+
 #[derive(Serialize)]
 struct Torrent<'a> {
     info_hash: &'a str,
@@ -133,6 +161,8 @@ impl<'a> From<&'a Subject> for Torrent<'a> {
 pub(crate) struct JsonLines {
     /// When each torrent, by its hash, was told of last, and what it did.
     told: HashMap<String, (Instant, State, Option<Waiting>)>,
+    /// When each link, by its hash, was told of last, and what.
+    awaited: HashMap<String, (Instant, FetchProgress)>,
     /// Whether nobody reads them any more.
     broken: bool,
 }
@@ -164,6 +194,37 @@ impl JsonLines {
             total_length: snapshot.total_length,
             wanted_length: snapshot.wanted_length,
             pieces: snapshot.pieces,
+        });
+    }
+
+    /// A link's metadata is on its way; told when it changed, once a second.
+    pub(crate) fn fetching(&mut self, subject: &Subject, progress: &FetchProgress) {
+        let before = self.awaited.get(&subject.info_hash);
+        if before.is_some_and(|(at, told)| told == progress || at.elapsed() < INTERVAL) {
+            return;
+        }
+        self.awaited.insert(subject.info_hash.clone(), (clock::now(), progress.clone()));
+        self.write(&Line::Fetching {
+            torrent: subject.into(),
+            metadata_length: progress.size,
+            metadata_received: progress.received,
+            peers_connected: progress.peers_connected,
+            peers_known: progress.peers_known,
+        });
+    }
+
+    /// A link's metadata is here.
+    pub(crate) fn metadata(&mut self, source: &str, metainfo: &Metainfo) {
+        let info = &metainfo.info;
+        let info_hash = info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default();
+        let files = info.files.iter().filter(|file| !file.pad);
+        self.write(&Line::Metadata {
+            torrent: Torrent { info_hash: &info_hash, name: &info.name },
+            source,
+            metadata_length: info.raw().len(),
+            total_length: info.content_length(),
+            private: info.private,
+            files: files.map(|file| File { path: file.path.as_str(), length: file.length }).collect(),
         });
     }
 

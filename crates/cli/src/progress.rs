@@ -4,7 +4,7 @@
 
 use crate::display;
 use console::measure_text_width;
-use quelea::{Snapshot, State, Waiting};
+use quelea::{FetchProgress, Snapshot, State, TrackerState, Waiting};
 use std::time::Duration;
 
 /// What a line is made from: the narrow view of a [`Snapshot`].
@@ -40,6 +40,8 @@ pub(crate) enum Phase {
     },
     /// It waits until others are done.
     Queued,
+    /// Its metadata is being fetched; the bytes are those of the metadata.
+    Metadata,
     Downloading,
     Seeding,
     Failed,
@@ -73,6 +75,36 @@ impl From<&Snapshot> for Figures {
 }
 
 impl Figures {
+    /// A magnet link of this name whose metadata is awaited.
+    pub(crate) fn of_fetch(name: &str, progress: &FetchProgress) -> Self {
+        let size = u64::from(progress.size.unwrap_or(0));
+        let asking = progress.trackers.iter();
+        let asking = asking.clone().any(|tracker| matches!(tracker.state, TrackerState::Announcing))
+            && !asking.clone().any(|tracker| tracker.state == TrackerState::Working);
+        let waiting = match (progress.peers_connected, progress.peers_known) {
+            _ if progress.received > 0 => None,
+            (0, 0) if asking => Some(Waiting::Trackers),
+            (0, 0) => Some(Waiting::Peers),
+            (0, _) => Some(Waiting::Connections),
+            (_, _) => None,
+        };
+        Self {
+            name: display::clean(name),
+            phase: Phase::Metadata,
+            waiting,
+            wanted: size,
+            have: 0,
+            received: u64::from(progress.received),
+            downloaded: 0,
+            uploaded: 0,
+            download_rate: 0,
+            upload_rate: 0,
+            eta: None,
+            connected: progress.peers_connected,
+            known: progress.peers_known,
+        }
+    }
+
     /// What several torrents amount to.
     pub(crate) fn sum(each: &[Self]) -> Self {
         let total = |of: fn(&Self) -> u64| each.iter().map(of).fold(0, u64::saturating_add);
@@ -80,14 +112,15 @@ impl Figures {
         let any = |phase: fn(&Phase) -> bool| each.iter().any(|figures| phase(&figures.phase));
         let (wanted, received, rate) =
             (total(|f| f.wanted), total(|f| f.received), total(|f| f.download_rate));
-        let phase =
-            if any(|phase| matches!(phase, Phase::Downloading | Phase::Checking { .. } | Phase::Queued)) {
-                Phase::Downloading
-            } else if any(|phase| matches!(phase, Phase::Seeding)) {
-                Phase::Seeding
-            } else {
-                Phase::Failed
-            };
+        let phase = if any(|phase| {
+            matches!(phase, Phase::Downloading | Phase::Checking { .. } | Phase::Queued | Phase::Metadata)
+        }) {
+            Phase::Downloading
+        } else if any(|phase| matches!(phase, Phase::Seeding)) {
+            Phase::Seeding
+        } else {
+            Phase::Failed
+        };
         Self {
             name: display::count(each.len(), "torrent", "torrents"),
             phase,
@@ -114,7 +147,7 @@ impl Figures {
     fn progress(&self) -> (u64, u64) {
         match self.phase {
             Phase::Checking { done, all } => (u64::from(done), u64::from(all)),
-            Phase::Downloading | Phase::Failed | Phase::Queued => {
+            Phase::Downloading | Phase::Failed | Phase::Queued | Phase::Metadata => {
                 (self.received.clamp(self.have, self.wanted.max(self.have)), self.wanted)
             }
             Phase::Seeding => (self.have, self.wanted),
@@ -185,7 +218,8 @@ fn taken(fields: &[Field]) -> usize {
 fn name_and_bar(figures: &Figures, width: usize, name_wish: usize, paint: Paint) -> String {
     let (part, whole) = figures.progress();
     // What is received but not verified may be wrong: it never counts as the last bit.
-    let whole_is_there = figures.phase != Phase::Downloading || figures.have >= figures.wanted;
+    let is_verified = !matches!(figures.phase, Phase::Downloading | Phase::Metadata);
+    let whole_is_there = is_verified || figures.have >= figures.wanted && figures.wanted > 0;
     let part = if whole_is_there { part } else { part.min(whole.saturating_sub(1)) };
     let percent = format!("{:>5}", display::percent(part, whole));
     let spare = width.saturating_sub(FRAME);
@@ -218,6 +252,10 @@ fn fields(figures: &Figures) -> Vec<Field> {
         Phase::Checking { .. } => vec![field("checking what is there".to_owned(), 5)],
         Phase::Failed => vec![field("paused".to_owned(), 5)],
         Phase::Queued => vec![field("waiting for its turn".to_owned(), 5)],
+        Phase::Metadata => {
+            let words = figures.waiting.map_or_else(|| fetching(figures), |waiting| waiting.to_string());
+            vec![field(words, 5), field(peers, 2)]
+        }
         Phase::Seeding => vec![
             field("seeding".to_owned(), 5),
             field(up, 4),
@@ -242,6 +280,15 @@ fn fields(figures: &Figures) -> Vec<Field> {
             fields
         }
     }
+}
+
+/// What of the metadata is here.
+fn fetching(figures: &Figures) -> String {
+    if figures.wanted == 0 {
+        return "asking for metadata".to_owned();
+    }
+    let (part, whole) = (display::bytes(figures.received), display::bytes(figures.wanted));
+    format!("metadata, {part} of {whole}")
 }
 
 fn eta(figures: &Figures) -> String {
@@ -282,6 +329,10 @@ pub(crate) fn words(figures: &Figures) -> String {
         Phase::Checking { done, all } => format!("checking what is there: {done} of {all} pieces"),
         Phase::Failed => "paused".to_owned(),
         Phase::Queued => "waiting for its turn".to_owned(),
+        Phase::Metadata => {
+            let words = figures.waiting.map_or_else(|| fetching(figures), |waiting| waiting.to_string());
+            format!("fetching metadata: {words}, {peers}")
+        }
         Phase::Seeding => format!(
             "seeding: {} up, {} sent, ratio {}, {peers}",
             display::rate(figures.upload_rate),

@@ -3,6 +3,7 @@
 
 use crate::args::Options;
 use crate::clock;
+use crate::command::show;
 use crate::display;
 use crate::exit::{Failure, Status};
 use crate::json::JsonLines;
@@ -10,7 +11,8 @@ use crate::log;
 use crate::progress::{self, Figures, Paint, Phase};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quelea::{Event, Snapshot, Waiting};
+use quelea::{Event, FetchProgress, Snapshot, Waiting};
+use quelea_metainfo::Metainfo;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Write;
@@ -24,6 +26,8 @@ const LOG_INTERVAL: Duration = Duration::from_secs(5);
 const SEEDING_INTERVAL: Duration = Duration::from_secs(60);
 /// The shortest time between two lines in a log when the torrent began to do or to wait for something else.
 const LOG_STAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Files that are listed when a magnet link's metadata is here.
+const LISTED: usize = 30;
 /// Trackers whose last failure is remembered, so that it is told once.
 const REMEMBERED: usize = 256;
 
@@ -54,6 +58,9 @@ pub(crate) struct Subject {
 
 /// A torrent's figures, and whether nothing more is to be done for it.
 pub(crate) type Shown<'a> = (&'a Subject, Arc<Snapshot>, bool);
+
+/// A torrent whose metadata is awaited.
+pub(crate) type Awaited<'a> = (&'a Subject, FetchProgress);
 
 /// Where the user looks, and what was told already.
 pub(crate) struct Report {
@@ -139,6 +146,21 @@ impl Report {
         }
     }
 
+    /// A magnet link's metadata is here.
+    pub(crate) fn metadata(&mut self, source: &str, metainfo: &Metainfo) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.metadata(source, metainfo);
+        }
+        let info = &metainfo.info;
+        let files = info.files.iter().filter(|file| !file.pad).count();
+        let size = display::bytes(info.content_length());
+        let count = display::count(files, "file", "files");
+        self.say(&format!("{}: metadata is here: {size} in {count}", display::clean(&info.name)));
+        if files > 1 {
+            self.say(show::files(info, LISTED).trim_end());
+        }
+    }
+
     /// Everything that was wanted of a torrent is there.
     pub(crate) fn completed(&mut self, subject: &Subject, snapshot: &Snapshot, time: Duration) {
         if let Mode::Json(lines) = &mut self.mode {
@@ -182,24 +204,32 @@ impl Report {
     }
 
     /// Shows how things stand. On a terminal always; in a log when there was progress and some time has passed.
-    pub(crate) fn show(&mut self, torrents: &[Shown<'_>]) {
+    pub(crate) fn show(&mut self, torrents: &[Shown<'_>], awaited: &[Awaited<'_>]) {
         match &mut self.mode {
             Mode::Quiet => {}
             Mode::Terminal => {
                 if self.bar.is_hidden() {
                     self.bar.set_draw_target(ProgressDrawTarget::stderr());
                 }
-                self.bar.set_message(lines(torrents, self.several));
+                self.bar.set_message(lines(torrents, awaited, self.several));
             }
             Mode::Json(lines) => {
                 for (subject, snapshot, _) in torrents.iter().filter(|(_, _, over)| !over) {
                     lines.progress(subject, snapshot);
+                }
+                for (subject, progress) in awaited {
+                    lines.fetching(subject, progress);
                 }
             }
             Mode::Log(told) => {
                 for (subject, snapshot, _) in torrents.iter().filter(|(_, _, over)| !over) {
                     let figures = Figures::from(&**snapshot);
                     tell(told.entry(subject.info_hash.clone()), &figures, self.several);
+                }
+                for (subject, progress) in awaited {
+                    let figures = Figures::of_fetch(&subject.name, progress);
+                    // The torrent's own lines begin anew.
+                    tell(told.entry(format!("magnet {}", subject.info_hash)), &figures, self.several);
                 }
                 if self.several && !torrents.is_empty() {
                     tell(told.entry(String::new()), &sum(torrents), false);
@@ -276,7 +306,7 @@ impl Report {
 }
 
 /// The lines on the terminal: one for each torrent that is not over, as many as there is room for, and their sum.
-fn lines(torrents: &[Shown<'_>], several: bool) -> String {
+fn lines(torrents: &[Shown<'_>], awaited: &[Awaited<'_>], several: bool) -> String {
     let (rows, columns) = Term::stderr().size();
     // The last column is left free: some terminals begin another line when it is written to.
     let columns = usize::from(columns).saturating_sub(1);
@@ -285,6 +315,7 @@ fn lines(torrents: &[Shown<'_>], several: bool) -> String {
         .iter()
         .filter(|(_, _, over)| !over || !several)
         .map(|(_, snapshot, _)| Figures::from(&**snapshot))
+        .chain(awaited.iter().map(|(subject, progress)| Figures::of_fetch(&subject.name, progress)))
         .collect();
     // The sum, a line that counts what is left out, and one for the cursor.
     let room = usize::from(rows).saturating_sub(3).max(1);
@@ -295,7 +326,7 @@ fn lines(torrents: &[Shown<'_>], several: bool) -> String {
             Phase::Downloading if figures.waiting.is_none() => 0,
             Phase::Checking { .. } | Phase::Failed => 1,
             Phase::Seeding if figures.upload_rate > 0 => 2,
-            Phase::Downloading => 3,
+            Phase::Downloading | Phase::Metadata => 3,
             Phase::Queued => 4,
             Phase::Seeding => 5,
         });

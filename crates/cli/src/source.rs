@@ -2,7 +2,7 @@
 
 use crate::display;
 use crate::exit::Status;
-use quelea_metainfo::Metainfo;
+use quelea_metainfo::{Magnet, Metainfo};
 use reqwest::redirect::{Action, Attempt, Policy};
 use std::ffi::OsString;
 use std::fmt;
@@ -81,24 +81,32 @@ pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The torrent that `source` names, read or fetched. A URL is fetched from one of `bind`, as in [`fetch`].
-pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Metainfo> {
+/// What was read of a source.
+pub(crate) enum Found {
+    Torrent(Box<Metainfo>),
+    /// The rest must come from peers.
+    Magnet(Magnet),
+}
+
+/// The torrent that `source` names, read or fetched, or the link that leads to it. A URL is fetched from one of
+/// `bind`, as in [`fetch`].
+pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Found> {
     let fetched = match &source {
         Source::File(_) => None,
         Source::Url(url) => Some(fetch(url, bind).await?),
-        Source::Magnet(_) => {
-            return Err(Status::Refused.because(
-                "magnet links cannot be downloaded yet: that comes in a later version. \
-                 `quelea show` shows what a link says; to download, use the torrent file",
-            ));
-        }
+        Source::Magnet(link) => return magnet(link).map(Found::Magnet),
     };
     // A large torrent takes a while, which must not stop the progress of others.
     let work = move || match (&source, fetched) {
         (Source::File(path), None) => parse(&source, &read_file(path)?),
         (_, bytes) => parse(&source, &bytes.unwrap_or_default()),
     };
-    tokio::task::spawn_blocking(work).await?
+    tokio::task::spawn_blocking(work).await?.map(|metainfo| Found::Torrent(Box::new(metainfo)))
+}
+
+/// What a magnet link says.
+pub(crate) fn magnet(link: &str) -> anyhow::Result<Magnet> {
+    Magnet::parse(link).map_err(|error| Status::Refused.because(display::clean(&error.to_string())))
 }
 
 /// The torrent that was read from `source`.

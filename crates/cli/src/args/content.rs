@@ -76,7 +76,7 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The torrent: a file, or an http(s) URL of one
+    /// The torrent: a file, an http(s) URL of one, or a magnet link, of which peers are asked
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = source_parser())]
     pub(crate) source: Source,
 

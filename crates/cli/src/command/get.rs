@@ -1,5 +1,7 @@
 //! `quelea get`: torrents' whole way, from their sources to a summary.
 
+mod fetching;
+
 use crate::args::{GetArgs, Options};
 use crate::clock;
 use crate::display;
@@ -7,10 +9,12 @@ use crate::exit::{self, Status};
 use crate::log;
 use crate::progress::Figures;
 use crate::report::{Report, Subject};
+use crate::save::Saving;
 use crate::select;
 use crate::signals::Signals;
-use crate::source::{self, Source};
+use crate::source::{self, Found, Source};
 use crate::state;
+use fetching::Fetches;
 use quelea::{
     AddTorrent, Event, Events, Limits, Priority, Session, Settings, Snapshot, State, Torrent, TorrentId,
 };
@@ -53,7 +57,7 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
     // Nothing is listened on before there is something to download.
     let first = loop {
         match loading.next().await {
-            Some((_, Ok(torrent))) => break torrent,
+            Some((source, Ok(read))) => break (source, read),
             Some((source, Err(error))) => {
                 worst = worst.worse(exit::status_of(&error));
                 report.failed(&source, None, &error);
@@ -70,12 +74,15 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
         options,
         report,
         loading,
-        waiting: VecDeque::from([first]),
+        waiting: VecDeque::new(),
+        fetches: Fetches::default(),
+        saving: options.save_torrent.as_deref().map(Saving::new),
         opening: JoinSet::new(),
         announced: Vec::new(),
         entries: BTreeMap::new(),
         worst,
     };
+    downloads.begin(first.0, first.1);
     let ended = downloads.run(&mut signals).await;
     if ended == Ended::Stopped || options.seeds() {
         downloads.report.say("stopping; Ctrl-C again stops at once");
@@ -122,7 +129,7 @@ struct Loading<'a> {
     sources: std::slice::Iter<'a, Source>,
     options: &'a Options,
     /// In the order of the command line, which decides whether of two that clash one is refused.
-    tasks: VecDeque<(String, JoinHandle<anyhow::Result<Metainfo>>)>,
+    tasks: VecDeque<(String, JoinHandle<anyhow::Result<Found>>)>,
 }
 
 impl<'a> Loading<'a> {
@@ -131,7 +138,7 @@ impl<'a> Loading<'a> {
     }
 
     /// The next that is there, or why it is not; `None` when there are no more.
-    async fn next(&mut self) -> Option<(String, anyhow::Result<Loaded>)> {
+    async fn next(&mut self) -> Option<(String, anyhow::Result<Found>)> {
         while self.tasks.len() < AT_ONCE
             && let Some(source) = self.sources.next()
         {
@@ -143,21 +150,22 @@ impl<'a> Loading<'a> {
         // Waiting for the task may be broken off, so it leaves the queue only when it is done.
         let loaded = (&mut self.tasks.front_mut()?.1).await.map_err(anyhow::Error::from).flatten();
         let (source, _) = self.tasks.pop_front()?;
-        let loaded = loaded.and_then(|metainfo| {
-            let mut torrent = AddTorrent::new(metainfo);
-            torrent.wanted = wanted(&torrent.metainfo, &self.options.select)?;
-            torrent.priorities = priorities(&torrent.metainfo, &self.options.priority)?;
-            torrent.sequential = self.options.sequential;
-            torrent.preallocate = self.options.preallocate;
-            torrent.peers.clone_from(&self.options.peer);
-            Ok(Loaded { source: source.clone(), torrent })
-        });
         Some((source, loaded))
     }
 
     fn is_done(&self) -> bool {
         self.tasks.is_empty() && self.sources.len() == 0
     }
+}
+
+/// What the options want of a torrent.
+fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Result<()> {
+    torrent.wanted = wanted(&torrent.metainfo, &options.select)?;
+    torrent.priorities = priorities(&torrent.metainfo, &options.priority)?;
+    torrent.sequential = options.sequential;
+    torrent.preallocate = options.preallocate;
+    torrent.peers.clone_from(&options.peer);
+    Ok(())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +212,10 @@ struct Downloads<'a> {
     loading: Loading<'a>,
     /// What was read and waits for its turn.
     waiting: VecDeque<Loaded>,
+    /// The metadata of links, on its way.
+    fetches: Fetches,
+    /// Where torrent files are saved, if they are.
+    saving: Option<Saving>,
     opening: JoinSet<(String, quelea::Result<Torrent>)>,
     /// What is being opened; no two of the same name, so that an event can be told by it.
     announced: Vec<Announced>,
@@ -221,9 +233,10 @@ impl Downloads<'_> {
             tokio::select! {
                 () = signals.stop() => return Ended::Stopped,
                 Some((source, loaded)) = self.loading.next() => match loaded {
-                    Ok(loaded) => self.waiting.push_back(loaded),
+                    Ok(read) => self.begin(source, read),
                     Err(error) => self.fail(&source, None, &error),
                 },
+                (fetch, fetched) = self.fetches.next() => self.fetched(fetch, fetched),
                 Some(Ok((name, opened))) = self.opening.join_next() => self.opened(&name, opened),
                 Some(event) = self.events.next() => self.take(&event),
                 _ = frame.tick() => self.look_at_all(),
@@ -237,19 +250,34 @@ impl Downloads<'_> {
         }
     }
 
+    /// A source was read.
+    fn begin(&mut self, source: String, found: Found) {
+        let metainfo = match found {
+            Found::Torrent(metainfo) => metainfo,
+            Found::Magnet(magnet) => return self.follow(source, magnet),
+        };
+        let mut torrent = AddTorrent::new(*metainfo);
+        match wish(&mut torrent, self.options) {
+            Ok(()) => self.waiting.push_back(Loaded { source, torrent }),
+            Err(error) => self.fail(&source, None, &error),
+        }
+    }
+
     fn is_over(&self) -> bool {
+        self.is_read() && self.entries.values().all(|entry| entry.over)
+    }
+
+    /// Whether every source has led to a torrent of the session, or to an error.
+    fn is_read(&self) -> bool {
         self.loading.is_done()
+            && self.fetches.is_empty()
             && self.waiting.is_empty()
             && self.opening.is_empty()
-            && self.entries.values().all(|entry| entry.over)
     }
 
     /// Whether everything that could be downloaded is there.
     fn is_complete(&self) -> bool {
-        self.loading.is_done()
-            && self.waiting.is_empty()
-            && self.opening.is_empty()
-            && self.entries.values().all(|entry| entry.over || entry.complete.is_some())
+        self.is_read() && self.entries.values().all(|entry| entry.over || entry.complete.is_some())
     }
 
     /// Hands what waits to the session, unless one of the same name is being opened.
@@ -261,6 +289,12 @@ impl Downloads<'_> {
             };
             let Some(at) = self.waiting.iter().position(free) else { return };
             let Some(Loaded { source, torrent }) = self.waiting.remove(at) else { return };
+            if let Some(saving) = &self.saving
+                && let Err(error) = saving.save(&torrent.metainfo)
+            {
+                self.fail(&source, None, &error);
+                continue;
+            }
             let info = &torrent.metainfo.info;
             match self.clash(info) {
                 Some(Clash::Same) => self.report.say(&format!("{source}: the same torrent is given twice")),
@@ -373,6 +407,8 @@ impl Downloads<'_> {
         };
         if let Some(entry) = self.entries.get(&id) {
             self.report.event(&entry.subject, event);
+        } else if let Some(subject) = self.fetches.subject(id) {
+            self.report.event(subject, event);
         }
         self.look(id);
     }
@@ -387,7 +423,7 @@ impl Downloads<'_> {
         ids.into_iter().for_each(|id| self.look(id));
         let shown: Vec<(&Subject, Arc<Snapshot>, bool)> =
             self.entries.values().map(|entry| (&entry.subject, entry.snapshot(), entry.over)).collect();
-        self.report.show(&shown);
+        self.report.show(&shown, &self.fetches.shown());
     }
 
     /// Notices when a torrent is complete, and when it was seeded for long enough.

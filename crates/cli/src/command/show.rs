@@ -3,8 +3,9 @@
 use crate::args::ShowArgs;
 use crate::display;
 use crate::exit::Status;
+use crate::metadata;
 use crate::source::{self, Source};
-use quelea_metainfo::{File, Link, Magnet, Metainfo, Version};
+use quelea_metainfo::{File, Info, Link, Magnet, Metainfo, Version};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -20,20 +21,34 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<Status> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(source::fetch(url, &[]))?
         }
+        Source::Magnet(link) if args.fetch => {
+            let metainfo = metadata::fetch(link)?;
+            return print(args, &metainfo);
+        }
         Source::Magnet(link) => {
-            let magnet = Magnet::parse(link)
-                .map_err(|error| Status::Refused.because(display::clean(&error.to_string())))?;
+            let magnet = source::magnet(link)?;
             let text = if args.json { json(&MagnetJson::from(&magnet))? } else { magnet_summary(&magnet) };
             return super::print(text.as_bytes());
         }
     };
-    let metainfo = source::parse(&args.source, &bytes)?;
+    print(args, &source::parse(&args.source, &bytes)?)
+}
+
+fn print(args: &ShowArgs, metainfo: &Metainfo) -> anyhow::Result<Status> {
     let text = if args.json {
-        json(&TorrentJson::from(&metainfo))?
+        json(&TorrentJson::from(metainfo))?
     } else {
-        summary(&metainfo, if args.all { usize::MAX } else { FILES })
+        summary(metainfo, if args.all { usize::MAX } else { FILES })
     };
     super::print(text.as_bytes())
+}
+
+/// The files of a torrent with their numbers, at most `limit`.
+pub(crate) fn files(info: &Info, limit: usize) -> String {
+    let mut text = String::new();
+    let files: Vec<&File> = info.files.iter().filter(|file| !file.pad).collect();
+    list(&mut text, &files, limit);
+    text
 }
 
 fn json(value: &impl Serialize) -> anyhow::Result<String> {

@@ -4,6 +4,7 @@ use crate::args::VerifyArgs;
 use crate::display;
 use crate::exit::Status;
 use crate::hashing::Hashing;
+use crate::metadata;
 use crate::source::{self, Source};
 use quelea::verify::{FileState, Verified, VerifiedFile, verify};
 use quelea_metainfo::{Info, Metainfo};
@@ -45,10 +46,7 @@ fn load(source: &Source) -> anyhow::Result<Metainfo> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(source::fetch(url, &[]))?
         }
-        Source::Magnet(_) => {
-            let why = "a magnet link does not say what the pieces are: verify needs the torrent file";
-            return Err(Status::Refused.because(why));
-        }
+        Source::Magnet(link) => return metadata::fetch(link),
     };
     source::parse(source, &bytes)
 }

@@ -1,0 +1,78 @@
+//! The torrent of a magnet link for commands that do not download it: peers are asked, and that is all.
+
+use crate::clock;
+use crate::display;
+use crate::exit::Status;
+use crate::progress::{self, Figures};
+use crate::signals::Signals;
+use crate::source;
+use console::Term;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use quelea::{Fetching, MagnetRequest, Session, Settings};
+use quelea_metainfo::{Magnet, Metainfo};
+use std::time::Duration;
+
+/// How often the line on a terminal changes.
+const FRAME: Duration = Duration::from_millis(250);
+/// How often a line is written where there is no terminal.
+const LOG_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Asks peers what the torrent of a link is, and tells on standard error how far that is.
+pub(crate) fn fetch(link: &str) -> anyhow::Result<Metainfo> {
+    let magnet = source::magnet(link)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let fetched = runtime.block_on(follow(magnet));
+    runtime.shutdown_background();
+    fetched
+}
+
+async fn follow(magnet: Magnet) -> anyhow::Result<Metainfo> {
+    let mut signals = Signals::listen()?;
+    let mut settings = Settings::new(".");
+    // Whichever is free: there may be another one running.
+    settings.port = 0;
+    let session = Session::start(settings)?;
+    let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
+    let ended = tokio::select! {
+        ended = watch(session.fetch_metadata(MagnetRequest::new(magnet))?, &name) => ended,
+        () = signals.stop() => Err(Status::Interrupted.because("stopped before the metadata was here")),
+    };
+    tokio::select! {
+        () = session.close() => {}
+        () = signals.stop() => {}
+    }
+    ended
+}
+
+/// Shows how far it is until it is here.
+async fn watch(mut fetching: Fetching, name: &str) -> anyhow::Result<Metainfo> {
+    let terminal = Term::stderr();
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    if let Ok(style) = ProgressStyle::with_template("{msg}") {
+        bar.set_style(style);
+    }
+    if terminal.is_term() {
+        bar.set_draw_target(ProgressDrawTarget::stderr());
+    }
+    let mut frame = tokio::time::interval(FRAME);
+    let mut told: Option<tokio::time::Instant> = None;
+    let fetched = loop {
+        tokio::select! {
+            fetched = fetching.finished() => break fetched,
+            _ = frame.tick() => {}
+        }
+        let words = progress::words(&Figures::of_fetch(name, &fetching.progress()));
+        let line = display::cut(
+            &format!("{}: {words}", display::clean(name)),
+            usize::from(terminal.size().1).max(20) - 1,
+        );
+        if terminal.is_term() {
+            bar.set_message(line);
+        } else if told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) && told.replace(clock::now()).is_some() {
+            // Nothing can be done about a standard error that is closed.
+            let _ = terminal.write_line(&line);
+        }
+    };
+    bar.finish_and_clear();
+    Ok(fetched?.metainfo().clone())
+}
