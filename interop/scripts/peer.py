@@ -1,6 +1,6 @@
 """libtorrent as one peer of one torrent, with nothing on but the tracker and TCP.
 
-    peer.py seed|leech|share --torrent FILE --dir DIR --listen ADDRESS:PORT [--sign FILE] [--peer ADDRESS:PORT]...
+    peer.py seed|leech|share --torrent FILE|MAGNET --dir DIR --listen ADDRESS:PORT [--sign FILE] [--peer ADDRESS:PORT]...
 
 A seed checks what is in DIR and serves it until it is killed. A leech ends with status 0 when it has every
 piece. One that shares goes on when it has, and makes FILE. All print what libtorrent reports.
@@ -51,8 +51,11 @@ def main():
         | lt.alert.category_t.peer_notification
         | lt.alert.category_t.connect_notification,
     })
-    parameters = lt.add_torrent_params()
-    parameters.ti = lt.torrent_info(arguments.torrent)
+    if arguments.torrent.startswith("magnet:"):
+        parameters = lt.parse_magnet_uri(arguments.torrent)
+    else:
+        parameters = lt.add_torrent_params()
+        parameters.ti = lt.torrent_info(arguments.torrent)
     parameters.save_path = arguments.dir
     # Not the managed state of a queue: it starts at once.
     parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)

@@ -58,6 +58,6 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     command.arg(format!("--bt-tracker={}", job.torrent.announce.replace("udp://", "http://")));
     command.arg(format!("--listen-port={}", job.listen.port()));
     command.arg(format!("--interface={}", job.listen.ip()));
-    command.arg("--dir").arg(&job.folder).args(options).arg(&job.torrent.file);
+    command.arg("--dir").arg(&job.folder).args(options).arg(job.source());
     Process::start(job.scratch, &job.name("aria2", role), &mut command)
 }

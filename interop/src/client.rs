@@ -1,5 +1,6 @@
 //! The clients under one roof: each can seed a folder, and each can download into one.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -39,6 +40,8 @@ pub struct Job<'a> {
     pub listen: SocketAddr,
     /// What it transfers.
     pub torrent: &'a Torrent,
+    /// Whether it is given a magnet link, not the torrent file.
+    pub by_magnet: bool,
     /// Where the payload lies or goes to.
     pub folder: PathBuf,
     /// Peers named by hand; Transmission and aria2 cannot be told.
@@ -50,6 +53,11 @@ pub struct Job<'a> {
 }
 
 impl Job<'_> {
+    /// What it is given of the torrent: the file, or the link.
+    pub fn source(&self) -> OsString {
+        if self.by_magnet { self.torrent.magnet().into() } else { self.torrent.file.clone().into() }
+    }
+
     /// What this part is called in file names.
     pub fn name(&self, program: &str, role: &str) -> String {
         format!("{program}-{role}-{}", self.host.address)

@@ -46,7 +46,7 @@ pub fn share(job: &Job<'_>, sign: &Path) -> Result<Process> {
 fn start(job: &Job<'_>, role: &str, options: &[&OsStr]) -> Result<Process> {
     let mut command = job.host.command(PYTHON);
     command.arg(script("peer.py")).arg(role);
-    command.arg("--torrent").arg(&job.torrent.file).arg("--dir").arg(&job.folder);
+    command.arg("--torrent").arg(job.source()).arg("--dir").arg(&job.folder);
     command.args(["--listen", &job.listen.to_string()]);
     command.args(options);
     for peer in &job.peers {

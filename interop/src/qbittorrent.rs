@@ -48,7 +48,7 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     command.arg(path);
     let mut folder = std::ffi::OsString::from("--save-path=");
     folder.push(&job.folder);
-    command.arg(folder).args(["--add-paused=false", "--skip-dialog=true"]).arg(&job.torrent.file);
+    command.arg(folder).args(["--add-paused=false", "--skip-dialog=true"]).arg(job.source());
     command.env("HOME", &profile);
     let process = Process::start(job.scratch, &name, &mut command)?;
     let mut daemon = Daemon { process, host: job.host };

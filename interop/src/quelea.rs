@@ -61,7 +61,7 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     if let Some(authority) = &job.authority {
         command.env("SSL_CERT_FILE", authority);
     }
-    command.arg(&job.torrent.file).arg("--output-dir").arg(&job.folder);
+    command.arg(job.source()).arg("--output-dir").arg(&job.folder);
     command.args([
         "--port",
         &job.listen.port().to_string(),

@@ -44,10 +44,14 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let home = job.scratch.empty_folder(&name)?;
     let (address, port) = (job.listen.ip(), job.listen.port());
     let host = job.host.address;
+    // Where it keeps what it learns of a magnet link.
+    let session = home.join("session");
+    std::fs::create_dir_all(&session)?;
     let commands = home.join("commands.rc");
     let text = format!(
         "system.daemon.set = true\n\
          directory.default.set = \"{folder}\"\n\
+         session.path.set = \"{session}\"\n\
          network.bind_address.set = {address}\n\
          network.port_range.set = {port}-{port}\n\
          network.port_random.set = no\n\
@@ -56,7 +60,8 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
          network.scgi.open_port = {host}:{SCGI_PORT}\n\
          load.start = \"{torrent}\"\n",
         folder = job.folder.display(),
-        torrent = job.torrent.file.display(),
+        session = session.display(),
+        torrent = job.source().to_string_lossy(),
     );
     write(&commands, text.as_bytes())?;
     let mut command = job.host.command(PROGRAM);
@@ -89,7 +94,10 @@ impl Daemon<'_> {
 
     /// Whether every piece is there.
     pub fn is_complete(&mut self) -> Result<bool> {
-        Ok(self.number("d.complete")? == Some(1) && self.number("d.hashing")? == Some(0))
+        // The metadata of a magnet link is a torrent of its own to it, whose place the real one takes.
+        Ok(self.number("d.is_meta")? == Some(0)
+            && self.number("d.complete")? == Some(1)
+            && self.number("d.hashing")? == Some(0))
     }
 
     /// Waits until every piece is there.

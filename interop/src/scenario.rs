@@ -54,13 +54,24 @@ impl Scenario {
     /// All `seeds` serve one torrent of this shape; `leech` finds them by a tracker and gets every byte.
     pub fn transfer(seeds: &[Client], leech: Client, layout: Layout, protocol: Protocol) -> Result<()> {
         let clients = [seeds, &[leech]].concat();
-        Self::run(&clients, |scenario| scenario.transfer_here(seeds, leech, layout, protocol))
+        Self::run(&clients, |scenario| scenario.transfer_here(seeds, (leech, false), layout, protocol))
+    }
+
+    /// The same, but the leech has nothing but a magnet link with the tracker.
+    pub fn transfer_by_magnet(
+        seeds: &[Client],
+        leech: Client,
+        layout: Layout,
+        protocol: Protocol,
+    ) -> Result<()> {
+        let clients = [seeds, &[leech]].concat();
+        Self::run(&clients, |scenario| scenario.transfer_here(seeds, (leech, true), layout, protocol))
     }
 
     fn transfer_here(
         &self,
         seeds: &[Client],
-        leech: Client,
+        (leech, by_magnet): (Client, bool),
         layout: Layout,
         protocol: Protocol,
     ) -> Result<()> {
@@ -69,7 +80,7 @@ impl Scenario {
         let downloads = self.scratch.folder("downloads")?;
         // On loopback Transmission drops the seeds that the tracker names: they come to it.
         let seeds_come = leech == Client::Transmission && self.network.is_loopback();
-        let leech_job = self.job(&leech_host, &torrent, downloads.clone());
+        let leech_job = Job { by_magnet, ..self.job(&leech_host, &torrent, downloads.clone()) };
         let early = if seeds_come { Some(leech.leech(&leech_job)?) } else { None };
 
         let hosts = seeds.iter().map(|_| self.network.host()).collect::<Result<Vec<_>>>()?;
@@ -178,6 +189,7 @@ impl Scenario {
             host,
             listen,
             torrent,
+            by_magnet: false,
             folder,
             peers: Vec::new(),
             nodes: Vec::new(),

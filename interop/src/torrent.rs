@@ -56,6 +56,20 @@ impl Torrent {
         Ok(Self { file, announce: announce.to_owned(), announced, pads })
     }
 
+    /// A magnet link of its version 1 half, with the tracker.
+    pub fn magnet(&self) -> String {
+        let hash = self.announced.first().map(String::as_str).unwrap_or_default();
+        let escaped: String = self
+            .announce
+            .bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
+                byte => format!("%{byte:02X}"),
+            })
+            .collect();
+        format!("magnet:?xt=urn:btih:{hash}&tr={escaped}")
+    }
+
     /// Writes the pad files into a payload's folder, for clients that read them from the disk.
     pub fn write_pads(&self, folder: &Path) -> Result<()> {
         self.pads.iter().try_for_each(|pad| payload::write(&folder.join(&pad.path), &vec![0; pad.length]))

@@ -64,7 +64,10 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let process = Process::start(job.scratch, &name, &mut command)?;
     let mut daemon = Daemon { process, host: job.host, session: String::new() };
     daemon.await_rpc()?;
-    daemon.call("torrent-add", &json!({ "filename": job.torrent.file, "download-dir": job.folder }))?;
+    daemon.call(
+        "torrent-add",
+        &json!({ "filename": job.source().to_string_lossy(), "download-dir": job.folder }),
+    )?;
     Ok(daemon)
 }
 
