@@ -63,6 +63,7 @@ impl Session {
         } else if !waits {
             // Until its turn comes, it does not go on with what the fetch of its metadata began.
             drop(self.inner.trackers.leave(entry.id));
+            self.leave_dht(&entry);
         }
         self.written().await;
         Ok(self.handle(entry))

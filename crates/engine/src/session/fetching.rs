@@ -123,12 +123,24 @@ impl Session {
             Identity { info_hash: magnet.hashes.wire(), peer_id: peer_id.0, port: self.inner.port, key };
         self.inner.trackers.enter(id, announcer, identity, LEFT_UNKNOWN);
         self.inner.trackers.attach(id, mailbox);
+        if let Some(desk) = &self.inner.dht {
+            desk.add_routers(magnet.nodes.iter().map(ToString::to_string));
+            desk.enter_link(id, magnet.hashes.wire(), mailbox);
+        }
     }
 
     /// Ends a fetch. What comes back ends when the trackers have heard of it.
     pub(super) fn end_fetch(&self, seeking: &Seeking) -> Option<oneshot::Receiver<()>> {
         self.inner.doors.close(&seeking.info_hash);
+        self.leave_elsewhere(seeking.id);
         self.inner.trackers.leave(seeking.id)
+    }
+
+    /// Nobody but trackers hears of a torrent any more.
+    fn leave_elsewhere(&self, id: TorrentId) {
+        if let Some(desk) = &self.inner.dht {
+            desk.leave(id);
+        }
     }
 
     /// The mailboxes of all fetches.
@@ -173,6 +185,7 @@ impl Heritage {
         shared.fetching.remove(&self.info_hash);
         if self.info_hash != info_hash {
             // The torrent's v1 swarm is another one than that of the link's v2 hash.
+            session.leave_elsewhere(self.id);
             drop(session.inner.trackers.leave(self.id));
             return Some((None, self.peer_id));
         }
@@ -272,6 +285,9 @@ impl Session {
         (id, info_hash, peer_id): (TorrentId, [u8; 20], PeerId),
     ) -> Result<Fetched> {
         let info = self.on_disk(move || Info::parse(&bytes)).await??;
+        if info.private {
+            self.leave_elsewhere(id);
+        }
         let heritage = Heritage {
             id,
             info_hash,

@@ -79,6 +79,22 @@ impl Desk {
         self.stir.notify_one();
     }
 
+    /// A torrent of which only a magnet link is known begins to be searched for, and announced: nobody knows whether it
+    /// is private. Whoever learns that it is has it [`leave`](Self::leave).
+    pub(crate) fn enter_link(
+        &self,
+        torrent: TorrentId,
+        info_hash: [u8; 20],
+        mailbox: &mpsc::Sender<ToTorrent>,
+    ) {
+        let mut table = self.table();
+        table.schedule.enter(self.clock.now(), torrent, Need::Hungry);
+        let mailbox = Some(mailbox.downgrade());
+        table.rows.insert(torrent, Row { info_hash: Id(info_hash), need: Need::Hungry, mailbox });
+        drop(table);
+        self.stir.notify_one();
+    }
+
     /// A torrent is announced no more.
     pub(crate) fn leave(&self, torrent: TorrentId) {
         let mut table = self.table();

@@ -69,7 +69,7 @@ impl Sockets {
         {
             return;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Gives the datagrams that are there to `take`, a batch of each family at most. Whether there may be more.
@@ -114,5 +114,5 @@ async fn readable(socket: Option<&UdpSocket>) {
     {
         return;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

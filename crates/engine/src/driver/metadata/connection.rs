@@ -16,6 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Bytes that are read at a time: a piece of metadata with its head.
 const READ: usize = 20 << 10;
 
+/// Bytes of an extended message: metadata and peer exchange are all that is of use.
+const EXTENDED: usize = 64 << 10;
+
 /// A message to a fetch's task.
 pub(super) enum FromPeer {
     /// A handshake is done: may the peer come in?
@@ -95,7 +98,8 @@ async fn exchange(stream: TcpStream, hello: Hello, io: &FetchIo) {
 
 /// Reads until the connection ends; how it ended.
 async fn read(mut stream: OwnedReadHalf, key: PeerKey, io: &FetchIo) -> Seen {
-    let mut decoder: Decoder<Box<[u8]>> = Decoder::new(Limits::default());
+    let limits = Limits { extended: EXTENDED, ..Limits::default() };
+    let mut decoder: Decoder<Box<[u8]>> = Decoder::new(limits);
     let mut take = |length| vec![0; length].into_boxed_slice();
     let mut buffer = vec![0; READ];
     loop {
