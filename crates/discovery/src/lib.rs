@@ -10,11 +10,15 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod allowance;
 pub mod external;
 pub mod filter;
 pub mod mapping;
 pub mod peers;
 pub mod priority;
 pub mod reach;
+pub mod scope;
 
+pub use allowance::Allowance;
 pub use peers::{Parting, PeerList, Refusal, Source};
+pub use scope::Scope;

@@ -49,6 +49,9 @@ pub enum Refusal {
     /// The list is full of addresses that are worth at least as much.
     #[error("the peer list is full")]
     Full,
+    /// The torrent is private, and neither its trackers nor the user named it (BEP 27).
+    #[error("a private torrent's peers are named by its trackers")]
+    Private,
 }
 
 /// The addresses of one torrent's peers.
@@ -82,6 +85,7 @@ pub struct PeerList {
     external_v6: Option<SocketAddr>,
     filter: Arc<Filter>,
     seeding: bool,
+    private: bool,
 }
 
 impl PeerList {
@@ -104,6 +108,7 @@ impl PeerList {
             external_v6: None,
             filter,
             seeding: false,
+            private: false,
         }
     }
 
@@ -122,10 +127,31 @@ impl PeerList {
     /// Lists take turns of [`TURN`] addresses each, so that one of thousands that lead nowhere holds up no other.
     pub fn add_all(&mut self, now: Time, addresses: impl IntoIterator<Item = SocketAddr>, source: Source) {
         for (number, address) in addresses.into_iter().enumerate() {
-            let turn = u16::try_from(number / TURN).unwrap_or(u16::MAX);
             // A refusal concerns that address alone.
-            let _ = self.add_in_turn(now, address, source, turn);
+            let _ = self.add_in_turn(now, address, source, turn_of(number));
         }
+    }
+
+    /// Takes contacts of a peer, of which it says whether they have everything. `earlier` is how many it named
+    /// before: what one peer names is one list, in however many messages, so that none of them crowds out the rest.
+    ///
+    /// How many there were. What is said of an address that is known already changes nothing.
+    pub fn add_contacts(
+        &mut self,
+        now: Time,
+        contacts: impl IntoIterator<Item = (SocketAddr, bool)>,
+        source: Source,
+        earlier: usize,
+    ) -> usize {
+        let mut named = 0;
+        for (address, seed) in contacts {
+            let turn = turn_of(earlier.saturating_add(named));
+            named += 1;
+            if self.add_in_turn(now, address, source, turn) == Ok(true) && seed {
+                self.set_seed(address, true);
+            }
+        }
+        named
     }
 
     fn add_in_turn(
@@ -137,9 +163,15 @@ impl PeerList {
     ) -> Result<bool, Refusal> {
         let address = canonical(address);
         self.check(address)?;
+        let counts = !self.private || source.is_of_private_torrents();
         if self.entries.contains_key(&address) {
-            self.change(address, |entry| entry.told(now, source, turn));
+            if counts {
+                self.change(address, |entry| entry.told(now, source, turn));
+            }
             return Ok(false);
+        }
+        if !counts {
+            return Err(Refusal::Private);
         }
         let crowd = self.entries.range(ports_of(address.ip())).take(PORTS_OF_ONE_ADDRESS).count();
         if source != Source::Manual && crowd == PORTS_OF_ONE_ADDRESS && !address.ip().is_loopback() {
@@ -278,6 +310,12 @@ impl PeerList {
             self.seeding = seeding;
             self.reindex(|entry| entry.seed);
         }
+    }
+
+    /// The torrent is private: from here on only those are dialled whom its trackers or the user name (BEP 27), and
+    /// not even who called us.
+    pub fn set_private(&mut self) {
+        self.private = true;
     }
 
     /// Sets our own address as the world sees it, one a family. It is never dialled, and the order of BEP 40
@@ -452,6 +490,11 @@ impl PeerList {
             }
         }
     }
+}
+
+/// The turn of an address of a list.
+fn turn_of(number: usize) -> u16 {
+    u16::try_from(number / TURN).unwrap_or(u16::MAX)
 }
 
 /// One notation for one address: no mapped IPv4, no flow label, and a scope only where it tells links apart.

@@ -75,6 +75,8 @@ pub struct Settings {
     pub dht_enforce_ids: bool,
     /// The node of the DHT asks and answers nobody (BEP 43): for who cannot be reached, and for short visits.
     pub dht_read_only: bool,
+    /// Whether connected peers are told of each other, and may tell of others (BEP 11). Never in private torrents.
+    pub pex: bool,
     /// The seed of every random choice; `None` takes one from the system.
     pub random_seed: Option<u64>,
 }
@@ -119,6 +121,7 @@ impl Settings {
             dht_bootstrap: Self::PUBLIC_ROUTERS.map(str::to_owned).to_vec(),
             dht_enforce_ids: false,
             dht_read_only: false,
+            pex: true,
             random_seed: None,
         }
     }

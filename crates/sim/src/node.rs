@@ -122,6 +122,8 @@ impl Node {
                 client: "Quelea".to_owned(),
                 port: Some(PORT),
                 metadata: [].into(),
+                private: false,
+                pex: scenario.pex,
                 wanted: self.plan.wanted.clone(),
                 have: self.disk.written.clone(),
                 max_peers: self.plan.max_peers,

@@ -202,6 +202,8 @@ pub struct Scenario {
     pub tracker: TrackerPlan,
     /// Disks.
     pub disks: DiskPlan,
+    /// Whether nodes tell each other of others (BEP 11).
+    pub pex: bool,
     /// Whether the seed leaves once the others together have everything.
     pub seed_leaves: bool,
     /// Machines are checked for contradictions at every this many steps.
@@ -267,6 +269,7 @@ impl Scenario {
                 full: 0,
                 full_for: Duration::ZERO,
             },
+            pex: false,
             seed_leaves: false,
             checks_every: 1,
         }

@@ -14,6 +14,7 @@
 
 mod connections;
 mod download;
+mod exchange;
 mod found;
 mod metadata;
 mod network;
@@ -66,6 +67,10 @@ pub struct Config {
     pub port: Option<u16>,
     /// The info dictionary, which peers may ask for (BEP 9); empty to give none.
     pub metadata: Arc<[u8]>,
+    /// Peers come from the trackers and the user alone, and are told of no others (BEP 27).
+    pub private: bool,
+    /// Whether peers are told of each other, and may tell of others (BEP 11). Never in a private torrent.
+    pub pex: bool,
     /// The pieces that are wanted.
     pub wanted: Bitfield,
     /// The pieces that are verified on disk.
@@ -101,6 +106,7 @@ pub struct Torrent<B> {
     picker: Picker<B>,
     peers: Peers<Peer>,
     list: PeerList,
+    exchange: exchange::Exchange,
     /// Whether our outside address of each family, IPv4 first, is known.
     external: (bool, bool),
     connecting: Vec<SocketAddr>,
@@ -138,6 +144,9 @@ impl<B> Torrent<B> {
         let completed = picker.missing_wanted() == 0;
         let mut list = PeerList::new(CAPACITY, rng.u64(..));
         list.set_seeding(completed);
+        if config.private {
+            list.set_private();
+        }
         Self {
             geometry: config.geometry,
             info_hash: config.info_hash,
@@ -154,6 +163,7 @@ impl<B> Torrent<B> {
             picker,
             peers: Peers::default(),
             list,
+            exchange: exchange::Exchange::new(config.pex && !config.private),
             external: (false, false),
             connecting: Vec::new(),
             lonely: None,
@@ -216,6 +226,7 @@ impl<B> Torrent<B> {
         self.turn_over(now);
         self.connect_more(now);
         self.look_after_network(now);
+        self.exchange_peers(now);
     }
 
     /// How long the next round lasts: torrents do not keep step with each other, or slots would move at the same

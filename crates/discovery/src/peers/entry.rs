@@ -23,6 +23,16 @@ pub enum Source {
     Manual,
 }
 
+impl Source {
+    /// Whether peers of a private torrent may come from it (BEP 27). What an earlier session saved came from there.
+    pub(super) const fn is_of_private_torrents(self) -> bool {
+        match self {
+            Self::Tracker | Self::Manual | Self::Resume => true,
+            Self::Pex | Self::Dht | Self::Incoming | Self::Lsd => false,
+        }
+    }
+}
+
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Parting {

@@ -226,6 +226,8 @@ impl Session {
             client: format!("Quelea {}", env!("CARGO_PKG_VERSION")),
             port: Some(self.inner.port),
             metadata: info.shared_raw(),
+            private: info.private,
+            pex: self.inner.settings.pex,
             wanted: pieces,
             have,
             max_peers: self.inner.descriptors.peers,

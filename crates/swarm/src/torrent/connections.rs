@@ -91,6 +91,7 @@ impl<B> Torrent<B> {
         let mut peer = Peer::new(now, hello, self.geometry.pieces());
         peer.tally = self.picker.peer_joined(&peer.has);
         let key = self.peers.insert(peer);
+        self.exchange_dialled(key);
         self.note_company(now);
         self.greet(now, key);
         self.next_tick = self.next_tick.min(now + super::TICK);
@@ -242,7 +243,9 @@ impl<B> Torrent<B> {
         self.withdraw_promises(&peer.promised);
         self.list.disconnected(now, peer.address, parting);
         self.note_loss(now);
-        if !peer.we_choke_it {
+        let had_slot = !peer.we_choke_it;
+        self.exchange_left(peer);
+        if had_slot {
             self.choose_unchoked(now, Occasion::Between);
         }
         self.wake_idle_peers();
@@ -329,8 +332,9 @@ impl<B> Torrent<B> {
         }
         match Extension::of_own_id(id).filter(|&meant| self.own_extensions().id(meant).is_some()) {
             Some(Extension::Metadata) => self.handle_metadata(now, key, payload),
+            Some(Extension::Pex) => self.handle_exchange(now, key, payload),
             // What we gave no number cannot be meant for us.
-            Some(Extension::Pex | Extension::DontHave | Extension::UploadOnly) | None => {}
+            Some(Extension::DontHave | Extension::UploadOnly) | None => {}
         }
     }
 
@@ -340,6 +344,7 @@ impl<B> Torrent<B> {
             self.misdeed(now, key, "an extension handshake that cannot be read");
             return;
         };
+        self.exchange_heard(key, &handshake);
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.extensions.update(&handshake.ids);
         if let Some(reqq) = handshake.requests {

@@ -53,8 +53,15 @@ impl Taken {
 impl<B> Torrent<B> {
     /// The numbers that we give extensions.
     pub(super) fn own_extensions(&self) -> Ids {
-        let metadata = [Extension::Metadata];
-        Ids::own(if self.metadata.is_empty() { &[] } else { &metadata })
+        let mut ids = Ids::default();
+        for (extension, offered) in
+            [(Extension::Metadata, !self.metadata.is_empty()), (Extension::Pex, self.exchange.on)]
+        {
+            if offered {
+                ids.set(extension, extension.own_id());
+            }
+        }
+        ids
     }
 
     /// Bytes of the info dictionary, if it is given.

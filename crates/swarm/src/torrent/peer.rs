@@ -1,5 +1,6 @@
 //! What a torrent knows of one connected peer.
 
+use super::exchange::Exchanged;
 use super::metadata::Taken;
 use crate::choker::ROUND;
 use crate::event::Hello;
@@ -31,6 +32,8 @@ pub(super) struct Peer {
     pub extensions: Ids,
     /// What it was given of the info dictionary.
     pub metadata: Taken,
+    /// What was exchanged with it of others.
+    pub exchanged: Exchanged,
     pub has: Bitfield,
     /// How the picker counted what it has.
     pub tally: Tally,
@@ -183,6 +186,7 @@ impl Peer {
             node_told: false,
             extensions: Ids::default(),
             metadata: Taken::default(),
+            exchanged: Exchanged::new(now),
             has: Bitfield::none(pieces),
             tally: Tally::default(),
             is_seed: false,

@@ -34,6 +34,8 @@ impl Bench {
             client: "test".into(),
             port: Some(6881),
             metadata: [].into(),
+            private: false,
+            pex: true,
             wanted: Bitfield::all(6),
             have,
             max_peers: 50,

@@ -9,6 +9,7 @@
 
 mod bench;
 mod changes;
+mod exchange;
 mod holdings;
 mod metadata;
 mod network;

@@ -29,6 +29,8 @@ pub struct ExtensionHandshake {
     pub metadata_size: Option<u32>,
     /// `upload_only`: the sender wants nothing any more (BEP 21).
     pub upload_only: Option<bool>,
+    /// `e`: the sender prefers encryption.
+    pub encryption: Option<bool>,
     /// `complete_ago`: seconds since the sender became complete (libtorrent); not negative.
     pub complete_ago: Option<u32>,
 }
@@ -63,6 +65,7 @@ impl ExtensionHandshake {
                 *size > 0 && usize::try_from(*size).is_ok_and(|size| size <= limits::METADATA)
             }),
             upload_only: number::<i64>(&said, "upload_only").map(|flag| flag != 0),
+            encryption: number::<i64>(&said, "e").map(|flag| flag != 0),
             complete_ago: number(&said, "complete_ago"),
         })
     }
@@ -92,6 +95,7 @@ impl ExtensionHandshake {
         say("ipv6", self.ipv6.map(|ip| Item::Bytes(ip.octets().to_vec())));
         say("metadata_size", self.metadata_size.map(integer));
         say("upload_only", self.upload_only.map(|flag| integer(u32::from(flag))));
+        say("e", self.encryption.map(|flag| integer(u32::from(flag))));
         say("complete_ago", self.complete_ago.map(integer));
         Item::Dict(said).encode()
     }
@@ -107,6 +111,7 @@ impl ExtensionHandshake {
         self.ipv6 = later.ipv6.or(self.ipv6);
         self.metadata_size = later.metadata_size.or(self.metadata_size);
         self.upload_only = later.upload_only.or(self.upload_only);
+        self.encryption = later.encryption.or(self.encryption);
         self.complete_ago = later.complete_ago.or(self.complete_ago);
     }
 }
@@ -156,6 +161,7 @@ mod tests {
             prop::option::of(any::<Ipv6Addr>()),
             prop::option::of(1..=limits::METADATA as u32),
             prop::option::of(any::<bool>()),
+            prop::option::of(any::<bool>()),
             prop::option::of(any::<u32>()),
         );
         (first, second).prop_map(|(first, second)| {
@@ -173,7 +179,8 @@ mod tests {
                 ipv6: second.1,
                 metadata_size: second.2,
                 upload_only: second.3,
-                complete_ago: second.4,
+                encryption: second.4,
+                complete_ago: second.5,
             }
         })
     }
