@@ -146,6 +146,8 @@ class Quelea(OneShot):
             CLIENT,
             "--port",
             str(job.port),
+            "--no-pex",
+            "--no-lsd",
             "--quiet",
             "--no-dht",
         ]

@@ -114,6 +114,8 @@ class Quelea(Member):
             "--max-upload",
             str(part.uplink),
             "--seed",
+            "--no-pex",
+            "--no-lsd",
             "--json",
         ]
 

@@ -101,7 +101,7 @@ def punch(path, length):
 def measure(args, folder):
     """Downloads once. The leech's JSON at the end, its usage, its watch and the seed's."""
     torrent = make(folder, args.size, args.piece)
-    limit = ["--max-memory", f"{args.max_memory >> 20}M", "--bind", "127.0.0.1", "--port", "0", "--no-dht"]
+    limit = ["--max-memory", f"{args.max_memory >> 20}M", "--bind", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd"]
     seed = start(
         [args.quelea, torrent, "-o", "seed", "--seed", "-v", "--state-dir", "seed-state", *limit],
         folder,

@@ -309,6 +309,32 @@ pub(crate) struct Options {
     #[arg(help_heading = "Peers")]
     pub(crate) peer: Vec<SocketAddr>,
 
+    /// Tell peers nothing of each other, and take no peers that they name
+    ///
+    /// Peer exchange is never used for private torrents.
+    #[arg(long, env = "QUELEA_NO_PEX", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Peers"
+    )]
+    pub(crate) no_pex: bool,
+
+    /// Neither tell the local network of torrents nor listen for neighbours
+    ///
+    /// Local discovery is never used for private torrents.
+    #[arg(long, env = "QUELEA_NO_LSD", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Peers"
+    )]
+    pub(crate) no_lsd: bool,
+
     /// Receive at most this many bytes a second: 500K, 2.5M; 0 for no limit
     ///
     /// All torrents together. Peers share it evenly.

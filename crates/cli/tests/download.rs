@@ -59,6 +59,7 @@ impl Bed {
         command.arg(self.path("t.torrent")).arg("-o").arg(self.path(to)).args([
             "-p",
             "0",
+            "--no-lsd",
             "--bind",
             "127.0.0.1",
         ]);

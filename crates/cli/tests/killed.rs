@@ -68,7 +68,7 @@ impl Bed {
         command.env("XDG_CONFIG_HOME", "/nonexistent");
         command.env("QUELEA_NO_DHT", "yes");
         command.arg(self.path("t.torrent")).arg("-o").arg(self.path(to));
-        command.args(["-p", "0", "--bind", "127.0.0.1"]);
+        command.args(["-p", "0", "--bind", "127.0.0.1", "--no-lsd"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

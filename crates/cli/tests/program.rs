@@ -224,7 +224,8 @@ fn a_pure_v2_torrent_is_shown_but_refused_for_download() {
     let file = file.to_str().unwrap();
     assert!(stdout(&run(&["show", file])).contains("v2 only"));
     let folder = tempfile::tempdir().unwrap();
-    let output = quelea(&[file, "-p", "0", "--bind", "127.0.0.1"]).current_dir(&folder).output().unwrap();
+    let output =
+        quelea(&[file, "-p", "0", "--bind", "127.0.0.1", "--no-lsd"]).current_dir(&folder).output().unwrap();
     assert!(refusal(&output, 3).contains("v2"));
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
 }

@@ -13,6 +13,7 @@ extern crate std;
 pub mod allowance;
 pub mod external;
 pub mod filter;
+pub mod local;
 pub mod mapping;
 pub mod peers;
 pub mod priority;

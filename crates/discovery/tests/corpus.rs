@@ -1,7 +1,8 @@
-//! The vectors of the shared corpus that concern the order of peers.
+//! The vectors of the shared corpus that concern the order of peers and local discovery.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
 
 use quelea_digest::crc32c;
+use quelea_discovery::local::Search;
 use quelea_discovery::priority::priority;
 use serde_json::Value as Json;
 use std::net::{IpAddr, SocketAddr};
@@ -48,5 +49,21 @@ fn priorities_are_those_of_other_clients() {
         let (a, b) = (peer("a", "a_port"), peer("b", "b_port"));
         assert_eq!(priority(a, b), word(&case["expect"]), "{case}");
         assert_eq!(priority(b, a), word(&case["expect"]), "{case}");
+    }
+}
+
+#[test]
+fn datagrams_of_local_discovery() {
+    for case in cases("bep14_lsd") {
+        let read = Search::parse(&hex(&case["packet"]));
+        if case["ignore"] == true {
+            assert!(read.is_err(), "{case}");
+            continue;
+        }
+        let read = read.unwrap();
+        let hashes: Vec<_> = case["info_hashes"].as_array().unwrap().iter().map(hex).collect();
+        let ours: Vec<_> = read.hashes.iter().map(|hash| hash.to_vec()).collect();
+        assert_eq!((u64::from(read.port), ours), (case["port"].as_u64().unwrap(), hashes), "{case}");
+        assert_eq!(read.cookie.as_deref(), case["cookie"].as_str(), "{case}");
     }
 }

@@ -7,7 +7,7 @@
 //! | torrent | connection | [`Outbox`](crate::outbox::Outbox): granted uploads, 4 MiB of messages | the peer is cut off |
 //! | lanes and disk | torrent | pieces open, which the memory budget bounds | the lane waits |
 //! | trackers | torrent | the mailbox | it hears of the next change; the next announce names peers again |
-//! | trackers, accepting | session | 256 torrents to be woken | they are woken the next time |
+//! | trackers, neighbours, accepting | session | 256 torrents to be woken | they are woken the next time |
 //! | torrents, the library's user | node of the DHT | 256 commands | a torrent's are dropped, the user waits |
 //! | node of the DHT | torrent | the mailbox | the next search names peers again |
 //! | node of the DHT | searches of the user | 1,024, more than one search tells | |
@@ -24,6 +24,7 @@ mod dial;
 pub(crate) mod dialling;
 pub(crate) mod http;
 pub(crate) mod limiter;
+pub(crate) mod local;
 pub(crate) mod metadata;
 pub(crate) mod torrent;
 pub(crate) mod trackers;

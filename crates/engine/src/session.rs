@@ -23,6 +23,7 @@ use crate::driver::accept::Doors;
 use crate::driver::dht::Desk;
 use crate::driver::dialling::Dialling;
 use crate::driver::limiter::Limiter;
+use crate::driver::local::Neighbours;
 use crate::driver::trackers::Trackers;
 use crate::entry::Entry;
 use crate::events::TorrentId;
@@ -61,6 +62,7 @@ struct Inner {
     doors: Arc<Doors>,
     trackers: Arc<Trackers>,
     dht: Option<Arc<Desk>>,
+    neighbours: Option<Arc<Neighbours>>,
     keeper: Option<Arc<Keeper>>,
     limiter: Arc<Limiter>,
     told: Mutex<limiting::Told>,

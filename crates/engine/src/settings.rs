@@ -77,6 +77,9 @@ pub struct Settings {
     pub dht_read_only: bool,
     /// Whether connected peers are told of each other, and may tell of others (BEP 11). Never in private torrents.
     pub pex: bool,
+    /// Whether neighbours in the local network are told of public torrents, and heard (BEP 14). Off unless it is turned
+    /// on, as the DHT is.
+    pub lsd: bool,
     /// The seed of every random choice; `None` takes one from the system.
     pub random_seed: Option<u64>,
 }
@@ -122,6 +125,7 @@ impl Settings {
             dht_enforce_ids: false,
             dht_read_only: false,
             pex: true,
+            lsd: false,
             random_seed: None,
         }
     }

@@ -5,11 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod binding;
+mod multicast;
 mod resolve;
 mod tcp;
 mod udp;
 
 pub use binding::Binding;
+pub use multicast::{GroupListener, Link, links, tell_group};
 pub use resolve::resolve;
 pub use tcp::{connect, listen};
 pub use udp::udp_socket;

@@ -107,6 +107,8 @@ fn settings(options: &Options) -> Settings {
     if !options.dht_bootstrap.is_empty() {
         settings.dht_bootstrap.clone_from(&options.dht_bootstrap);
     }
+    settings.pex = !options.no_pex;
+    settings.lsd = !options.no_lsd;
     settings.limits = Limits { download: options.max_download, upload: options.max_upload };
     settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings

@@ -36,10 +36,13 @@ pub(crate) struct Note {
     pub(crate) found_back: bool,
 }
 
-/// Peers that a tracker named for a torrent whose task does not run.
+/// Peers that were found for a torrent whose task may not run.
 pub(crate) struct Found {
     pub(crate) torrent: TorrentId,
     pub(crate) peers: Vec<SocketAddr>,
+    pub(crate) source: Source,
+    /// Whether a torrent that rests is woken for them.
+    pub(crate) wakes: bool,
 }
 
 /// The trackers of all torrents of a session.
@@ -304,7 +307,10 @@ impl Trackers {
                 let _ = mailbox.try_send(found);
             }
             None if response.peers.is_empty() || response.leechers == Some(0) => {}
-            None => _ = self.found.try_send(Found { torrent, peers: response.peers }),
+            None => {
+                let (peers, source) = (response.peers, Source::Tracker);
+                let _ = self.found.try_send(Found { torrent, peers, source, wakes: true });
+            }
         }
     }
 

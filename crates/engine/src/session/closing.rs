@@ -24,6 +24,7 @@ impl Session {
         for entry in torrents.into_values() {
             self.inner.doors.close(&entry.info_hash);
             self.leave_dht(&entry);
+            self.fall_silent(&entry);
             let session = self.clone();
             if entry.turn.try_lock().is_ok() && entry.mailbox().is_none() {
                 goodbyes.extend(self.inner.trackers.leave(entry.id));

@@ -85,7 +85,7 @@ impl Session {
             port: Some(inner.port),
             max_peers: inner.descriptors.peers.min(PEERS),
             max_half_open: inner.descriptors.half_open,
-            peer_exchange: true,
+            peer_exchange: inner.settings.pex,
             seed,
         };
         let mut machine = Fetch::new(inner.clock.now(), config);
@@ -127,19 +127,25 @@ impl Session {
             desk.add_routers(magnet.nodes.iter().map(ToString::to_string));
             desk.enter_link(id, magnet.hashes.wire(), mailbox);
         }
+        if let Some(neighbours) = &self.inner.neighbours {
+            neighbours.enter_link(magnet.hashes.wire(), mailbox);
+        }
     }
 
     /// Ends a fetch. What comes back ends when the trackers have heard of it.
     pub(super) fn end_fetch(&self, seeking: &Seeking) -> Option<oneshot::Receiver<()>> {
         self.inner.doors.close(&seeking.info_hash);
-        self.leave_elsewhere(seeking.id);
+        self.leave_elsewhere(seeking.id, &seeking.info_hash);
         self.inner.trackers.leave(seeking.id)
     }
 
     /// Nobody but trackers hears of a torrent any more.
-    fn leave_elsewhere(&self, id: TorrentId) {
+    fn leave_elsewhere(&self, id: TorrentId, info_hash: &[u8; 20]) {
         if let Some(desk) = &self.inner.dht {
             desk.leave(id);
+        }
+        if let Some(neighbours) = &self.inner.neighbours {
+            neighbours.leave(info_hash);
         }
     }
 
@@ -185,7 +191,7 @@ impl Heritage {
         shared.fetching.remove(&self.info_hash);
         if self.info_hash != info_hash {
             // The torrent's v1 swarm is another one than that of the link's v2 hash.
-            session.leave_elsewhere(self.id);
+            session.leave_elsewhere(self.id, &self.info_hash);
             drop(session.inner.trackers.leave(self.id));
             return Some((None, self.peer_id));
         }
@@ -286,7 +292,7 @@ impl Session {
     ) -> Result<Fetched> {
         let info = self.on_disk(move || Info::parse(&bytes)).await??;
         if info.private {
-            self.leave_elsewhere(id);
+            self.leave_elsewhere(id, &info_hash);
         }
         let heritage = Heritage {
             id,

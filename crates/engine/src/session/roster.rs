@@ -12,7 +12,6 @@ use crate::driver::trackers::Found;
 use crate::entry::{Entry, Life};
 use crate::events::TorrentId;
 use crate::{Event, Result, Snapshot, State};
-use quelea_discovery::Source;
 use quelea_swarm::queue::{Figures, Output, Stage, Standing, Then};
 use quelea_tracker::{Announcer, Identity};
 use std::sync::{Arc, Weak};
@@ -166,13 +165,29 @@ impl Session {
     /// A torrent neither announces nor takes connections.
     fn withdraw(&self, entry: &Arc<Entry>) {
         self.inner.doors.close(&entry.info_hash);
+        self.fall_silent(entry);
         // Nobody waits for it but the end of the session, which asks for itself.
         drop(self.inner.trackers.leave(entry.id));
         self.leave_dht(entry);
     }
 
-    /// A torrent begins to announce, to its trackers and to the DHT, where it does not yet.
+    /// A torrent is announced to the neighbours, unless it is private (BEP 27) or the user wants none of it.
+    fn call_out(&self, entry: &Entry) {
+        if let Some(neighbours) = self.inner.neighbours.as_ref().filter(|_| !entry.private) {
+            neighbours.enter(entry.info_hash, entry.id);
+        }
+    }
+
+    /// A torrent is announced to the neighbours no more.
+    pub(super) fn fall_silent(&self, entry: &Entry) {
+        if let Some(neighbours) = &self.inner.neighbours {
+            neighbours.leave(&entry.info_hash);
+        }
+    }
+
+    /// A torrent begins to announce, to its trackers, the DHT and the neighbours, where it does not yet.
     pub(super) fn announce(&self, entry: &Entry, left: u64) {
+        self.call_out(entry);
         self.enter_dht(entry, left);
         if self.inner.trackers.knows(entry.id) {
             return;
@@ -216,6 +231,7 @@ impl Session {
         let message = error.to_string();
         entry.state().error = Some(message.as_str().into());
         self.inner.doors.close(&entry.info_hash);
+        self.fall_silent(entry);
         {
             let mut shared = self.shared();
             shared.queue.fail(now, entry.id);
@@ -348,12 +364,13 @@ pub(super) async fn run(
                     let _ = awake.send(());
                 });
             }
-            Some(Found { torrent, peers }) = found.recv() => {
+            Some(Found { torrent, peers, source, wakes }) = found.recv() => {
                 let Some(session) = session() else { return };
                 home.spawn(async move {
-                    let entry = session.awaken(torrent).await;
+                    let awake = || session.shared().torrents.get(&torrent).cloned();
+                    let entry = if wakes { session.awaken(torrent).await } else { awake() };
                     if let Some(mailbox) = entry.and_then(|entry| entry.mailbox()) {
-                        let _ = mailbox.send(ToTorrent::Addresses { found: peers, source: Source::Tracker }).await;
+                        let _ = mailbox.send(ToTorrent::Addresses { found: peers, source }).await;
                     }
                 });
             }

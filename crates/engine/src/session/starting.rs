@@ -12,6 +12,7 @@ use crate::driver::dht::{Refused as UdpRefused, Sockets};
 use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
+use crate::driver::local::Neighbours;
 use crate::driver::trackers::Trackers;
 use crate::driver::udp;
 use crate::worker::Workers;
@@ -97,6 +98,13 @@ impl Session {
         let (found, finding) = mpsc::channel(KNOCKS);
         let http = Arc::new(Http::new(Arc::clone(&binding)));
         let carrier = Arc::new(Carrier { http, udp, binding: Arc::clone(&binding) });
+        let neighbours = settings.lsd.then(|| {
+            let (binding, found) = (Arc::clone(&binding), found.clone());
+            Arc::new(Neighbours::new(clock, binding, port, random_seed(), found))
+        });
+        if let Some(neighbours) = &neighbours {
+            home.spawn(Arc::clone(neighbours).run());
+        }
         let trackers = Arc::new(Trackers::new(clock, carrier, events.downgrade(), found));
         home.spawn(Arc::clone(&trackers).run());
         let stir = Arc::new(Notify::new());
@@ -127,6 +135,7 @@ impl Session {
             doors,
             trackers,
             dht,
+            neighbours,
             keeper,
             limiter,
             told,
