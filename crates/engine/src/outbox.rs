@@ -18,6 +18,8 @@ pub(crate) struct Work {
     pub(crate) uploads: VecDeque<Span>,
     /// The last report was taken; another may be sent.
     pub(crate) report_taken: bool,
+    /// Nothing is to be read.
+    pub(crate) hold: bool,
     /// End the connection.
     pub(crate) close: bool,
 }
@@ -40,6 +42,10 @@ impl Outbox {
 
     pub(crate) fn upload(&self, span: Span) {
         self.change(|work| work.uploads.push_back(span));
+    }
+
+    pub(crate) fn read(&self, read: bool) {
+        self.change(|work| work.hold = !read);
     }
 
     pub(crate) fn report_taken(&self) {
@@ -68,6 +74,7 @@ impl Outbox {
         }
         into.uploads.append(&mut work.uploads);
         into.report_taken |= std::mem::take(&mut work.report_taken);
+        into.hold = work.hold;
         into.close |= work.close;
     }
 

@@ -84,6 +84,10 @@ pub enum Output<B> {
     Send(PeerKey, Message),
     /// Read this block and send it, then tell [`handle_uploaded`](crate::torrent::Torrent::handle_uploaded).
     Upload(PeerKey, Span),
+    /// Whether to read from this connection. What a peer that cannot be told of lost requests (BEP 6) asks beyond what
+    /// is kept for it waits in its socket; at most [`READ_ALREADY`](crate::torrent::READ_ALREADY) of its messages may
+    /// come after it was to be read no more.
+    Read(PeerKey, bool),
     /// End this connection; no further call for it is needed.
     Disconnect(PeerKey, Farewell),
     /// Hash these blocks, write them if they match, and answer with

@@ -28,6 +28,7 @@ mod verify;
 mod wishes;
 
 pub use stats::{PeerStats, Stats};
+pub use upload::READ_ALREADY;
 
 use crate::choker;
 use crate::event::{Event, Farewell, Output};

@@ -11,6 +11,7 @@ use quelea_block::BlockBuf;
 use quelea_metainfo::geometry::Span;
 use quelea_storage::StorageError;
 use quelea_swarm::peers::PeerKey;
+use quelea_swarm::torrent::READ_ALREADY;
 use quelea_wire::decoder::{Decoder, Event, Limits};
 use quelea_wire::encoder::{PIECE_HEADER, piece_header};
 use quelea_wire::message::BlockSpan;
@@ -29,6 +30,8 @@ const READ_BUDGET: usize = 1 << 20;
 /// What a message takes of the budget beside its payload: a report of tiny ones must neither be long in memory nor
 /// keep the torrent from other peers for long.
 const MESSAGE_COST: usize = 4_096;
+/// What the torrent takes from a peer after it has had it read no more.
+const _: () = assert!(READ_BUDGET / MESSAGE_COST < READ_ALREADY);
 /// Blocks read from disk ahead of the socket.
 const BLOCKS_AHEAD: usize = 16;
 /// While more than this waits to be written, nothing is read: a peer that does not read is not served either.
@@ -305,7 +308,9 @@ impl Connection {
     }
 
     fn may_read_socket(&self) -> bool {
-        !self.report_under_way && self.work.bytes.len() - self.bytes_written < MAX_UNWRITTEN
+        !self.report_under_way
+            && !self.work.hold
+            && self.work.bytes.len() - self.bytes_written < MAX_UNWRITTEN
     }
 
     /// Reads what has arrived, up to the budget, into the report. What the budget does not cover stays where it is

@@ -293,6 +293,12 @@ impl Running {
                         self.touched.insert(key);
                     }
                 }
+                Output::Read(key, read) => {
+                    if let Some(outbox) = self.outboxes.get(&key) {
+                        outbox.read(read);
+                        self.touched.insert(key);
+                    }
+                }
                 Output::Disconnect(key, why) => {
                     tracing::debug!(peer = %key, ?why, "disconnecting");
                     if let Some(outbox) = self.outboxes.remove(&key) {

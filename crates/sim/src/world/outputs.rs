@@ -66,6 +66,8 @@ impl World {
                 self.agenda.plan(now + time, Happening::Read { node, life, link, side, span, failed });
                 Ok(())
             }
+            // No node asks for more than it is told that it may.
+            Output::Read(..) => Ok(()),
             Output::Disconnect(key, why) => self.disconnect(node, key, why),
             Output::Verify { piece, blocks, digest_blocks } => {
                 let time = self.nodes[node].disk.write_time(&self.scenario.disks);

@@ -64,6 +64,8 @@ pub(super) struct Peer {
     pub asked: VecDeque<Span>,
     /// Granted blocks that are not sent yet.
     pub granted: usize,
+    /// Nothing is read from it until some of what it asked for was sent.
+    pub held: bool,
     /// Pieces that were suggested to it and that it has not asked for.
     pub promised: Vec<PieceIndex>,
     /// Pieces that it alone was given and that have not been seen elsewhere since.
@@ -205,6 +207,7 @@ impl Peer {
             misfits: 0,
             asked: VecDeque::new(),
             granted: 0,
+            held: false,
             promised: Vec::new(),
             kept: 0,
             given_on: 0,

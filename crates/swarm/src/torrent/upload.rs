@@ -22,6 +22,11 @@ const MIN_GRANTED: usize = 2;
 /// Blocks a connection may hold granted and unsent at most: enough to fill its socket in one call.
 const MAX_GRANTED: usize = 32;
 
+/// Messages of a peer that the driver may have read already when it is told to read no more.
+pub const READ_ALREADY: usize = 512;
+/// A peer that was read no more is read again when so few of its requests are left.
+const READ_AGAIN: usize = MAX_DEPTH - 128;
+
 /// A peer that is to lose its slot may take this long for the rest of its piece.
 const LAST_PIECE: Duration = Duration::from_secs(60);
 
@@ -157,6 +162,7 @@ impl<B> Torrent<B> {
         let promised = core::mem::take(&mut peer.promised);
         let (kept, dropped): (Vec<Span>, Vec<Span>) = peer.asked.drain(..).partition(|_| finishing);
         peer.asked.extend(kept);
+        self.hold(key);
         self.withdraw_promises(&promised);
         self.send(now, key, Message::Choke);
         if fast {
@@ -177,8 +183,10 @@ impl<B> Torrent<B> {
         let given = peer.fast_given.contains(&span.piece);
         let choked = peer.we_choke_it && !(given && self.has_free_slot());
         let Some(peer) = self.peers.get_mut(key) else { return };
+        // Whom nothing can be told of a lost request would wait for its block for ever.
+        let most = if peer.is_fast() { MAX_DEPTH } else { MAX_DEPTH + READ_ALREADY };
         let refused =
-            choked || !self.picker.have().has(span.piece) || peer.asked.len() + peer.granted >= MAX_DEPTH;
+            choked || !self.picker.have().has(span.piece) || peer.asked.len() + peer.granted >= most;
         if refused {
             self.reject(now, key, asked);
             return;
@@ -197,6 +205,17 @@ impl<B> Torrent<B> {
         peer.asked.push_back(span);
         self.note_taken(now, key, span.piece);
         self.grant_uploads(now, key);
+        self.hold(key);
+    }
+
+    /// Has a peer read no more while all that is kept for it is full, and again when there is room.
+    fn hold(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let asked = peer.asked.len() + peer.granted;
+        let hold = if peer.held { asked > READ_AGAIN } else { !peer.is_fast() && asked >= MAX_DEPTH };
+        if core::mem::replace(&mut peer.held, hold) != hold {
+            self.outputs.push_back(Output::Read(key, !hold));
+        }
     }
 
     /// Whether a peer that begins another piece loses its slot by it: it was to lose it, or it has had its chance and
@@ -238,6 +257,7 @@ impl<B> Torrent<B> {
             peer.asked.remove(position);
             // Each request has exactly one answer (BEP 6); one that is granted already is answered by its block.
             self.reject(now, key, asked);
+            self.hold(key);
         }
     }
 
@@ -262,7 +282,12 @@ impl<B> Torrent<B> {
         peer.uploaded += length;
         peer.upload_rate.add(now, length);
         peer.granted = peer.granted.saturating_sub(1);
+        if peer.held {
+            // It is not read, but takes what it asked for.
+            peer.heard = now;
+        }
         self.grant_uploads(now, key);
+        self.hold(key);
     }
 
     /// A granted block could not be read: the peer is told and may ask elsewhere.
@@ -271,5 +296,6 @@ impl<B> Torrent<B> {
         peer.granted = peer.granted.saturating_sub(1);
         self.reject(now, key, wire_span(span));
         self.grant_uploads(now, key);
+        self.hold(key);
     }
 }

@@ -1,7 +1,8 @@
 //! Requests that are given up and come late, and those that are doubled.
 
-use crate::bench::{Bench, bits, requests};
+use crate::bench::{Bench, bits, requests, uploads, wire};
 use quelea_swarm::event::{Output, Verdict};
+use quelea_swarm::torrent::READ_ALREADY;
 use quelea_wire::{Bitfield, Message};
 
 #[test]
@@ -74,4 +75,55 @@ fn a_piece_that_fails_in_the_endgame_leaves_nothing_contradictory() {
     }
     // Blocks are asked of both, and the endgame is over as this piece is missing again.
     bench.verdict(whole.unwrap().get(), Verdict::Mismatch, &[[0; 20]; 4]);
+}
+
+#[test]
+fn a_peer_that_cannot_be_told_of_lost_requests_loses_none_however_many_it_makes() {
+    let mut bench = Bench::seed();
+    let key = bench.old_peer();
+    bench.says(key, Message::Interested);
+    let reads = |outputs: &[Output<()>]| {
+        outputs.iter().rev().find_map(|output| match output {
+            Output::Read(of, read) if *of == key => Some(*read),
+            _ => None,
+        })
+    };
+    let ask = |bench: &mut Bench, number: usize| {
+        bench.says(key, Message::Request(wire(number as u32 / 4 % 6, number as u32 % 4)))
+    };
+    let (mut asked, mut granted, mut pauses) = (0, Vec::new(), 0);
+    for _ in 0..3 {
+        loop {
+            let outputs = ask(&mut bench, asked);
+            asked += 1;
+            granted.extend(uploads(&outputs));
+            if reads(&outputs) == Some(false) {
+                break;
+            }
+            assert!(asked < 10_000, "all that it asks is kept");
+        }
+        pauses += 1;
+        for _ in 1..READ_ALREADY {
+            granted.extend(uploads(&ask(&mut bench, asked)));
+            asked += 1;
+        }
+        // It is silent for longer than any peer may be, but takes what it asked for.
+        let mut again = false;
+        while !again {
+            bench.pass(1);
+            bench.machine.handle_uploaded(bench.now, key, granted.remove(0));
+            let outputs = bench.outputs();
+            assert!(!outputs.iter().any(|output| matches!(output, Output::Disconnect(..))));
+            granted.extend(uploads(&outputs));
+            again = reads(&outputs) == Some(true);
+        }
+    }
+    let mut sent =
+        bench.machine.stats(bench.now).uploaded / u64::from(quelea_metainfo::geometry::BLOCK_LENGTH);
+    while !granted.is_empty() {
+        bench.machine.handle_uploaded(bench.now, key, granted.remove(0));
+        granted.extend(uploads(&bench.outputs()));
+        sent += 1;
+    }
+    assert_eq!((sent, pauses), (asked as u64, 3));
 }
