@@ -36,7 +36,7 @@ pub struct Job<'a> {
     pub scratch: &'a Scratch,
     /// Where it runs.
     pub host: &'a Host,
-    /// Where it listens.
+    /// Where it listens; Quelea may be left to choose the address itself.
     pub listen: SocketAddr,
     /// What it transfers.
     pub torrent: &'a Torrent,

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -106,6 +106,42 @@ impl Host {
             bail!("tc (Debian package iproute2): {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(true)
+    }
+
+    /// Pulls the host's cable.
+    pub fn unplug(&self) -> Result<()> {
+        self.namespace()?.ip("link set eth0 down\n")
+    }
+
+    /// Puts the cable in again.
+    pub fn plug_in(&self) -> Result<()> {
+        self.namespace()?.ip("link set eth0 up\n")
+    }
+
+    /// Takes the host's address away as well, as when a lease ends.
+    pub fn lose_address(&self) -> Result<()> {
+        self.namespace()?.ip(&format!("addr del {}/24 dev eth0\nlink set eth0 down\n", self.address))
+    }
+
+    /// Gives the address back.
+    pub fn find_address(&self) -> Result<()> {
+        self.namespace()?.ip(&format!("link set eth0 up\naddr add {}/24 dev eth0\n", self.address))
+    }
+
+    /// Gives the host an IPv6 address, and takes all of IPv4 away.
+    pub fn move_to_ipv6(&self) -> Result<Ipv6Addr> {
+        let [_, _, _, number] = self.address.octets();
+        let address = Ipv6Addr::new(0xfd83, 0, 0, 0, 0, 0, 0, number.into());
+        // Without looking whether somebody else has it, which takes a second.
+        self.namespace()?.ip(&format!(
+            "addr del {}/24 dev eth0\naddr del 127.0.0.1/8 dev lo\naddr add {address}/64 dev eth0 nodad\n",
+            self.address
+        ))?;
+        Ok(address)
+    }
+
+    fn namespace(&self) -> Result<&Namespace> {
+        self.namespace.as_deref().context("a loopback address has no interface of its own")
     }
 
     /// How many bytes have left the host, headers and all; none on loopback, where they are not counted apart.

@@ -64,9 +64,26 @@ impl Process {
 
     /// Asks it to end, as Ctrl-C does, and waits until it has.
     pub fn interrupt(&mut self, limit: Duration) -> Result<ExitStatus> {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::INT).context("cannot interrupt")?;
+        self.signal(rustix::process::Signal::INT)?;
         self.wait(limit)
+    }
+}
+
+/// What happens to a process when its machine sleeps.
+impl Process {
+    /// It stands still until it is woken.
+    pub fn put_to_sleep(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::STOP)
+    }
+
+    /// It goes on.
+    pub fn wake(&self) -> Result<()> {
+        self.signal(rustix::process::Signal::CONT)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, signal).with_context(|| format!("cannot send {signal:?}"))
     }
 }
 

@@ -62,14 +62,10 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
         command.env("SSL_CERT_FILE", authority);
     }
     command.arg(job.source()).arg("--output-dir").arg(&job.folder);
-    command.args([
-        "--port",
-        &job.listen.port().to_string(),
-        "--bind",
-        &job.listen.ip().to_string(),
-        "-v",
-        "--json",
-    ]);
+    command.args(["--port", &job.listen.port().to_string(), "-v", "--json"]);
+    if !job.listen.ip().is_unspecified() {
+        command.args(["--bind", &job.listen.ip().to_string()]);
+    }
     if job.nodes.is_empty() {
         command.arg("--no-dht");
     }
