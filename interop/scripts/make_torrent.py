@@ -1,6 +1,8 @@
 """Makes a torrent of a file or a folder with libtorrent, and prints what it made as JSON.
 
-    make_torrent.py INPUT OUTPUT PIECE_LENGTH ANNOUNCE_URL plain|padded|hybrid
+    make_torrent.py INPUT OUTPUT PIECE_LENGTH ANNOUNCE_URL plain|padded|hybrid [NODE:PORT]...
+
+Without a tracker the URL is empty. The nodes are those of the DHT to begin with (BEP 5).
 
 plain and padded are of version 1; padded has BEP 47's pad files, as the first half of a hybrid has.
 
@@ -21,11 +23,15 @@ FLAGS = {
 }
 
 
-def main(source, output, piece_length, announce, version):
+def main(source, output, piece_length, announce, version, *nodes):
     storage = lt.file_storage()
     lt.add_files(storage, source)
     creator = lt.create_torrent(storage, int(piece_length), FLAGS[version])
-    creator.add_tracker(announce)
+    if announce:
+        creator.add_tracker(announce)
+    for node in nodes:
+        host, port = node.rsplit(":", 1)
+        creator.add_node(host, int(port))
     lt.set_piece_hashes(creator, os.path.dirname(source))
     with open(output, "wb") as file:
         file.write(lt.bencode(creator.generate()))

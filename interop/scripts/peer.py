@@ -1,6 +1,7 @@
-"""libtorrent as one peer of one torrent, with nothing on but the tracker and TCP.
+"""libtorrent as one peer of one torrent, with nothing on but the tracker and TCP, and the DHT where nodes are named.
 
-    peer.py seed|leech|share --torrent FILE|MAGNET --dir DIR --listen ADDRESS:PORT [--sign FILE] [--peer ADDRESS:PORT]...
+    peer.py seed|leech|share --torrent FILE|MAGNET --dir DIR --listen ADDRESS:PORT [--sign FILE]
+            [--peer ADDRESS:PORT]... [--node ADDRESS:PORT]...
 
 A seed checks what is in DIR and serves it until it is killed. A leech ends with status 0 when it has every
 piece. One that shares goes on when it has, and makes FILE. All print what libtorrent reports.
@@ -28,12 +29,16 @@ def main():
     parser.add_argument("--listen", required=True)
     parser.add_argument("--sign")
     parser.add_argument("--peer", action="append", default=[], type=address_and_port)
+    parser.add_argument("--node", action="append", default=[])
     arguments = parser.parse_args()
 
     session = lt.session({
         "listen_interfaces": arguments.listen,
         "outgoing_interfaces": address_and_port(arguments.listen)[0],
-        "enable_dht": False,
+        "enable_dht": bool(arguments.node),
+        "dht_bootstrap_nodes": ",".join(arguments.node),
+        "dht_restrict_routing_ips": False,
+        "dht_restrict_search_ips": False,
         "enable_lsd": False,
         "enable_upnp": False,
         "enable_natpmp": False,
@@ -51,6 +56,10 @@ def main():
         | lt.alert.category_t.peer_notification
         | lt.alert.category_t.connect_notification,
     })
+    while arguments.node and session.status().dht_nodes == 0:
+        # Announced too early it would wait for the next time, in a quarter of an hour.
+        session.wait_for_alert(100)
+        session.pop_alerts()
     if arguments.torrent.startswith("magnet:"):
         parameters = lt.parse_magnet_uri(arguments.torrent)
     else:

@@ -1,8 +1,8 @@
 //! aria2.
 //!
 //! It tries encryption first and needs a second for the fall-back. Of BEP 47's padding it knows nothing: pad
-//! files are files to it. UDP trackers it asks only with its DHT, which stays off here: it is sent to the same
-//! tracker over HTTP. Version 1.36 loses the empty keys of a `file tree` (BEP 52) when it computes an info-hash, so it
+//! files are files to it. UDP trackers it asks only with its DHT, which stays off but in tests of the DHT: it is
+//! sent to the same tracker over HTTP. Version 1.36 loses the empty keys of a `file tree` (BEP 52) when it computes an info-hash, so it
 //! has no part in tests of hybrid torrents.
 
 use std::fs;
@@ -42,7 +42,6 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     let mut command = job.host.command(PROGRAM);
     command.args([
         "--no-conf",
-        "--enable-dht=false",
         "--enable-dht6=false",
         "--bt-enable-lpd=false",
         "--enable-peer-exchange=false",
@@ -55,7 +54,20 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
         "--bt-exclude-tracker=*",
         "--console-log-level=info",
     ]);
-    command.arg(format!("--bt-tracker={}", job.torrent.announce.replace("udp://", "http://")));
+    if !job.torrent.announce.is_empty() {
+        command.arg(format!("--bt-tracker={}", job.torrent.announce.replace("udp://", "http://")));
+    }
+    match job.nodes.first() {
+        None => _ = command.arg("--enable-dht=false"),
+        Some(node) => {
+            command.arg("--enable-dht=true").arg(format!("--dht-entry-point={node}"));
+            command.arg(format!("--dht-listen-port={}", job.listen.port()));
+            // What it knows of nodes is its own, not that of the user of this machine.
+            let mut table = std::ffi::OsString::from("--dht-file-path=");
+            table.push(job.scratch.file(&job.name("aria2", &format!("{role}-nodes"))));
+            command.arg(table);
+        }
+    }
     command.arg(format!("--listen-port={}", job.listen.port()));
     command.arg(format!("--interface={}", job.listen.ip()));
     command.arg("--dir").arg(&job.folder).args(options).arg(job.source());

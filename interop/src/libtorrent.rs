@@ -49,6 +49,9 @@ fn start(job: &Job<'_>, role: &str, options: &[&OsStr]) -> Result<Process> {
     command.arg("--torrent").arg(job.source()).arg("--dir").arg(&job.folder);
     command.args(["--listen", &job.listen.to_string()]);
     command.args(options);
+    for node in &job.nodes {
+        command.args(["--node", &node.to_string()]);
+    }
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

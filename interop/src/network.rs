@@ -67,8 +67,19 @@ impl Network {
              link set port{number} master bridge up\n",
             namespace.holder.id()
         ))?;
-        namespace.ip(&format!("addr add {address}/24 dev eth0\nlink set eth0 up\n"))?;
+        namespace.ip(&format!("addr add {address}/16 dev eth0\nlink set eth0 up\n"))?;
         Ok(Host { namespace: Some(Arc::new(namespace)), address })
+    }
+
+    /// One more address of a host, in a network of 256 of its own where addresses are not those of loopback: clients
+    /// that distrust neighbours take no more than one of such a network.
+    pub fn address(&self, host: &Host) -> Result<Ipv4Addr> {
+        let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
+        let [a, b, c] = self.prefix;
+        let Some(namespace) = &host.namespace else { return Ok(Ipv4Addr::new(a, b, c, number)) };
+        let address = Ipv4Addr::new(a, b, number, 1);
+        namespace.ip(&format!("addr add {address}/16 dev eth0\n"))?;
+        Ok(address)
     }
 }
 

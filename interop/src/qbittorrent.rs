@@ -2,7 +2,8 @@
 //!
 //! Version 4.5.2 stands upon libtorrent 2.0, so it takes hybrid torrents and knows BEP 47's padding. It asks on the
 //! terminal for consent to its legal notice, unless the settings hold it. A setting that it does not know it leaves
-//! out without a word, so a name that is wrong here shows only in what it does.
+//! out without a word, so a name that is wrong here shows only in what it does. It can be told of no nodes of the DHT but by
+//! the torrent, and looks for public ones as well.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -64,7 +65,7 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
 /// The settings: its own port and address, nothing that leaves the test, and a Web API without a password.
 fn settings(job: &Job<'_>) -> String {
     let (address, port) = (job.listen.ip(), job.listen.port());
-    let host = job.host.address;
+    let (host, dht) = (job.host.address, !job.nodes.is_empty());
     format!(
         "[LegalNotice]\n\
          Accepted=true\n\
@@ -72,7 +73,7 @@ fn settings(job: &Job<'_>) -> String {
          Session\\Port={port}\n\
          Session\\InterfaceAddress={address}\n\
          Session\\BTProtocol=TCP\n\
-         Session\\DHTEnabled=false\n\
+         Session\\DHTEnabled={dht}\n\
          Session\\LSDEnabled=false\n\
          Session\\PeXEnabled=false\n\
          Session\\QueueingSystemEnabled=false\n\

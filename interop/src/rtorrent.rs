@@ -48,6 +48,14 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let session = home.join("session");
     std::fs::create_dir_all(&session)?;
     let commands = home.join("commands.rc");
+    let dht = match job.nodes.first() {
+        None => "dht.mode.set = disable\n".to_owned(),
+        Some(node) => format!(
+            "dht.mode.set = on\n\
+             dht.port.set = {port}\n\
+             schedule2 = node, 1, 10, ((dht.add_node, \"{node}\"))\n"
+        ),
+    };
     let text = format!(
         "system.daemon.set = true\n\
          directory.default.set = \"{folder}\"\n\
@@ -55,7 +63,7 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
          network.bind_address.set = {address}\n\
          network.port_range.set = {port}-{port}\n\
          network.port_random.set = no\n\
-         dht.mode.set = disable\n\
+         {dht}\
          protocol.pex.set = no\n\
          network.scgi.open_port = {host}:{SCGI_PORT}\n\
          load.start = \"{torrent}\"\n",

@@ -1,5 +1,6 @@
 //! Torrents, made by libtorrent: Quelea has no part in making what it is tested with.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,7 +14,7 @@ use crate::payload::{self, Layout, Payload};
 pub struct Torrent {
     /// Where it lies.
     pub file: PathBuf,
-    /// The tracker that it names.
+    /// The tracker that it names; empty for none.
     pub announce: String,
     /// The hashes under which it is announced, in hex: that of version 1 first.
     pub announced: Vec<String>,
@@ -35,6 +36,26 @@ struct Pad {
 impl Torrent {
     /// Makes the torrent of a payload that lies in `folder`.
     pub fn make(payload: &Payload, folder: &Path, file: PathBuf, announce: &str) -> Result<Self> {
+        Self::make_with(payload, folder, file, announce, &[])
+    }
+
+    /// Makes one without a tracker; it names these nodes of the DHT (BEP 5).
+    pub fn make_trackerless(
+        payload: &Payload,
+        folder: &Path,
+        file: PathBuf,
+        nodes: &[SocketAddr],
+    ) -> Result<Self> {
+        Self::make_with(payload, folder, file, "", nodes)
+    }
+
+    fn make_with(
+        payload: &Payload,
+        folder: &Path,
+        file: PathBuf,
+        announce: &str,
+        nodes: &[SocketAddr],
+    ) -> Result<Self> {
         let layout = payload.layout();
         let output = Command::new(PYTHON)
             .arg(script("make_torrent.py"))
@@ -46,6 +67,7 @@ impl Torrent {
                 Layout::Padded => "padded",
                 Layout::Hybrid => "hybrid",
             })
+            .args(nodes.iter().map(ToString::to_string))
             .output()
             .context("the system's Python did not start")?;
         if !output.status.success() {

@@ -50,7 +50,7 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
         "rpc-port": RPC_PORT,
         "rpc-whitelist-enabled": false,
         "rpc-host-whitelist-enabled": false,
-        "dht-enabled": false,
+        "dht-enabled": !job.nodes.is_empty(),
         "lpd-enabled": false,
         "pex-enabled": false,
         "utp-enabled": false,
@@ -59,6 +59,10 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
         "idle-seeding-limit-enabled": false,
     });
     write(&config.join("settings.json"), settings.to_string().as_bytes())?;
+    let nodes: String = job.nodes.iter().map(|node| format!("{} {}\n", node.ip(), node.port())).collect();
+    if !nodes.is_empty() {
+        write(&config.join("dht.bootstrap"), nodes.as_bytes())?;
+    }
     let mut command = job.host.command(PROGRAM);
     command.args(["--foreground", "--log-debug", "--config-dir"]).arg(&config);
     let process = Process::start(job.scratch, &name, &mut command)?;

@@ -37,7 +37,7 @@ fn found(output: &Output, name: &str) -> (String, String) {
 fn every_check_is_told_to_people_and_to_programs() {
     let folder = tempfile::tempdir().unwrap();
     let output = doctor(folder.path(), &["-p", "0", "--bind", "127.0.0.1"]).output().unwrap();
-    for name in ["port", "IPv4", "IPv6", "clock", "open files", "output", "state", "certificates"] {
+    for name in ["port", "DHT", "IPv4", "IPv6", "clock", "open files", "output", "state", "certificates"] {
         found(&output, name);
     }
     assert_eq!(found(&output, "port").0, "ok");

@@ -64,6 +64,7 @@ struct Findings {
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     let options = &args.options;
     let mut checks = vec![port(options)];
+    checks.push(dht(options));
     checks.extend(routes(options));
     checks.push(clock());
     checks.extend(open_files(options));
@@ -153,6 +154,30 @@ fn port(options: &Options) -> Check {
             } else {
                 "name an address of this machine with --bind, or another port with --port"
             },
+        ),
+    }
+}
+
+/// Whether the DHT has its UDP port, as far as that can be told before the TCP port is chosen.
+fn dht(options: &Options) -> Check {
+    if options.no_dht {
+        return Check::note("DHT", "it is off", "without --no-dht peers are found by it too");
+    }
+    if options.port == 0 {
+        return Check::ok("DHT", "any free UDP port will be used");
+    }
+    let refused = addresses(options).into_iter().find_map(|address| {
+        let address = SocketAddr::new(address, options.port);
+        let error = UdpSocket::bind(address).err()?;
+        let missing = options.bind.is_empty() && address.is_ipv6() && error.kind() != ErrorKind::AddrInUse;
+        (!missing).then_some((address, error))
+    });
+    match refused {
+        None => Check::ok("DHT", format!("the UDP port {} can be used", options.port)),
+        Some((address, error)) => Check::note(
+            "DHT",
+            format!("the UDP port {address} cannot be used: {}", display::plain(&error.to_string())),
+            "stop what has it, or name another port with --port",
         ),
     }
 }
