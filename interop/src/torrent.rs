@@ -89,7 +89,8 @@ impl Torrent {
                 byte => format!("%{byte:02X}"),
             })
             .collect();
-        format!("magnet:?xt=urn:btih:{hash}&tr={escaped}")
+        let tracker = if escaped.is_empty() { String::new() } else { format!("&tr={escaped}") };
+        format!("magnet:?xt=urn:btih:{hash}{tracker}")
     }
 
     /// Writes the pad files into a payload's folder, for clients that read them from the disk.

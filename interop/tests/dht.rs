@@ -1,8 +1,9 @@
 //! The DHT with real clients: torrents without a tracker go from each of them to Quelea and from Quelea to each, and
-//! nothing tells them of each other but nodes of Quelea and libtorrent.
+//! nothing tells them of each other but nodes of Quelea and libtorrent. A link has nothing but the info-hash, so that
+//! the metadata come from who was found.
 //!
 //! Transmission and qBittorrent look for public nodes whatever they are told, so that they have no part where hosts are
-//! mere loopback addresses. qBittorrent learns of nodes by the torrent alone.
+//! mere loopback addresses. qBittorrent learns of nodes by a torrent file alone, so that it is given no link.
 #![allow(missing_docs)]
 
 use std::net::SocketAddr;
@@ -20,70 +21,105 @@ use quelea_interop::{Client, Job, Layout, Payload, Scenario, Torrent, programs, 
 
 /// Where nodes listen; each has an address of its own.
 const PORT: u16 = 26_881;
+/// Nodes of Quelea and of libtorrent beside those that exchange.
+const FEW: [usize; 2] = [6, 6];
+
+/// What the leech has of the torrent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Given {
+    File,
+    Link,
+}
+use Given::{File, Link};
 
 #[test]
-fn from_libtorrent() -> Result<()> {
-    transfer(&[Libtorrent], Quelea, [6, 6])
+fn a_link_from_libtorrent() -> Result<()> {
+    transfer(&[Libtorrent], Quelea, Link, FEW)
 }
 
 #[test]
-fn from_transmission() -> Result<()> {
-    transfer(&[Transmission], Quelea, [6, 6])
+fn a_link_from_transmission() -> Result<()> {
+    transfer(&[Transmission], Quelea, Link, FEW)
 }
 
 #[test]
-fn from_aria2() -> Result<()> {
-    transfer(&[Aria2], Quelea, [6, 6])
+fn a_link_from_aria2() -> Result<()> {
+    transfer(&[Aria2], Quelea, Link, FEW)
 }
 
 #[test]
-fn from_qbittorrent() -> Result<()> {
-    transfer(&[Qbittorrent], Quelea, [6, 6])
+fn a_link_from_qbittorrent() -> Result<()> {
+    transfer(&[Qbittorrent], Quelea, Link, FEW)
 }
 
 #[test]
-fn from_rtorrent() -> Result<()> {
-    transfer(&[Rtorrent], Quelea, [6, 6])
+fn a_link_from_rtorrent() -> Result<()> {
+    transfer(&[Rtorrent], Quelea, Link, FEW)
 }
 
 #[test]
-fn from_quelea_to_itself() -> Result<()> {
-    transfer(&[Quelea], Quelea, [6, 6])
+fn a_link_from_quelea() -> Result<()> {
+    transfer(&[Quelea], Quelea, Link, FEW)
 }
 
 #[test]
-fn to_libtorrent() -> Result<()> {
-    transfer(&[Quelea], Libtorrent, [6, 6])
+fn a_file_from_quelea() -> Result<()> {
+    transfer(&[Quelea], Quelea, File, FEW)
 }
 
 #[test]
-fn to_transmission() -> Result<()> {
-    transfer(&[Quelea], Transmission, [6, 6])
+fn a_file_to_libtorrent() -> Result<()> {
+    transfer(&[Quelea], Libtorrent, File, FEW)
 }
 
 #[test]
-fn to_aria2() -> Result<()> {
-    transfer(&[Quelea], Aria2, [6, 6])
+fn a_file_to_transmission() -> Result<()> {
+    transfer(&[Quelea], Transmission, File, FEW)
 }
 
 #[test]
-fn to_qbittorrent() -> Result<()> {
-    transfer(&[Quelea], Qbittorrent, [6, 6])
+fn a_file_to_aria2() -> Result<()> {
+    transfer(&[Quelea], Aria2, File, FEW)
 }
 
 #[test]
-fn to_rtorrent() -> Result<()> {
-    transfer(&[Quelea], Rtorrent, [6, 6])
+fn a_file_to_qbittorrent() -> Result<()> {
+    transfer(&[Quelea], Qbittorrent, File, FEW)
 }
 
 #[test]
-fn from_all_in_a_network_of_fifty() -> Result<()> {
-    transfer(&[Libtorrent, Transmission, Aria2, Qbittorrent], Quelea, [23, 22])
+fn a_file_to_rtorrent() -> Result<()> {
+    transfer(&[Quelea], Rtorrent, File, FEW)
 }
 
-/// The seeds serve one torrent without a tracker, and the leech gets it, in a network of so many nodes of Quelea and of
+#[test]
+fn a_link_to_libtorrent() -> Result<()> {
+    transfer(&[Quelea], Libtorrent, Link, FEW)
+}
+
+#[test]
+fn a_link_to_transmission() -> Result<()> {
+    transfer(&[Quelea], Transmission, Link, FEW)
+}
+
+#[test]
+fn a_link_to_aria2() -> Result<()> {
+    transfer(&[Quelea], Aria2, Link, FEW)
+}
+
+#[test]
+fn a_link_to_rtorrent() -> Result<()> {
+    transfer(&[Quelea], Rtorrent, Link, FEW)
+}
+
+#[test]
+fn a_link_from_all_in_a_network_of_fifty() -> Result<()> {
+    transfer(&[Libtorrent, Transmission, Aria2, Qbittorrent], Quelea, Link, [23, 22])
+}
+
+/// The seeds serve one torrent without a tracker, and the leech gets it by its file or a link, in a network of so many nodes of Quelea and of
 /// libtorrent beside.
-fn transfer(seeds: &[Client], leech: Client, nodes: [usize; 2]) -> Result<()> {
+fn transfer(seeds: &[Client], leech: Client, given: Given, nodes: [usize; 2]) -> Result<()> {
     let clients = [seeds, &[leech]].concat();
     Scenario::run(&clients, |scenario| {
         let looks_outside = |client: &Client| matches!(client, Transmission | Qbittorrent);
@@ -107,7 +143,7 @@ fn transfer(seeds: &[Client], leech: Client, nodes: [usize; 2]) -> Result<()> {
         let listening: Vec<SocketAddr> = hosts.iter().map(|host| (host.address, 16_881).into()).collect();
         network.await_peers(&torrent, &listening)?;
         let host = scenario.network.host()?;
-        let job = network.job(scenario, &host, &torrent)?;
+        let job = Job { by_magnet: given == Link, ..network.job(scenario, &host, &torrent)? };
         leech.leech(&job)?.must_complete()?;
         running.iter_mut().try_for_each(quelea_interop::client::Running::must_run)?;
         payload.check(&job.folder, Wanted::All)
