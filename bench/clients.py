@@ -148,6 +148,7 @@ class Quelea(OneShot):
             str(job.port),
             "--no-pex",
             "--no-lsd",
+            "--no-port-map",
             "--quiet",
             "--no-dht",
         ]

@@ -103,7 +103,7 @@ def measure(args, folder):
     torrent = make(folder, args.size, args.piece)
     limit = ["--max-memory", f"{args.max_memory >> 20}M", "--bind", "127.0.0.1", "--port", "0", "--no-dht", "--no-lsd"]
     seed = start(
-        [args.quelea, torrent, "-o", "seed", "--seed", "-v", "--state-dir", "seed-state", *limit],
+        [args.quelea, torrent, "-o", "seed", "--seed", "-v", "--no-port-map", "--state-dir", "seed-state", *limit],
         folder,
         stderr=subprocess.PIPE,
     )
@@ -119,7 +119,7 @@ def measure(args, folder):
         threading.Thread(target=seed.stderr.read, daemon=True).start()
         began = time.monotonic()
         leech = start(
-            [args.quelea, torrent, "-o", "out", "--peer", f"127.0.0.1:{port}", "--json", "--quiet"]
+            [args.quelea, torrent, "-o", "out", "--peer", f"127.0.0.1:{port}", "--json", "--quiet", "--no-port-map"]
             + ["--state-dir", "state", *limit],
             folder,
             stdout=subprocess.PIPE,

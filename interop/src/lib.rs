@@ -19,6 +19,7 @@
 pub mod aria2;
 pub mod client;
 pub mod figures;
+pub mod gateway;
 pub mod http;
 pub mod libtorrent;
 pub mod network;

@@ -45,9 +45,18 @@ impl Network {
         if !namespaces_work() {
             return Ok(Self { switch: None, prefix: loopback_prefix(), hosts: AtomicU8::new(0) });
         }
+        Self::with_prefix([10, 83, 0])
+    }
+
+    /// A network without hosts whose addresses begin like this; none where namespaces cannot be made.
+    pub fn apart(prefix: [u8; 3]) -> Result<Option<Self>> {
+        if namespaces_work() { Self::with_prefix(prefix).map(Some) } else { Ok(None) }
+    }
+
+    fn with_prefix(prefix: [u8; 3]) -> Result<Self> {
         let switch = Namespace::new()?;
         switch.ip("link add bridge type bridge\nlink set bridge up\n")?;
-        Ok(Self { switch: Some(switch), prefix: [10, 83, 0], hosts: AtomicU8::new(0) })
+        Ok(Self { switch: Some(switch), prefix, hosts: AtomicU8::new(0) })
     }
 
     /// Whether its hosts are mere loopback addresses.
@@ -57,18 +66,36 @@ impl Network {
 
     /// One more host.
     pub fn host(&self) -> Result<Host> {
+        if self.switch.is_none() {
+            return Ok(Host { namespace: None, address: self.next_address().1 });
+        }
+        let namespace = Namespace::new()?;
+        let address = self.plug(&namespace, "eth0")?;
+        Ok(Host { namespace: Some(Arc::new(namespace)), address })
+    }
+
+    /// Puts a host of another network into this one too, by the interface `eth1`. Its address here; none on loopback.
+    pub fn join(&self, host: &Host) -> Result<Option<Ipv4Addr>> {
+        host.namespace.as_ref().map(|namespace| self.plug(namespace, "eth1")).transpose()
+    }
+
+    fn next_address(&self) -> (u8, Ipv4Addr) {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let [a, b, c] = self.prefix;
-        let address = Ipv4Addr::new(a, b, c, number);
-        let Some(switch) = &self.switch else { return Ok(Host { namespace: None, address }) };
-        let namespace = Namespace::new()?;
+        (number, Ipv4Addr::new(a, b, c, number))
+    }
+
+    /// Gives a namespace an interface on the bridge; its address.
+    fn plug(&self, namespace: &Namespace, interface: &str) -> Result<Ipv4Addr> {
+        let (number, address) = self.next_address();
+        let switch = self.switch.as_ref().context("a bridge needs namespaces")?;
         switch.ip(&format!(
-            "link add port{number} type veth peer name eth0 netns {}\n\
+            "link add port{number} type veth peer name {interface} netns {}\n\
              link set port{number} master bridge up\n",
             namespace.holder.id()
         ))?;
-        namespace.ip(&format!("addr add {address}/16 dev eth0\nlink set eth0 up\n"))?;
-        Ok(Host { namespace: Some(Arc::new(namespace)), address })
+        namespace.ip(&format!("addr add {address}/16 dev {interface}\nlink set {interface} up\n"))?;
+        Ok(address)
     }
 
     /// One more address of a host, in a network of 256 of its own where addresses are not those of loopback: clients
@@ -153,6 +180,11 @@ impl Host {
 
     fn namespace(&self) -> Result<&Namespace> {
         self.namespace.as_deref().context("a loopback address has no interface of its own")
+    }
+
+    /// Lets what goes to other networks leave by this router.
+    pub fn leave_by(&self, router: Ipv4Addr) -> Result<()> {
+        self.namespace()?.ip(&format!("route add default via {router}\n"))
     }
 
     /// How many bytes have left the host, headers and all; none on loopback, where they are not counted apart.

@@ -27,6 +27,11 @@ pub fn seed(job: &Job<'_>) -> Result<Process> {
     start(job, "seed", &["--seed"])
 }
 
+/// As [`seed`], and asks the host's gateway to forward the port.
+pub fn seed_through_gateway(job: &Job<'_>) -> Result<Process> {
+    start(job, "seed", &["--seed", "--no-port-map=no"])
+}
+
 /// Downloads into the job's folder; the process ends well when all is there.
 pub fn leech(job: &Job<'_>) -> Result<Process> {
     start(job, "leech", &[])
@@ -56,6 +61,8 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
             command.env_remove(name);
         }
     }
+    // A gateway is asked by those tests alone that have one.
+    command.env("QUELEA_NO_PORT_MAP", "yes");
     command.args(["--state-dir".as_ref(), state(job, role).as_os_str()]);
     command.env("HOME", home(job, role)).env_remove("XDG_CONFIG_HOME").env_remove("XDG_STATE_HOME");
     if let Some(authority) = &job.authority {

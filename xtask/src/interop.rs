@@ -20,6 +20,8 @@ const PARTS: &[Part] = &[
     Part { package: "python3-libtorrent", is_there: has_libtorrent },
     Part { package: "openssl", is_there: || find_program("openssl").is_some() },
     Part { package: "stunnel4", is_there: || find_program("stunnel").is_some() },
+    Part { package: "miniupnpd-nftables", is_there: || find_program("miniupnpd").is_some() },
+    Part { package: "nftables", is_there: || find_program("nft").is_some() },
     Part { package: "iproute2", is_there: || find_program("ip").is_some() },
     Part { package: "util-linux", is_there: || find_program("nsenter").is_some() },
 ];

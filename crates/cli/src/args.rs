@@ -126,7 +126,7 @@ pub(crate) enum Command {
     /// Look whether this machine is ready to download, and say what to do if not
     ///
     /// Looks at the port, IPv4 and IPv6, the clock, the limit of open files, the directories and the certificates.
-    /// Nothing is sent anywhere. Options may be given as for a download. The exit code is 1 if something is bad.
+    /// Nothing is sent anywhere, unless --port-map asks for it. Options may be given as for a download. The exit code is 1 if something is bad.
     Doctor(DoctorArgs),
     /// Print completions for a shell
     ///
@@ -271,6 +271,20 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDR", env = "QUELEA_BIND", hide_env = true, value_delimiter = ' ')]
     #[arg(help_heading = "Peers")]
     pub(crate) bind: Vec<IpAddr>,
+
+    /// Do not ask the router to forward the port
+    ///
+    /// Without it the port is forwarded where the router can (PCP, NAT-PMP or UPnP), so that peers can connect to this
+    /// machine, and given back at the end. With -v it is told what came of it.
+    #[arg(long, env = "QUELEA_NO_PORT_MAP", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Peers"
+    )]
+    pub(crate) no_port_map: bool,
 
     /// Connect to at most this many peers of a torrent
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
@@ -443,6 +457,10 @@ pub(crate) struct BencodeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
+    /// Ask the router to forward the port too, and give it back: the only check that sends anything
+    #[arg(long)]
+    pub(crate) port_map: bool,
+
     #[command(flatten)]
     pub(crate) options: Options,
 }

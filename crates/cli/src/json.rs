@@ -6,11 +6,13 @@ use crate::clock;
 use crate::display;
 use crate::exit::{self, Status};
 use crate::report::Subject;
+use quelea::mapping::{Method, PortMapping, Transport};
 use quelea::{Event, FetchProgress, Snapshot, State, Waiting};
 use quelea_metainfo::Metainfo;
 use serde::Serialize;
 use std::collections::HashMap;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -132,6 +134,20 @@ enum Line<'a> {
     Warning {
         message: String,
     },
+    PortMapped {
+        #[serde(flatten)]
+        mapping: Mapping,
+    },
+    PortMappingLost {
+        #[serde(flatten)]
+        mapping: Mapping,
+    },
+    PortNotMapped {
+        message: String,
+    },
+    ExternalAddress {
+        address: IpAddr,
+    },
     Ended {
         exit_code: u8,
     },
@@ -142,6 +158,37 @@ enum Line<'a> {
 struct File<'a> {
     path: &'a str,
     length: u64,
+}
+
+/// A port that a gateway forwards.
+#[derive(Serialize)]
+struct Mapping {
+    transport: &'static str,
+    method: &'static str,
+    gateway: Option<IpAddr>,
+    local_address: String,
+    external_address: Option<IpAddr>,
+    external_port: u16,
+}
+
+impl From<&PortMapping> for Mapping {
+    fn from(mapping: &PortMapping) -> Self {
+        Self {
+            transport: match mapping.transport {
+                Transport::Tcp => "tcp",
+                Transport::Udp => "udp",
+            },
+            method: match mapping.method {
+                Method::Pcp => "pcp",
+                Method::NatPmp => "nat-pmp",
+                Method::Upnp => "upnp",
+            },
+            gateway: mapping.gateway.map(IpAddr::V4),
+            local_address: mapping.local.to_string(),
+            external_address: mapping.external_ip,
+            external_port: mapping.external_port,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -337,6 +384,19 @@ impl JsonLines {
 
     pub(crate) fn warning(&mut self, message: &str) {
         self.write(&Line::Warning { message: display::plain(&display::clean(message)) });
+    }
+
+    /// How others reach us has changed.
+    pub(crate) fn reached(&mut self, event: &Event) {
+        if let Event::PortMapped(mapping) = event {
+            self.write(&Line::PortMapped { mapping: mapping.into() });
+        } else if let Event::PortMappingLost(mapping) = event {
+            self.write(&Line::PortMappingLost { mapping: mapping.into() });
+        } else if let Event::PortNotMapped(message) = event {
+            self.write(&Line::PortNotMapped { message: display::plain(&display::clean(message)) });
+        } else if let Event::ExternalAddress(address) = event {
+            self.write(&Line::ExternalAddress { address: *address });
+        }
     }
 
     pub(crate) fn ended(&mut self, status: Status) {

@@ -196,6 +196,19 @@ impl Report {
         tracing::info!("{}", display::plain(&display::clean(&event.to_string())));
     }
 
+    /// How others reach us has changed.
+    pub(crate) fn reached(&mut self, event: &Event) {
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.reached(event);
+        }
+        let line = display::plain(&display::clean(&event.to_string()));
+        if self.verbose {
+            self.say(&line);
+        } else {
+            log::said(&line);
+        }
+    }
+
     /// The program ends.
     pub(crate) fn ended(&mut self, status: Status) {
         if let Mode::Json(lines) = &mut self.mode {

@@ -55,7 +55,7 @@ impl Bed {
             }
         }
         command.env("XDG_CONFIG_HOME", "/nonexistent").env("QUELEA_STATE_DIR", "none");
-        command.env("QUELEA_NO_DHT", "yes");
+        command.env("QUELEA_NO_DHT", "yes").env("QUELEA_NO_PORT_MAP", "yes");
         command.arg(self.path("t.torrent")).arg("-o").arg(self.path(to)).args([
             "-p",
             "0",

@@ -66,7 +66,7 @@ impl Bed {
             }
         }
         command.env("XDG_CONFIG_HOME", "/nonexistent");
-        command.env("QUELEA_NO_DHT", "yes");
+        command.env("QUELEA_NO_DHT", "yes").env("QUELEA_NO_PORT_MAP", "yes");
         command.arg(self.path("t.torrent")).arg("-o").arg(self.path(to));
         command.args(["-p", "0", "--bind", "127.0.0.1", "--no-lsd"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -18,7 +18,7 @@ fn quelea(arguments: &[&str]) -> Command {
         }
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent").env("QUELEA_STATE_DIR", "none");
-    command.env("QUELEA_NO_DHT", "yes");
+    command.env("QUELEA_NO_DHT", "yes").env("QUELEA_NO_PORT_MAP", "yes");
     command
 }
 

@@ -48,7 +48,7 @@ impl Bed {
             }
         }
         command.env("XDG_CONFIG_HOME", "/nonexistent").env("QUELEA_STATE_DIR", "none");
-        command.env("QUELEA_NO_DHT", "yes");
+        command.env("QUELEA_NO_DHT", "yes").env("QUELEA_NO_PORT_MAP", "yes");
         command.args(torrents.iter().map(|name| self.path(&format!("{name}.torrent"))));
         command.arg("-o").arg(self.path(to)).args(["-p", "0", "--bind", "127.0.0.1", "--no-lsd"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

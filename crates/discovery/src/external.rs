@@ -24,8 +24,9 @@ pub const MEMORY: Duration = Duration::from_secs(3600);
 pub enum Witness {
     /// A peer, in its extension handshake.
     Peer(IpAddr),
-    /// A node of the DHT.
-    Node(IpAddr),
+    /// The DHT: many of its nodes, agreed among themselves. They are nearer to each other than they look where one owner
+    /// runs them, so all together weigh as much as two strangers.
+    Dht,
     /// A tracker, at the address that was asked. It was named by a person, so it weighs as much as two strangers.
     Tracker(IpAddr),
     /// The gateway that forwards our port, which likewise weighs as much as two strangers.
@@ -38,17 +39,17 @@ type Voter = (u8, IpAddr);
 impl Witness {
     fn weight(self) -> u32 {
         match self {
-            Self::Peer(_) | Self::Node(_) => 1,
-            Self::Tracker(_) | Self::Gateway => 2,
+            Self::Peer(_) => 1,
+            Self::Tracker(_) | Self::Gateway | Self::Dht => 2,
         }
     }
 
     fn voter(self) -> Voter {
         match self {
             Self::Peer(ip) => (0, neighbourhood(ip)),
-            Self::Node(ip) => (1, neighbourhood(ip)),
-            Self::Tracker(ip) => (2, neighbourhood(ip)),
-            Self::Gateway => (3, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Self::Tracker(ip) => (1, neighbourhood(ip)),
+            Self::Gateway => (2, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            Self::Dht => (3, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         }
     }
 }
@@ -167,15 +168,15 @@ mod tests {
     #[test]
     fn what_decides() {
         let six: IpAddr = "2001:db8::7".parse().unwrap();
-        let node = |number: u8| Witness::Node(IpAddr::from([20, 2, number, 9]));
         let tracker = |number: u8| Witness::Tracker(IpAddr::from([20, 3, number, 9]));
         type Case<'a> = (&'a str, &'a [(Witness, IpAddr)], Option<IpAddr>);
-        let table: [Case<'_>; 9] = [
+        let table: [Case<'_>; 10] = [
             ("one stranger", &[(peer(1), ours())], None),
-            ("three strangers", &[(peer(1), ours()), (peer(2), ours()), (node(3), ours())], Some(ours())),
+            ("three strangers", &[(peer(1), ours()), (peer(2), ours()), (peer(3), ours())], Some(ours())),
             ("a tracker alone", &[(tracker(1), ours())], None),
             ("a tracker and a peer", &[(tracker(1), ours()), (peer(1), ours())], Some(ours())),
             ("a gateway alone", &[(Witness::Gateway, ours())], None),
+            ("the DHT and the gateway", &[(Witness::Dht, ours()), (Witness::Gateway, ours())], Some(ours())),
             ("two trackers", &[(tracker(1), ours()), (tracker(2), ours())], Some(ours())),
             (
                 "as many for another",
@@ -296,7 +297,7 @@ mod tests {
         fn what_is_held_is_bounded(votes in prop::collection::vec((any::<IpAddr>(), any::<IpAddr>()), 0..500)) {
             let mut external = External::new();
             for (voter, address) in votes {
-                external.vote(NOW, Witness::Node(voter), address);
+                external.vote(NOW, Witness::Tracker(voter), address);
                 prop_assert!(external.v4.votes.len() <= VOTES && external.v6.votes.len() <= VOTES);
                 prop_assert!(external.addresses().all(is_public));
             }

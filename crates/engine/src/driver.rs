@@ -25,6 +25,7 @@ pub(crate) mod dialling;
 pub(crate) mod http;
 pub(crate) mod limiter;
 pub(crate) mod local;
+pub(crate) mod mapping;
 pub(crate) mod metadata;
 pub(crate) mod torrent;
 pub(crate) mod trackers;
@@ -34,6 +35,7 @@ use self::torrent::changes::{Change, Changed, Placement};
 use crate::driver::dialling::Dialling;
 use crate::driver::limiter::Branch;
 use crate::outbox::Outbox;
+use crate::outside::Face;
 use crate::snapshot::TrackerStatus;
 use quelea_block::{BlockBuf, Pool};
 use quelea_discovery::Source;
@@ -89,8 +91,8 @@ pub(crate) enum ToTorrent {
     Retry,
     /// Addresses were learnt.
     Addresses { found: Vec<SocketAddr>, source: Source },
-    /// A tracker sees us at this address.
-    External(IpAddr),
+    /// How others reach us.
+    Face(Face),
     /// How the trackers stand.
     Trackers { statuses: Vec<TrackerStatus>, answered: bool },
     /// Pieces that may be open, as the session divides its memory.

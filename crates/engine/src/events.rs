@@ -1,10 +1,10 @@
 //! What a session tells: a stream of events that never holds the engine up.
 
-use crate::Snapshot;
 use crate::dht::{Router, RouterState};
+use crate::{PortMapping, Snapshot};
 use quelea_swarm::queue::{Goal, Then};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -151,6 +151,14 @@ pub enum Event {
         /// What it did.
         reason: &'static str,
     },
+    /// A gateway forwards a port to the session, in place of the one told before for the same transport.
+    PortMapped(PortMapping),
+    /// It forwards it no more.
+    PortMappingLost(PortMapping),
+    /// No gateway forwards the session's port; here is what each method met. They are tried again later.
+    PortNotMapped(String),
+    /// The world sees the session at this address.
+    ExternalAddress(IpAddr),
     /// The reader was too slow and missed this many events; snapshots are still true.
     Missed(u64),
 }
@@ -216,8 +224,29 @@ impl fmt::Display for Event {
             }
             Self::PieceFailed { id, piece } => write!(f, "{id} piece {piece} did not match its hash"),
             Self::PeerBanned { id, address, reason } => write!(f, "{id} banned {address}: {reason}"),
+            Self::PortMapped(mapping) => write_mapping(f, mapping),
+            Self::PortMappingLost(mapping) => {
+                write!(f, "{} port {} is forwarded no more", mapping.transport, mapping.external_port)
+            }
+            Self::PortNotMapped(reasons) => write!(f, "no gateway forwards the port: {reasons}"),
+            Self::ExternalAddress(address) => write!(f, "the world sees us at {address}"),
             Self::Missed(count) => write!(f, "{count} events were missed"),
         }
+    }
+}
+
+fn write_mapping(f: &mut fmt::Formatter<'_>, mapping: &PortMapping) -> fmt::Result {
+    let PortMapping { transport, method, local, external_ip, external_port, .. } = mapping;
+    match external_ip {
+        Some(ip) => write!(f, "{transport} port {} is forwarded", SocketAddr::new(*ip, *external_port))?,
+        None => write!(f, "{transport} port {external_port} is forwarded")?,
+    }
+    write!(f, " to {local} ({method})")?;
+    match external_ip {
+        Some(ip) if !crate::mapping::is_public(*ip) => {
+            write!(f, ", but by a gateway that is behind another one")
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ mod figures;
 mod keeping;
 mod limiting;
 mod memory;
+mod reaching;
 mod removing;
 mod roster;
 pub(crate) mod slots;
@@ -27,6 +28,7 @@ use crate::driver::local::Neighbours;
 use crate::driver::trackers::Trackers;
 use crate::entry::Entry;
 use crate::events::TorrentId;
+use crate::outside::Outside;
 use crate::session::fetching::Seeking;
 use crate::worker::Workers;
 use crate::{Error, Event, Events, Result, Settings, Torrent};
@@ -59,6 +61,8 @@ struct Inner {
     pipeline: Arc<Pipeline>,
     binding: Arc<Binding>,
     port: u16,
+    outside: Arc<Outside>,
+    mapper: Option<reaching::StopMapper>,
     doors: Arc<Doors>,
     trackers: Arc<Trackers>,
     dht: Option<Arc<Desk>>,

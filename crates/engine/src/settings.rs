@@ -1,6 +1,6 @@
 //! What a session can be told when it starts.
 
-use crate::{AlternativeLimits, Limits};
+use crate::{AlternativeLimits, Limits, PortMappingSettings};
 use quelea_swarm::choker::SeedChoking;
 use quelea_swarm::queue::{self, Goals, Slow};
 use std::net::IpAddr;
@@ -25,6 +25,9 @@ pub struct Settings {
     pub port: u16,
     /// The local addresses to listen on and to connect from. Empty: every address, IPv4 and IPv6.
     pub bind: Vec<IpAddr>,
+    /// How the gateway is asked to forward the port. `None`, the default: it is not, as a library that opens somebody's
+    /// router unasked would surprise; the program `quelea` asks unless told otherwise.
+    pub port_mapping: Option<PortMappingSettings>,
     /// Connected peers of one torrent, at most. Fewer where the system allows few open files.
     pub max_peers: usize,
     /// Connections of all torrents, at most, those under way included. Never more than the open files that the
@@ -103,6 +106,7 @@ impl Settings {
             incomplete_dir: None,
             port: Self::DEFAULT_PORT,
             bind: Vec::new(),
+            port_mapping: None,
             max_peers: 200,
             max_connections: 1_000,
             max_half_open: 100,

@@ -118,6 +118,13 @@ pub enum Event {
     FoundBack,
     /// A peer runs a node of the DHT at this address (BEP 5).
     Node(SocketAddr),
+    /// A peer sees us at this address (BEP 10, `yourip`).
+    SeenAt {
+        /// The peer's own address.
+        by: IpAddr,
+        /// Ours, as it says.
+        address: IpAddr,
+    },
     /// This address was banned, for this reason.
     Banned(IpAddr, &'static str),
 }

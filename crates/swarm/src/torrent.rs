@@ -39,7 +39,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use fastrand::Rng;
 use peer::Peer;
@@ -108,8 +108,9 @@ pub struct Torrent<B> {
     peers: Peers<Peer>,
     list: PeerList,
     exchange: exchange::Exchange,
-    /// Whether our outside address of each family, IPv4 first, is known.
-    external: (bool, bool),
+    /// Our addresses as the world sees them.
+    external: Vec<IpAddr>,
+    private: bool,
     connecting: Vec<SocketAddr>,
     lonely: Option<network::Lonely>,
     suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
@@ -165,7 +166,8 @@ impl<B> Torrent<B> {
             peers: Peers::default(),
             list,
             exchange: exchange::Exchange::new(config.pex && !config.private),
-            external: (false, false),
+            external: Vec::new(),
+            private: config.private,
             connecting: Vec::new(),
             lonely: None,
             suspects: BTreeMap::new(),

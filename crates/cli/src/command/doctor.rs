@@ -1,6 +1,9 @@
 //! `quelea doctor`: whether this machine is ready for a download with the given options, and what to do if not.
 //!
-//! Nothing leaves the machine: ports are bound and let go, routes are asked for without a packet being sent.
+//! Nothing leaves the machine: ports are bound and let go, routes are asked for without a packet being sent. Only
+//! `--port-map` speaks to the router.
+
+mod port_mapping;
 
 use crate::args::{DoctorArgs, Options};
 use crate::display;
@@ -66,6 +69,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     let mut checks = vec![port(options)];
     checks.push(dht(options));
     checks.extend(routes(options));
+    checks.push(if args.port_map { port_mapping::tried(options)? } else { port_mapping::planned(options) });
     checks.push(clock());
     checks.extend(open_files(options));
     checks.push(directory("output", &options.output_dir, "name another with --output-dir"));

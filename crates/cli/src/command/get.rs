@@ -16,7 +16,8 @@ use crate::source::{self, Found, Source};
 use crate::state;
 use fetching::Fetches;
 use quelea::{
-    AddTorrent, Event, Events, Limits, Priority, Session, Settings, Snapshot, State, Torrent, TorrentId,
+    AddTorrent, Event, Events, Limits, PortMappingSettings, Priority, Session, Settings, Snapshot, State,
+    Torrent, TorrentId,
 };
 use quelea_metainfo::{Info, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
@@ -97,10 +98,11 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
     Ok(if downloads.is_complete() { downloads.worst } else { downloads.worst.worse(Status::Interrupted) })
 }
 
-fn settings(options: &Options) -> Settings {
+pub(super) fn settings(options: &Options) -> Settings {
     let mut settings = Settings::new(&options.output_dir);
     settings.port = options.port;
     settings.bind.clone_from(&options.bind);
+    settings.port_mapping = (!options.no_port_map).then(PortMappingSettings::default);
     settings.max_peers = usize::from(options.max_peers);
     settings.state_dir = state::directory(options.state_dir.as_deref());
     settings.dht = !options.no_dht;
@@ -405,6 +407,10 @@ impl Downloads<'_> {
             | Event::PeerBanned { id, .. } => *id,
             Event::Warning(message) => return self.report.warn(message),
             Event::DhtJoined { .. } | Event::DhtAlone { .. } => return self.report.dht(event),
+            Event::PortMapped(_)
+            | Event::PortMappingLost(_)
+            | Event::PortNotMapped(_)
+            | Event::ExternalAddress(_) => return self.report.reached(event),
             Event::Missed(_) | _ => return,
         };
         if let Some(entry) = self.entries.get(&id) {

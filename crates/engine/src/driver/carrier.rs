@@ -2,6 +2,8 @@
 
 use super::http::Http;
 use super::udp::UdpRequest;
+use crate::outside::Outside;
+use quelea_discovery::external::Witness;
 use quelea_net::Binding;
 use quelea_tracker::udp::{Answer, Ask};
 use quelea_tracker::{AnnounceRequest, AnnounceResponse, Failure, Scheme, SwarmCounts, TrackerUrl};
@@ -15,6 +17,7 @@ pub(crate) struct Carrier {
     pub(crate) http: Arc<Http>,
     pub(crate) udp: mpsc::Sender<UdpRequest>,
     pub(crate) binding: Arc<Binding>,
+    pub(crate) outside: Arc<Outside>,
 }
 
 impl Carrier {
@@ -62,9 +65,14 @@ impl Carrier {
         let mut families = JoinSet::new();
         for to in one_of_each_family(&found) {
             let (http, address) = (Arc::clone(&self.http), address.clone());
+            let outside = Arc::clone(&self.outside);
             families.spawn(async move {
                 let (status, body) = http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await?;
-                quelea_tracker::http::read_announce(status, &body)
+                let response = quelea_tracker::http::read_announce(status, &body)?;
+                if let Some(seen_at) = response.external_ip {
+                    outside.vote(Witness::Tracker(to.ip()), seen_at);
+                }
+                Ok(response)
             });
         }
         Ok(families)

@@ -148,7 +148,7 @@ impl Running {
         let machine = &mut self.task.machine;
         match message {
             ToTorrent::Addresses { found, source } => machine.handle_addresses(now, found, source),
-            ToTorrent::External(address) => machine.handle_external(address),
+            ToTorrent::Face(face) => face.addresses.into_iter().for_each(|ip| machine.handle_external(ip)),
             ToTorrent::Filter(filter) => machine.set_filter(now, filter),
             ToTorrent::Ban { ip, banned: true } => machine.handle_ban(now, ip),
             ToTorrent::Ban { ip, banned: false } => machine.handle_unban(ip),

@@ -11,11 +11,13 @@ use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
+use crate::outside::Outside;
 use crate::session::slots::{Share, Use};
 use crate::snapshot::{Snapshot, State, TrackerStatus, Waiting};
 use changes::Changes;
 use quelea_block::BlockBuf;
 use quelea_dht::schedule::Need;
+use quelea_discovery::external::Witness;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
 use quelea_resume::{Ending, Keeper, Record, SavedBlock, Totals};
@@ -69,6 +71,7 @@ pub(crate) struct TorrentTask {
     pub(crate) trackers: Arc<Trackers>,
     /// The node of the DHT, unless it is private.
     pub(crate) dht: Option<Arc<Desk>>,
+    pub(crate) outside: Arc<Outside>,
     /// Hears the figures whenever they are published.
     pub(crate) watch: Watch,
     /// Where the files go once they are complete, if they are not there.
@@ -215,7 +218,7 @@ impl Running {
                 self.tracker_statuses = statuses;
                 self.trackers_answered |= answered;
             }
-            ToTorrent::External(address) => machine.handle_external(address),
+            ToTorrent::Face(face) => machine.set_face(face.port, face.addresses),
             ToTorrent::Finished(result) => self.handle_finished(now, result),
             ToTorrent::Change(change) => self.wish(now, change),
             ToTorrent::Changed(changed) => self.handle_changed(now, changed),
@@ -343,7 +346,11 @@ impl Running {
             SwarmEvent::PieceFailed(piece) => self.tell(Event::PieceFailed { id, piece: piece.get() }),
             SwarmEvent::Banned(address, reason) => self.tell(Event::PeerBanned { id, address, reason }),
             SwarmEvent::Completed => self.finish(),
-            SwarmEvent::FoundBack => self.found_back = true,
+            SwarmEvent::FoundBack => {
+                self.found_back = true;
+                self.task.outside.doubt();
+            }
+            SwarmEvent::SeenAt { by, address } => self.task.outside.vote(Witness::Peer(by), address),
             SwarmEvent::Node(node) => {
                 if let Some(desk) = &self.task.dht {
                     desk.add_node(node);

@@ -204,6 +204,23 @@ impl Trackers {
         self.reconsider(table, torrent);
     }
 
+    /// Others reach us at this port from here on: every tracker is told, as soon as it tolerates it.
+    pub(crate) fn set_port(&self, port: u16) {
+        let now = self.clock.now();
+        let mut table = self.table();
+        let Table { rows, due } = &mut *table;
+        for (torrent, row) in rows.iter_mut().filter(|(_, row)| row.leaving.is_none()) {
+            row.identity.port = port;
+            row.announcer.announce_now(now, Urgency::FewPeers);
+            if let Some(before) = row.due.replace(now) {
+                due.remove(&(before, *torrent));
+            }
+            due.insert((now, *torrent));
+        }
+        drop(table);
+        self.stir.notify_one();
+    }
+
     /// How a torrent's trackers stand; `None` for one that does not announce.
     pub(crate) fn statuses(&self, torrent: TorrentId) -> Option<Vec<TrackerStatus>> {
         self.table().rows.get(&torrent).map(|row| statuses(&row.announcer))
@@ -300,9 +317,6 @@ impl Trackers {
         // Where there is no room the next announce names them again.
         match mailbox {
             Some(mailbox) => {
-                if let Some(address) = response.external_ip {
-                    let _ = mailbox.try_send(ToTorrent::External(address));
-                }
                 let found = ToTorrent::Addresses { found: response.peers, source: Source::Tracker };
                 let _ = mailbox.try_send(found);
             }
@@ -397,6 +411,7 @@ mod tests {
     use super::{Carrier, Clock, Note, Trackers};
     use crate::driver::http::Http;
     use crate::events::TorrentId;
+    use crate::outside::Outside;
     use crate::snapshot::TrackerState;
     use quelea_net::Binding;
     use quelea_tracker::{Announcer, Identity};
@@ -432,8 +447,9 @@ mod tests {
             let binding = Arc::new(Binding::new(vec!["127.0.0.1".parse().unwrap()]));
             let (udp, _requests) = mpsc::channel(1);
             let http = Arc::new(Http::new(Arc::clone(&binding)));
-            let carrier = Arc::new(Carrier { http, udp, binding });
             let (events, _) = broadcast::channel(16);
+            let outside = Arc::new(Outside::new(Clock::start(), 1, events.downgrade()));
+            let carrier = Arc::new(Carrier { http, udp, binding, outside });
             let (found, _finding) = mpsc::channel(1);
             let trackers = Arc::new(Trackers::new(Clock::start(), carrier, events.downgrade(), found));
             tokio::spawn(Arc::clone(&trackers).run());

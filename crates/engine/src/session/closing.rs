@@ -4,11 +4,12 @@ use super::Session;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Trackers have this long to hear that we leave.
+/// Trackers and the gateway have this long to hear that we leave.
 const GOODBYE: Duration = Duration::from_secs(3);
 
 impl Session {
-    /// Tells the trackers goodbye (for a few seconds at most), finishes what is being written, and ends.
+    /// Tells the trackers goodbye and gives forwarded ports back (for a few seconds at most), finishes what is being
+    /// written, and ends.
     pub async fn close(&self) {
         let (torrents, fetching) = {
             let mut shared = self.shared();
@@ -53,8 +54,9 @@ impl Session {
             tokio::time::sleep(GOODBYE).await;
             drop(done);
         });
+        let told = async { tokio::join!(told, self.give_ports_back()) };
         tokio::select! {
-            () = told => {}
+            ((), ()) = told => {}
             _ = waited => {}
         }
         self.close_dht().await;

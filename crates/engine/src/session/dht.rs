@@ -5,6 +5,7 @@ use crate::clock::Clock;
 use crate::dht::Dht;
 use crate::driver::dht::{COMMANDS, Command, Desk, Refused, Save, Setup, Sockets, run};
 use crate::entry::Entry;
+use crate::outside::Outside;
 use crate::{Event, Settings};
 use quelea_dht::schedule::Need;
 use quelea_dht::{Config, Id, Saved};
@@ -20,7 +21,7 @@ pub(super) struct Starting<'a> {
     pub(super) settings: &'a Settings,
     pub(super) clock: Clock,
     pub(super) binding: &'a Arc<Binding>,
-    pub(super) port: u16,
+    pub(super) outside: &'a Arc<Outside>,
     pub(super) home: &'a Handle,
     pub(super) pipeline: &'a Arc<Pipeline>,
     pub(super) events: &'a broadcast::Sender<Event>,
@@ -50,7 +51,8 @@ impl Starting<'_> {
         }
         let (file, saved) = self.saved();
         let (commander, commands) = mpsc::channel(COMMANDS);
-        let desk = Desk::new(commander, self.clock, self.port, rng.u64(..), self.events.downgrade());
+        let desk =
+            Desk::new(commander, self.clock, Arc::clone(self.outside), rng.u64(..), self.events.downgrade());
         let config = Config {
             read_only: self.settings.dht_read_only,
             enforce_ids: self.settings.dht_enforce_ids,

@@ -9,6 +9,7 @@ use crate::driver::accept::{Door, FetchDoor};
 use crate::driver::metadata::{FetchIo, FetchTask, Figures, Outcome, Remains};
 use crate::events::TorrentId;
 use crate::magnet::{Fetched, Fetching, MagnetRequest};
+use crate::mapping::Transport;
 use crate::{Error, Result};
 use quelea_discovery::Source;
 use quelea_metainfo::{Address, Info, Magnet};
@@ -82,7 +83,7 @@ impl Session {
             hashes: magnet.hashes,
             peer_id,
             client: format!("Quelea {}", env!("CARGO_PKG_VERSION")),
-            port: Some(inner.port),
+            port: Some(inner.outside.port(Transport::Tcp)),
             max_peers: inner.descriptors.peers.min(PEERS),
             max_half_open: inner.descriptors.half_open,
             peer_exchange: inner.settings.pex,
@@ -90,6 +91,7 @@ impl Session {
         };
         let mut machine = Fetch::new(inner.clock.now(), config);
         self.block(&mut machine);
+        inner.outside.addresses().into_iter().for_each(|ip| machine.handle_external(ip));
         let (figures, shown) = watch::channel(Figures::default());
         let task = FetchTask {
             id,
@@ -119,8 +121,12 @@ impl Session {
             (shared.rng.u64(..), shared.rng.u32(..))
         };
         let announcer = Announcer::new(tiers(magnet), seed);
-        let identity =
-            Identity { info_hash: magnet.hashes.wire(), peer_id: peer_id.0, port: self.inner.port, key };
+        let identity = Identity {
+            info_hash: magnet.hashes.wire(),
+            peer_id: peer_id.0,
+            port: self.inner.outside.port(Transport::Tcp),
+            key,
+        };
         self.inner.trackers.enter(id, announcer, identity, LEFT_UNKNOWN);
         self.inner.trackers.attach(id, mailbox);
         if let Some(desk) = &self.inner.dht {

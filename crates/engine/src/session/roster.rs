@@ -11,6 +11,7 @@ use crate::driver::accept::{Door, Knock};
 use crate::driver::trackers::Found;
 use crate::entry::{Entry, Life};
 use crate::events::TorrentId;
+use crate::mapping::Transport;
 use crate::{Event, Result, Snapshot, State};
 use quelea_swarm::queue::{Figures, Output, Stage, Standing, Then};
 use quelea_tracker::{Announcer, Identity};
@@ -199,8 +200,12 @@ impl Session {
         let tiers = entry.tiers();
         let announcer =
             if entry.private { Announcer::private(tiers, seed) } else { Announcer::new(tiers, seed) };
-        let identity =
-            Identity { info_hash: entry.info_hash, peer_id: entry.peer_id.0, port: self.inner.port, key };
+        let identity = Identity {
+            info_hash: entry.info_hash,
+            peer_id: entry.peer_id.0,
+            port: self.inner.outside.port(Transport::Tcp),
+            key,
+        };
         self.inner.trackers.enter(entry.id, announcer, identity, left);
     }
 

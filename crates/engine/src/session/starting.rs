@@ -2,6 +2,7 @@
 
 use super::dht::Starting;
 use super::limiting::{Told, follow_schedule};
+use super::reaching::{follow_outside, mapping_task};
 use super::slots::Slots;
 use super::{Inner, Session, Shared, roster};
 use crate::clock::Clock;
@@ -15,6 +16,7 @@ use crate::driver::limiter::Limiter;
 use crate::driver::local::Neighbours;
 use crate::driver::trackers::Trackers;
 use crate::driver::udp;
+use crate::outside::Outside;
 use crate::worker::Workers;
 use crate::{Error, Event, Result, Settings};
 use quelea_block::Pool;
@@ -74,13 +76,20 @@ impl Session {
                 let _ = events.send(Event::Warning(message));
             }
         };
+        let outside = Arc::new(Outside::new(clock, port, events.downgrade()));
+        let mapper = settings.mapper(port, rng.u64(..)).map(|config| {
+            let nonce = [rng.u32(..), rng.u32(..), rng.u32(..)];
+            let (task, stopper) = mapping_task(config, nonce, &outside, clock, &binding);
+            home.spawn(task.run());
+            stopper
+        });
         let warn = Arc::new(warn);
         let pipeline = Arc::new(pipeline);
         let dht = Starting {
             settings: &settings,
             clock,
             binding: &binding,
-            port,
+            outside: &outside,
             home: &home,
             pipeline: &pipeline,
             events: &events,
@@ -97,7 +106,8 @@ impl Session {
         let dialling = Arc::new(dialling);
         let (found, finding) = mpsc::channel(KNOCKS);
         let http = Arc::new(Http::new(Arc::clone(&binding)));
-        let carrier = Arc::new(Carrier { http, udp, binding: Arc::clone(&binding) });
+        let (of_carrier, bound) = (Arc::clone(&outside), Arc::clone(&binding));
+        let carrier = Arc::new(Carrier { http, udp, binding: bound, outside: of_carrier });
         let neighbours = settings.lsd.then(|| {
             let (binding, found) = (Arc::clone(&binding), found.clone());
             Arc::new(Neighbours::new(clock, binding, port, random_seed(), found))
@@ -132,6 +142,8 @@ impl Session {
             pipeline,
             binding,
             port,
+            outside: Arc::clone(&outside),
+            mapper,
             doors,
             trackers,
             dht,
@@ -148,6 +160,7 @@ impl Session {
         let inner = Arc::new(inner);
         home.spawn(roster::run(Arc::downgrade(&inner), clock, stir, knocking, finding));
         home.spawn(follow_schedule(Arc::downgrade(&inner)));
+        home.spawn(follow_outside(Arc::downgrade(&inner), outside));
         Ok(Self { inner })
     }
 }

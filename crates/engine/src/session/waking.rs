@@ -7,6 +7,7 @@ use crate::driver::torrent::{Published, TorrentTask, Watch};
 use crate::driver::{ToTorrent, TorrentIo};
 use crate::entry::{Entry, Figures, Life, Running};
 use crate::events::TorrentId;
+use crate::mapping::Transport;
 use crate::opening::{Opened, Place};
 use crate::wishes::{file_flags, file_specs, length_of, piece_priorities, wanted_pieces};
 use crate::{Error, Event, Result, State};
@@ -121,6 +122,7 @@ impl Session {
             earlier,
             trackers: Arc::clone(&self.inner.trackers),
             dht: self.dht_of(entry).cloned(),
+            outside: Arc::clone(&self.inner.outside),
             watch: self.watcher(entry),
             finished_to,
             movers: Arc::clone(&self.inner.movers),
@@ -142,6 +144,7 @@ impl Session {
         }
         entry.tell_limited(&self.inner.limiter).await;
         self.tell_blocked(entry).await;
+        self.tell_face(entry).await;
         self.divide_memory().await;
         Ok(())
     }
@@ -224,7 +227,7 @@ impl Session {
             info_hash: io.info_hash,
             peer_id: io.peer_id,
             client: format!("Quelea {}", env!("CARGO_PKG_VERSION")),
-            port: Some(self.inner.port),
+            port: Some(self.inner.outside.port(Transport::Tcp)),
             metadata: info.shared_raw(),
             private: info.private,
             pex: self.inner.settings.pex,

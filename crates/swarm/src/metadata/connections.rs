@@ -52,7 +52,7 @@ impl Fetch {
         self.connect_more(now);
     }
 
-    /// Somebody outside sees us at this address (BEP 24). The first word for each family counts.
+    /// The world sees us at this address. The first one of each family counts: a fetch is short.
     pub fn handle_external(&mut self, ip: IpAddr) {
         let known = if ip.is_ipv4() { &mut self.external.0 } else { &mut self.external.1 };
         if !core::mem::replace(known, true)

@@ -9,7 +9,7 @@ use crate::picker::SAVED;
 use crate::pipeline::MAX_DEPTH;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use quelea_discovery::filter::Filter;
 use quelea_discovery::{Parting, Source};
@@ -53,14 +53,14 @@ impl<B> Torrent<B> {
         self.connect_more(now);
     }
 
-    /// Somebody outside sees us at this address (BEP 24). The first word for each family counts.
-    pub fn handle_external(&mut self, ip: IpAddr) {
-        let known = if ip.is_ipv4() { &mut self.external.0 } else { &mut self.external.1 };
-        if !core::mem::replace(known, true)
-            && let Some(port) = self.port
-        {
+    /// How others reach us: at this port, and at these addresses, at most one a family. Peers that greet from here on
+    /// are told, and the order of BEP 40 counts from there.
+    pub fn set_face(&mut self, port: u16, addresses: Vec<IpAddr>) {
+        self.port = Some(port);
+        for &ip in &addresses {
             self.list.set_external(SocketAddr::new(ip, port));
         }
+        self.external = addresses;
     }
 
     /// The handshake with a peer is done. Its key, or why it is not let in.
@@ -304,6 +304,8 @@ impl<B> Torrent<B> {
                 port: self.port,
                 requests: Some(MAX_DEPTH as u32),
                 your_ip: Some(address.ip()),
+                ipv4: self.other_address(address.ip()).and_then(of_v4),
+                ipv6: self.other_address(address.ip()).and_then(of_v6),
                 upload_only: Some(self.completed),
                 ..ExtensionHandshake::default()
             };
@@ -323,6 +325,15 @@ impl<B> Torrent<B> {
                 self.send(now, key, Message::AllowedFast(piece.get()));
             }
         }
+    }
+
+    /// Our address of the family that `theirs` is not of, where a peer that has both may reach us too. Peers of a private
+    /// torrent know us by their trackers alone (BEP 27).
+    fn other_address(&self, theirs: IpAddr) -> Option<IpAddr> {
+        if self.private {
+            return None;
+        }
+        self.external.iter().copied().find(|ours| ours.is_ipv4() != theirs.is_ipv4())
     }
 
     /// A message of an extension, or the extension handshake (BEP 10).
@@ -346,6 +357,10 @@ impl<B> Torrent<B> {
         };
         self.exchange_heard(key, &handshake);
         let Some(peer) = self.peers.get_mut(key) else { return };
+        if let Some(address) = handshake.your_ip.filter(|_| !peer.saw_us) {
+            peer.saw_us = true;
+            self.outputs.push_back(Output::Event(Event::SeenAt { by: peer.address.ip(), address }));
+        }
         peer.extensions.update(&handshake.ids);
         if let Some(reqq) = handshake.requests {
             peer.pipeline.set_reqq(reqq as usize);
@@ -396,6 +411,20 @@ impl<B> Torrent<B> {
             }
             self.wants_refill(key);
         }
+    }
+}
+
+fn of_v4(ip: IpAddr) -> Option<Ipv4Addr> {
+    match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    }
+}
+
+fn of_v6(ip: IpAddr) -> Option<Ipv6Addr> {
+    match ip {
+        IpAddr::V6(ip) => Some(ip),
+        IpAddr::V4(_) => None,
     }
 }
 

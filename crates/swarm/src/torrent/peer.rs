@@ -76,6 +76,8 @@ pub(super) struct Peer {
     pub taking: Option<PieceIndex>,
     /// Pieces it may ask for though we choke it.
     pub fast_given: BTreeSet<PieceIndex>,
+    /// Whether it has said where it sees us.
+    pub saw_us: bool,
     pub faults: u32,
 
     /// When it was let in.
@@ -213,6 +215,7 @@ impl Peer {
             given_on: 0,
             taking: None,
             fast_given: BTreeSet::new(),
+            saw_us: false,
             faults: 0,
             joined: now,
             heard: now,

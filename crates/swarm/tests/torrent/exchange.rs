@@ -306,7 +306,7 @@ fn a_neighbour_may_name_neighbours() {
 #[test]
 fn our_own_address_is_not_dialled() {
     let mut bench = leecher();
-    bench.machine.handle_external("203.0.113.5".parse().unwrap());
+    bench.machine.set_face(6881, vec!["203.0.113.5".parse().unwrap()]);
     let teller = bench.called("192.0.2.1:50000", None);
     let outputs = bench.tells(teller, &[("203.0.113.5:6881", Flags::default())]);
     assert_eq!(dials(&outputs), []);

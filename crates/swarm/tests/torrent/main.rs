@@ -10,6 +10,7 @@
 mod bench;
 mod changes;
 mod exchange;
+mod face;
 mod holdings;
 mod metadata;
 mod network;

@@ -7,9 +7,12 @@ use crate::clock::Clock;
 use crate::driver::ToTorrent;
 use crate::entry::Entry;
 use crate::events::{Event, TorrentId};
+use crate::mapping::Transport;
+use crate::outside::Outside;
 use quelea_dht::schedule::{Need, Outcome, Schedule};
 use quelea_dht::{Announce, Found, Id};
 use quelea_discovery::Source;
+use quelea_discovery::external::Witness;
 use quelea_time::Time;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -20,8 +23,7 @@ use tokio::sync::{Notify, broadcast, mpsc};
 pub(crate) struct Desk {
     pub(crate) commands: mpsc::Sender<Command>,
     clock: Clock,
-    /// The port of both TCP and UDP.
-    port: u16,
+    outside: Arc<Outside>,
     table: Mutex<Table>,
     /// Wakes the node when a torrent is due earlier than it knows.
     pub(super) stir: Notify,
@@ -51,17 +53,17 @@ impl Desk {
     pub(crate) fn new(
         commands: mpsc::Sender<Command>,
         clock: Clock,
-        port: u16,
+        outside: Arc<Outside>,
         seed: u64,
         events: broadcast::WeakSender<Event>,
     ) -> Arc<Self> {
         let table = Table { schedule: Schedule::new(seed), rows: HashMap::new() };
-        Arc::new(Self { commands, clock, port, table: Mutex::new(table), stir: Notify::new(), events })
+        Arc::new(Self { commands, clock, outside, table: Mutex::new(table), stir: Notify::new(), events })
     }
 
-    /// The port of the node.
+    /// The port at which others reach the node.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.outside.port(Transport::Udp)
     }
 
     /// A torrent begins to be announced, unless it is private. One that is already goes on as it is.
@@ -151,7 +153,8 @@ impl Desk {
         let mut table = self.table();
         let torrent = table.schedule.next(now)?;
         let row = table.rows.get(&torrent)?;
-        let announce = Announce { port: Some(self.port), seed: row.need == Need::Seeding };
+        let announce =
+            Announce { port: Some(self.outside.port(Transport::Tcp)), seed: row.need == Need::Seeding };
         Some(Task { torrent, info_hash: row.info_hash, announce })
     }
 
@@ -194,15 +197,9 @@ impl Desk {
         }
     }
 
-    /// Our address as others see it.
+    /// Many nodes see us at this address.
     pub(super) fn external(&self, address: IpAddr) {
-        let mailboxes: Vec<_> = {
-            let table = self.table();
-            table.rows.values().filter_map(|row| row.mailbox.as_ref()?.upgrade()).collect()
-        };
-        for mailbox in mailboxes {
-            let _ = mailbox.try_send(ToTorrent::External(address));
-        }
+        self.outside.vote(Witness::Dht, address);
     }
 
     pub(super) fn say(&self, event: Event) {
