@@ -4,7 +4,9 @@ use crate::{Error, Placement, Result};
 use quelea_metainfo::geometry::Geometry;
 use quelea_resume::{Begun, Keeper, Names, Plan, Reached};
 use quelea_storage::file_layer::FileLayer;
-use quelea_storage::{FileSpec, Goal, Interrupted, Layout, Options, Step, StorageError, Store, recover};
+use quelea_storage::{
+    FileSpec, Goal, Holder, Interrupted, Layout, Options, Step, StorageError, Store, recover,
+};
 use quelea_swarm::picker::Priority;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -143,6 +145,11 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || matches!((real(one), real(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// Whatever a torrent's bytes may be in.
+fn holders(layout: &Layout) -> impl Iterator<Item = Holder> {
+    layout.files().map(Holder::File).chain([Holder::PartFile])
+}
+
 /// Brings files that were on their way when the last run ended to one end of it or the other.
 fn go_on_moving(
     place: Place<'_>,
@@ -167,6 +174,10 @@ fn go_on_moving(
         let there = (moving.directory.clone(), named(&moving.names));
         // Once they are there, what is remembered is where they were.
         let (from, to) = if is_placed { (there, here) } else { (here, there) };
+        let known: Vec<Holder> = match &begun.saved {
+            Some(saved) => holders(&layout).filter(|holder| saved.knows(*holder)).collect(),
+            None => Vec::new(),
+        };
         let staging = place.staging.to_owned();
         let goal = Goal { root: to.0, paths: to.1, existing: moving.existing, staging };
         let interrupted = Interrupted {
@@ -182,7 +193,7 @@ fn go_on_moving(
             },
             staged: moving.staged,
             layout: &layout,
-            had_data: begun.saved.as_ref().is_some_and(|saved| !saved.stamps.is_empty()),
+            known: &known,
         };
         let layer: Arc<dyn FileLayer> = Arc::clone(&options.layer);
         let at_goal = recover(interrupted, layer)?;

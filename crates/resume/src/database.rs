@@ -3,8 +3,9 @@
 //! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. A database
 //! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
 
-use super::{library, places};
+use super::{library, number_of, places};
 use quelea_block::BlockBuf;
+use quelea_storage::Holder;
 use quelea_storage::file_layer::Stamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use std::collections::HashMap;
@@ -86,6 +87,13 @@ pub struct Saved {
     pub downloaded: u64,
     /// Payload sent in all sessions, in bytes.
     pub uploaded: u64,
+}
+
+impl Saved {
+    /// Whether a file, or the part file, is known to have been there.
+    pub fn knows(&self, holder: Holder) -> bool {
+        self.stamps.contains_key(&number_of(holder))
+    }
 }
 
 /// A block of a piece that was not whole.
@@ -322,56 +330,73 @@ impl Database {
     /// Those of SQLite: the disk is full, another process holds the database.
     pub fn save(&mut self, name: &Name, change: &Change<'_>) -> Result<(), StateError> {
         let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let id: i64 = begun.query_row(
-            "INSERT INTO torrent
-                 (info_hash, directory, have, wanted, clean, seal, downloaded, uploaded, saved)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, unixepoch())
-             ON CONFLICT (info_hash, directory) DO UPDATE SET
-                 have = ?3, wanted = ?4, clean = ?5, seal = ?6, downloaded = ?7, uploaded = ?8,
-                 saved = unixepoch()
-             RETURNING id",
-            params![
-                name.info_hash,
-                name.directory,
-                change.have,
-                change.wanted,
-                change.clean,
-                seal(name, change.have, change.clean),
-                change.downloaded.cast_signed(),
-                change.uploaded.cast_signed(),
-            ],
-            |row| row.get(0),
-        )?;
-        {
-            let mut put = begun.prepare("INSERT OR REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5)")?;
-            let mut forget = begun.prepare("DELETE FROM file WHERE torrent = ?1 AND number = ?2")?;
-            for (number, stamp) in change.stamps {
-                match stamp {
-                    Some(Stamp { length, modified, changed }) => {
-                        put.execute(params![id, number, length.cast_signed(), modified, changed])?
-                    }
-                    None => forget.execute(params![id, number])?,
-                };
-            }
-            if let Some(blocks) = change.blocks {
-                begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
-                let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
-                for block in blocks {
-                    put.execute(params![id, block.piece, block.begin, &block.bytes[..]])?;
-                }
-            } else {
-                let mut find = begun.prepare("SELECT DISTINCT piece FROM block WHERE torrent = ?1")?;
-                let mut forget = begun.prepare("DELETE FROM block WHERE torrent = ?1 AND piece = ?2")?;
-                let pieces = find.query_map([id], |row| row.get::<_, u32>(0))?;
-                for piece in pieces.collect::<rusqlite::Result<Vec<u32>>>()? {
-                    if has(change.have, piece) {
-                        forget.execute(params![id, piece])?;
-                    }
-                }
-            }
+        save(&begun, name, change)?;
+        Ok(begun.commit()?)
+    }
+
+    /// Remembers all of several torrents, or nothing.
+    ///
+    /// # Errors
+    /// Those of [`Database::save`].
+    pub fn save_all(&mut self, changes: &[(&Name, Change<'_>)]) -> Result<(), StateError> {
+        let begun = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (name, change) in changes {
+            save(&begun, name, change)?;
         }
         Ok(begun.commit()?)
     }
+}
+
+fn save(begun: &Connection, name: &Name, change: &Change<'_>) -> rusqlite::Result<()> {
+    let id: i64 = begun.query_row(
+        "INSERT INTO torrent
+             (info_hash, directory, have, wanted, clean, seal, downloaded, uploaded, saved)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, unixepoch())
+         ON CONFLICT (info_hash, directory) DO UPDATE SET
+             have = ?3, wanted = ?4, clean = ?5, seal = ?6, downloaded = ?7, uploaded = ?8,
+             saved = unixepoch()
+         RETURNING id",
+        params![
+            name.info_hash,
+            name.directory,
+            change.have,
+            change.wanted,
+            change.clean,
+            seal(name, change.have, change.clean),
+            change.downloaded.cast_signed(),
+            change.uploaded.cast_signed(),
+        ],
+        |row| row.get(0),
+    )?;
+    {
+        let mut put = begun.prepare("INSERT OR REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut forget = begun.prepare("DELETE FROM file WHERE torrent = ?1 AND number = ?2")?;
+        for (number, stamp) in change.stamps {
+            match stamp {
+                Some(Stamp { length, modified, changed }) => {
+                    put.execute(params![id, number, length.cast_signed(), modified, changed])?
+                }
+                None => forget.execute(params![id, number])?,
+            };
+        }
+        if let Some(blocks) = change.blocks {
+            begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
+            let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
+            for block in blocks {
+                put.execute(params![id, block.piece, block.begin, &block.bytes[..]])?;
+            }
+        } else {
+            let mut find = begun.prepare("SELECT DISTINCT piece FROM block WHERE torrent = ?1")?;
+            let mut forget = begun.prepare("DELETE FROM block WHERE torrent = ?1 AND piece = ?2")?;
+            let pieces = find.query_map([id], |row| row.get::<_, u32>(0))?;
+            for piece in pieces.collect::<rusqlite::Result<Vec<u32>>>()? {
+                if has(change.have, piece) {
+                    forget.execute(params![id, piece])?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a bit is set (BEP 3, "bitfield").

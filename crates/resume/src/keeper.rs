@@ -2,7 +2,7 @@
 
 use super::database::{Database, Saved, SavedBlock, StateError};
 use super::places::Arrangement;
-use super::record::OnTrouble;
+use super::record::{OnTrouble, save_all};
 use super::relocation::directory_bytes;
 use super::{Lock, Name, Plan, Record, Refused};
 use quelea_block::BlockBuf;
@@ -16,6 +16,10 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_secs(3);
 /// The count of bytes that were moved is saved with pieces, and without any after so many intervals.
 const TOTALS_ROUNDS: u32 = 10;
+
+/// Torrents that are told of in one transaction: the disk is waited for once for all of them, and other processes that
+/// want the database wait no longer than that.
+const AT_ONCE: usize = 64;
 
 /// The state of a session's torrents. Dropping it saves what there is to save.
 pub struct Keeper {
@@ -180,7 +184,10 @@ impl Keeper {
     /// When it can't be written down.
     pub fn set_priorities(&self, record: &Record, priorities: Option<&[u8]>) -> Result<(), StateError> {
         match self.shared.database().as_mut() {
-            Some(database) => database.set_priorities(&record.name(), priorities),
+            Some(database) => {
+                record.introduce(database)?;
+                database.set_priorities(&record.name(), priorities)
+            }
             None => Ok(()),
         }
     }
@@ -290,18 +297,25 @@ impl Shared {
             };
             round = round.wrapping_add(1);
             let totals = stopping || round.is_multiple_of(TOTALS_ROUNDS);
-            for Ending { record, blocks, done } in endings {
-                self.note(&mut failing, record.save(&self.database, blocks.as_deref()));
-                record.unlock();
-                self.work().records.retain(|other| !Arc::ptr_eq(other, &record));
-                done();
+            let mut endings = endings.into_iter().peekable();
+            while endings.peek().is_some() {
+                let some: Vec<Ending> = endings.by_ref().take(AT_ONCE).collect();
+                let news = some.iter().map(|ending| ending.record.news(ending.blocks.as_deref())).collect();
+                self.note(&mut failing, save_all(&self.database, news));
+                for Ending { record, done, .. } in some {
+                    record.unlock();
+                    self.work().records.retain(|other| !Arc::ptr_eq(other, &record));
+                    done();
+                }
             }
             // Not in the loop's head, where the lock would be held until its end.
             let records = self.work().records.clone();
-            for record in &records {
-                if record.has_pieces_to_save() || (totals && record.has_news()) {
-                    self.note(&mut failing, record.save(&self.database, None));
-                }
+            let is_news =
+                |record: &&Arc<Record>| record.has_pieces_to_save() || (totals && record.has_news());
+            let mut new = records.iter().filter(is_news).peekable();
+            while new.peek().is_some() {
+                let news = new.by_ref().take(AT_ONCE).map(|record| record.news(None)).collect();
+                self.note(&mut failing, save_all(&self.database, news));
             }
             if stopping {
                 records.iter().for_each(|record| record.unlock());

@@ -8,6 +8,7 @@ use quelea_storage::file_layer::Stamp;
 use quelea_storage::{Holder, StorageError, Store};
 use quelea_wire::Bitfield;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Told of trouble with a file that was written to.
@@ -19,6 +20,8 @@ pub struct Record {
     store: Arc<Store>,
     before: Totals,
     on_trouble: OnTrouble,
+    /// Whether the database has it.
+    is_known: AtomicBool,
     place: Mutex<Place>,
     state: Mutex<State>,
 }
@@ -54,7 +57,8 @@ struct State {
 }
 
 impl Record {
-    /// The record of a torrent that starts with the pieces that its plan trusts; tells the database so.
+    /// The record of a torrent that starts with the pieces that its plan trusts; tells the database so, if that knows
+    /// the torrent.
     pub(crate) fn start(
         (home, name): (Name, Name),
         store: Arc<Store>,
@@ -79,15 +83,46 @@ impl Record {
             store,
             before,
             on_trouble,
+            is_known: AtomicBool::new(false),
             place: Mutex::new(Place { name, locks, moves: 0 }),
             state: Mutex::new(state),
         };
         // Files that changed are taken down as they stood before they are hashed: who changes them meanwhile
         // is noticed next time.
-        let wanted = wanted_bits(&record.store);
-        let told = Told { have: &plan.trusted, wanted: &wanted, totals: before, stamps: &plan.changed };
-        record.tell(database, &told, None)?;
+        // Of what nothing is known nothing is trusted, so there is nothing to take back.
+        if saved.is_some() {
+            record.begin(database, &plan.trusted, &plan.changed)?;
+        }
         Ok(record)
+    }
+
+    /// Tells the database what is trusted while files are written to.
+    fn begin(
+        &self,
+        database: &mut Database,
+        trusted: &Bitfield,
+        stamps: &[(i64, Option<Stamp>)],
+    ) -> Result<(), StateError> {
+        let change = Change {
+            have: trusted.as_wire(),
+            wanted: &wanted_bits(&self.store),
+            clean: false,
+            stamps,
+            downloaded: self.before.downloaded,
+            uploaded: self.before.uploaded,
+            blocks: None,
+        };
+        database.save(&self.name(), &change)?;
+        self.is_known.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes sure that the database knows the torrent, so that more can be told of it.
+    pub(super) fn introduce(&self, database: &mut Database) -> Result<(), StateError> {
+        if self.is_known.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.begin(database, &Bitfield::none(self.store.layout().geometry().pieces()), &[])
     }
 
     /// What earlier runs moved.
@@ -187,11 +222,18 @@ impl Record {
 
     /// Brings what was written to the disk and then tells the database. With `end` the torrent is over: its
     /// blocks, if all that it wrote has been told.
+    #[cfg(test)]
     pub(super) fn save(
         &self,
         database: &Mutex<Option<Database>>,
         end: Option<&[SavedBlock<BlockBuf>]>,
     ) -> Result<(), StateError> {
+        save_all(database, vec![self.news(end)])
+    }
+
+    /// Brings what was written to the disk: what there is to tell the database then. With `end` the torrent is over:
+    /// its blocks, if all that it wrote has been told.
+    pub(super) fn news<'a>(&'a self, end: Option<&'a [SavedBlock<BlockBuf>]>) -> News<'a> {
         let (have, touched, totals) = {
             let mut state = self.state();
             (state.have.clone(), std::mem::take(&mut state.touched), state.totals)
@@ -218,25 +260,7 @@ impl Record {
                 }
             }
         }
-        let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = database.as_mut() else { return Ok(()) };
-        // Files that were moved since then stand otherwise, but what is good is good.
-        let stale = self.place().moves != moves;
-        if stale {
-            stamps.clear();
-        }
-        let told = Told { have: &have, wanted: &wanted, totals, stamps: &stamps };
-        let told = self.tell(database, &told, end);
-        let mut state = self.state();
-        if told.is_ok() {
-            state.saved_totals = totals;
-        }
-        if told.is_err() || stale {
-            for (holder, written) in touched {
-                *state.touched.entry(holder).or_insert(false) |= written;
-            }
-        }
-        told
+        News { record: self, have, touched, totals, moves, wanted, stamps, end }
     }
 
     /// The stamp of a file that this run has written to, once that is on the disk.
@@ -248,26 +272,6 @@ impl Record {
         // A file that was removed takes writes as before, and they are lost with it.
         let stamp = self.store.stamp(holder)?.ok_or_else(|| self.store.vanished(holder))?;
         Ok(Some(stamp))
-    }
-
-    fn tell(
-        &self,
-        database: &mut Database,
-        told: &Told<'_>,
-        end: Option<&[SavedBlock<BlockBuf>]>,
-    ) -> Result<(), StateError> {
-        database.save(
-            &self.name(),
-            &Change {
-                have: told.have.as_wire(),
-                wanted: told.wanted,
-                clean: end.is_some(),
-                stamps: told.stamps,
-                downloaded: told.totals.downloaded,
-                uploaded: told.totals.uploaded,
-                blocks: end,
-            },
-        )
     }
 
     /// Whether the files that were in doubt are there again and can be brought to the disk. They stay in doubt.
@@ -297,10 +301,63 @@ impl Record {
     }
 }
 
-/// What the database is told.
-struct Told<'a> {
-    have: &'a Bitfield,
-    wanted: &'a [u8],
+/// What there is to tell the database of a torrent whose files are on the disk.
+pub(super) struct News<'a> {
+    record: &'a Record,
+    have: Bitfield,
+    touched: BTreeMap<Holder, bool>,
     totals: Totals,
-    stamps: &'a [(i64, Option<Stamp>)],
+    moves: u64,
+    wanted: Vec<u8>,
+    stamps: Vec<(i64, Option<Stamp>)>,
+    end: Option<&'a [SavedBlock<BlockBuf>]>,
+}
+
+/// Tells the database of several torrents: of all, or of none.
+pub(super) fn save_all(
+    database: &Mutex<Option<Database>>,
+    mut news: Vec<News<'_>>,
+) -> Result<(), StateError> {
+    let mut database = database.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(database) = database.as_mut() else { return Ok(()) };
+    // Files that were moved since then stand otherwise, but what is good is good.
+    let mut stale = Vec::with_capacity(news.len());
+    for each in &mut news {
+        stale.push(each.record.place().moves != each.moves);
+        if stale.last() == Some(&true) {
+            each.stamps.clear();
+        }
+    }
+    let named: Vec<Name> = news.iter().map(|each| each.record.name()).collect();
+    let changes: Vec<(&Name, Change<'_>)> =
+        named.iter().zip(&news).map(|(name, each)| (name, each.change())).collect();
+    let told = database.save_all(&changes);
+    drop(changes);
+    for (News { record, touched, totals, .. }, stale) in news.into_iter().zip(stale) {
+        let mut state = record.state();
+        if told.is_ok() {
+            record.is_known.store(true, Ordering::Relaxed);
+            state.saved_totals = totals;
+        }
+        if told.is_err() || stale {
+            for (holder, written) in touched {
+                *state.touched.entry(holder).or_insert(false) |= written;
+            }
+        }
+    }
+    told
+}
+
+impl News<'_> {
+    fn change(&self) -> Change<'_> {
+        Change {
+            have: self.have.as_wire(),
+            wanted: &self.wanted,
+            clean: self.end.is_some(),
+            stamps: &self.stamps,
+            downloaded: self.totals.downloaded,
+            uploaded: self.totals.uploaded,
+            blocks: self.end,
+        }
+    }
 }

@@ -87,6 +87,7 @@ impl Journal for Relocation {
     fn note(&self, step: Step<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let mut slot = self.shared.database();
         let database = slot.as_mut().ok_or("the state database is not open")?;
+        self.record.introduce(database)?;
         let way = Way { directory: &self.directory, names: &self.names, existing: self.existing };
         match step {
             Step::Placed { moved } => {

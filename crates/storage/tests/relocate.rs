@@ -4,7 +4,7 @@
 mod support;
 
 use quelea_storage::{
-    Existing, Goal, Interrupted, Journal, Options, Relocating, Step, StorageError, Store, recover,
+    Existing, Goal, Holder, Interrupted, Journal, Options, Relocating, Step, StorageError, Store, recover,
 };
 use rustix::io::Errno;
 use std::error::Error;
@@ -475,6 +475,7 @@ fn die(torrent: &Torrent, border: bool, call: usize) -> bool {
     };
     let paths: Vec<PathBuf> = torrent.files.iter().map(|file| file.path.clone()).collect();
     let pads: Vec<bool> = torrent.files.iter().map(|file| file.pad).collect();
+    let known: Vec<Holder> = layout.as_ref().unwrap().files().map(Holder::File).collect();
     let mut at_goal = noted.contains(&Noted::Placed);
     let mut next = step;
     // Twice each, since a recovery may be interrupted itself.
@@ -488,7 +489,7 @@ fn die(torrent: &Torrent, border: bool, call: usize) -> bool {
             step,
             staged,
             layout: layout.as_ref().unwrap(),
-            had_data: true,
+            known: &known,
         };
         let recover = || recover(interrupted, Faulty::with_border(Fault::None, border)).unwrap();
         at_goal = recover();
@@ -537,6 +538,7 @@ fn files_in_neither_place_are_told_and_not_taken_for_new_ones() {
     let paths: Vec<PathBuf> = torrent.files.iter().map(|file| file.path.clone()).collect();
     let pads: Vec<bool> = torrent.files.iter().map(|file| file.pad).collect();
     let layout = quelea_storage::Layout::new(torrent.files.iter().map(|file| file.length), torrent.geometry);
+    let known: Vec<Holder> = layout.as_ref().unwrap().files().map(Holder::File).collect();
     let to = goal(&new, &torrent, Existing::Refuse);
     let interrupted = Interrupted {
         root: &old,
@@ -547,7 +549,7 @@ fn files_in_neither_place_are_told_and_not_taken_for_new_ones() {
         step: Step::Placing { staged: false },
         staged: false,
         layout: layout.as_ref().unwrap(),
-        had_data: true,
+        known: &known,
     };
     let layer = Faulty::new(Fault::None);
     assert!(matches!(recover(interrupted, layer.clone()), Err(StorageError::Lost(_))));
@@ -557,4 +559,38 @@ fn files_in_neither_place_are_told_and_not_taken_for_new_ones() {
     let interrupted = Interrupted { step, staged: true, ..interrupted };
     assert!(matches!(recover(interrupted, layer), Err(StorageError::Lost(_))));
     torrent.assert_on_disk(&old, &WANTED, &[Path::new(PARTS)]);
+}
+
+#[test]
+fn a_file_that_was_never_there_is_not_missed_when_its_new_name_was_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let torrent = torrent();
+    torrent.write_all(&torrent.open(folder.path(), options()).unwrap());
+    let paths: Vec<PathBuf> = torrent.files.iter().map(|file| file.path.clone()).collect();
+    let pads: Vec<bool> = torrent.files.iter().map(|file| file.pad).collect();
+    let layout = quelea_storage::Layout::new(torrent.files.iter().map(|file| file.length), torrent.geometry);
+    let layout = layout.unwrap();
+    // One that is not wanted, so that nothing is there, gets another name.
+    let unwanted = WANTED.iter().zip(&pads).position(|(wanted, pad)| !wanted && !pad).unwrap();
+    let mut to = goal(folder.path(), &torrent, Existing::Refuse);
+    to.paths.clone_from(&paths);
+    to.paths[unwanted] = "renamed".into();
+    let known: Vec<Holder> = layout.files().map(Holder::File).collect();
+    let (others, own): (Vec<Holder>, Vec<Holder>) =
+        known.iter().partition(|&&holder| holder != known[unwanted]);
+    let interrupted = Interrupted {
+        root: folder.path(),
+        paths: &paths,
+        pads: &pads,
+        part_file: Path::new(PARTS),
+        goal: &to,
+        step: Step::Placing { staged: false },
+        staged: false,
+        layout: &layout,
+        known: &others,
+    };
+    let layer = Faulty::new(Fault::None);
+    assert!(recover(interrupted, layer.clone()).unwrap(), "it has its new name");
+    assert!(matches!(recover(Interrupted { known: &own, ..interrupted }, layer), Err(StorageError::Lost(_))));
+    torrent.assert_on_disk(folder.path(), &WANTED, &[Path::new(PARTS)]);
 }

@@ -29,8 +29,8 @@ pub struct Interrupted<'a> {
     pub staged: bool,
     /// The torrent's files.
     pub layout: &'a Layout,
-    /// Whether some of the files are known to have been there.
-    pub had_data: bool,
+    /// The files that are known to have been there.
+    pub known: &'a [Holder],
 }
 
 /// Brings a relocation that was interrupted to the end of its step. Whether the files are at the goal; else they are
@@ -117,7 +117,9 @@ fn place(
             return Err(StorageError::Lost(new.path_of(&item.to)));
         }
     }
-    if interrupted.had_data && !found && !items.is_empty() {
+    // One that was never there is no loss, however many others are that do not move.
+    let was_there = |item: &Item| interrupted.known.contains(&item.holder);
+    if !found && items.iter().any(was_there) {
         return Err(StorageError::Lost(new.root_path().to_owned()));
     }
     new.sync_folders(items.iter().filter_map(|item| item.to.parent()))?;
