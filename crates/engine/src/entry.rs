@@ -80,6 +80,8 @@ pub(crate) struct Running {
     pub(crate) limit: NodeId,
     pub(crate) mailbox: mpsc::Sender<ToTorrent>,
     pub(crate) published: Published,
+    /// The pieces that it was last told it may have open.
+    pub(crate) open_pieces: Arc<AtomicUsize>,
 }
 
 /// Where the info dictionary is.
@@ -137,6 +139,14 @@ impl Entry {
     pub(crate) fn mailbox(&self) -> Option<mpsc::Sender<ToTorrent>> {
         match &self.state().life {
             Life::Running(running) => Some(running.mailbox.clone()),
+            Life::Opening(_) | Life::Resting => None,
+        }
+    }
+
+    /// How to reach its task, while it runs.
+    pub(crate) fn running(&self) -> Option<Running> {
+        match &self.state().life {
+            Life::Running(running) => Some(running.clone()),
             Life::Opening(_) | Life::Resting => None,
         }
     }

@@ -30,6 +30,9 @@ use core::time::Duration;
 use quelea_time::Time;
 use row::{Check, Row};
 
+/// Torrents whose places are looked for one by one.
+const FEW: usize = 8;
+
 /// What a torrent does when it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
@@ -405,7 +408,7 @@ impl<K: Copy + Ord> Queue<K> {
         let limit = self.limit_of(stage).unwrap_or(usize::MAX);
         let slow = self.limits.slow.filter(|_| limit < usize::MAX);
         let at_most = slow.map_or(limit, |slow| slow.at_most.max(limit));
-        let (mut counted, mut all) = (0, 0);
+        let (mut counted, mut all, mut waits) = (0, 0, 0);
         // Those that do not run, or run beside the limits, count for nothing; of the others those that became slow
         // count no more.
         for row in self.rows.values_mut().filter(|row| row.stage == stage) {
@@ -416,6 +419,9 @@ impl<K: Copy + Ord> Queue<K> {
                 row.counted &= !row.is_slow(now, slow);
                 counted += usize::from(row.counted);
                 all += 1;
+                waits += usize::from(!row.counted);
+            } else {
+                waits += 1;
             }
         }
         // Too many: the last ones stop.
@@ -426,8 +432,10 @@ impl<K: Copy + Ord> Queue<K> {
             worst.stop();
         }
         // Room: first for those that revived, then for those that wait.
+        let waiting = |row: &Row| row.stage == stage && row.wishes() && !row.forced && !row.counted;
+        let candidates = if waits > 0 { self.in_order(waiting) } else { Vec::new() };
         for revived in [true, false] {
-            for key in &self.order {
+            for key in &candidates {
                 if counted >= limit || (!revived && all >= at_most) {
                     break;
                 }
@@ -442,9 +450,22 @@ impl<K: Copy + Ord> Queue<K> {
                 }
             }
         }
-        if reorder {
+        if reorder && waits > 0 {
             self.prefer_the_first(now, stage);
         }
+    }
+
+    /// The torrents that suit, in order. What happens concerns few of thousands at a time, so these are looked for in
+    /// the table, which is quick to walk, and only they in the order.
+    fn in_order(&self, suits: impl Fn(&Row) -> bool) -> Vec<K> {
+        let suiting = self.rows.iter().filter(|(_, row)| suits(row)).map(|(key, _)| *key);
+        let mut keys: Vec<K> = suiting.collect();
+        if keys.len() > FEW {
+            // Sorted already, as the table is.
+            return self.order.iter().filter(|key| keys.binary_search(key).is_ok()).copied().collect();
+        }
+        keys.sort_by_key(|key| self.position(*key));
+        keys
     }
 
     /// Gives the places to those who stand first.
@@ -483,8 +504,9 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// Tells who starts and who stops.
     fn tell(&mut self, now: Time) {
+        let changed = self.in_order(|row| row.told != row.active);
         for started in [false, true] {
-            for key in &self.order {
+            for key in &changed {
                 let Some(row) = self.rows.get_mut(key) else { continue };
                 if row.told == row.active || row.active != started {
                     continue;
@@ -503,9 +525,10 @@ impl<K: Copy + Ord> Queue<K> {
     }
 
     fn grant_checks(&mut self) {
+        let waiting = self.in_order(|row| row.check == Check::Waiting);
         let mut running = self.rows.values().filter(|row| row.check == Check::Running).count();
         let most = self.limits.checks.max(1);
-        for key in &self.order {
+        for key in &waiting {
             let Some(row) = self.rows.get_mut(key).filter(|row| row.check == Check::Waiting) else {
                 continue;
             };

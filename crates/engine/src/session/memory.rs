@@ -2,8 +2,10 @@
 
 use super::Session;
 use crate::driver::ToTorrent;
+use crate::entry::Running;
 use quelea_block::BLOCK_LENGTH;
 use quelea_metainfo::geometry::Geometry;
+use std::sync::atomic::Ordering;
 
 impl Session {
     /// How many pieces a torrent may have open while it shares the memory with `torrents` in all.
@@ -18,13 +20,16 @@ impl Session {
             .entries()
             .into_iter()
             .filter_map(|entry| {
-                let mailbox = entry.mailbox()?;
-                Some((mailbox, entry.info().ok()?.geometry))
+                let running = entry.running()?;
+                Some((running, entry.info().ok()?.geometry))
             })
             .collect();
-        for (mailbox, geometry) in &running {
+        for (Running { mailbox, open_pieces, .. }, geometry) in &running {
             let pieces = self.open_pieces(geometry, running.len());
-            let _ = mailbox.send(ToTorrent::OpenPieces(pieces)).await;
+            // Most of thousands have the least that one can have, whoever comes or goes.
+            if open_pieces.swap(pieces, Ordering::Relaxed) != pieces {
+                let _ = mailbox.send(ToTorrent::OpenPieces(pieces)).await;
+            }
         }
     }
 }

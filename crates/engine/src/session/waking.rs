@@ -136,7 +136,8 @@ impl Session {
         let limit = io.limit.node();
         let door = OpenDoor { torrent: mailbox.clone(), io, worker: worker.clone() };
         self.inner.doors.set(entry.info_hash, Door::Open(door));
-        entry.state().life = Life::Running(Running { limit, mailbox, published: Arc::clone(published) });
+        let (published, open_pieces) = (Arc::clone(published), Arc::default());
+        entry.state().life = Life::Running(Running { limit, mailbox, published, open_pieces });
         worker.spawn(task.run());
         if let Some(mailbox) = entry.mailbox() {
             // Read after the task can be told, so that no change is lost in between.

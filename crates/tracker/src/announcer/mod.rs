@@ -283,12 +283,12 @@ impl Announcer {
 
     /// The next request to carry.
     pub fn poll_request(&mut self) -> Option<Request> {
-        self.requests.pop_front()
+        next(&mut self.requests)
     }
 
     /// The next thing to tell a person.
     pub fn poll_notice(&mut self) -> Option<Notice> {
-        self.notices.pop_front()
+        next(&mut self.notices)
     }
 
     /// The outcome of a request. `false` when nobody waits for it any more, so that its peers are not to be used:
@@ -359,6 +359,7 @@ impl Announcer {
         let row = match self.rows.iter().position(|row| private || row.has_tier(tier)) {
             Some(at) => self.rows.get_mut(at),
             None => {
+                self.rows.reserve_exact(1);
                 self.rows.push(Row::new(now, private));
                 self.rows.last_mut()
             }
@@ -409,4 +410,13 @@ fn request(
     *next_id += 1;
     tracker.asked(now, id, event);
     Request { id, url: tracker.url.clone(), event, num_want, tracker_id: tracker.tracker_id.clone() }
+}
+
+/// The next of a queue. One that is used up keeps no room: thousands of torrents have nothing to say most of the time.
+fn next<T>(queue: &mut VecDeque<T>) -> Option<T> {
+    let next = queue.pop_front();
+    if next.is_none() {
+        queue.shrink_to_fit();
+    }
+    next
 }

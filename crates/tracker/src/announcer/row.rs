@@ -54,6 +54,8 @@ impl Row {
     /// Adds a tracker as the last of its tier.
     pub(super) fn add(&mut self, tracker: Standing) {
         let at = self.trackers.partition_point(|other| other.tier <= tracker.tier);
+        // Most torrents have one or two, and there may be thousands of torrents.
+        self.trackers.reserve_exact(1);
         self.trackers.insert(at, tracker);
     }
 
