@@ -5,7 +5,7 @@
 mod made;
 
 use made::{add, bytes, torrent, write};
-use quelea::{AddTorrent, Limits, Session, Settings, State, Torrent};
+use quelea::{AddTorrent, AlternativeLimits, Limits, Schedule, Session, Settings, State, Torrent};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -133,6 +133,41 @@ fn a_limit_that_is_lifted_holds_nobody_up_any_longer() {
         // And the torrent's own limit comes and goes as well.
         leeched.set_limits(down(5)).await;
         assert_eq!(leeched.limits(), down(5));
+        leech.close().await;
+        seed.close().await;
+    });
+}
+
+#[test]
+fn other_limits_hold_at_once_when_they_are_turned_on_or_off() {
+    run(async {
+        let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = [("", bytes(LENGTH, 3))];
+        let torrent = torrent("file", &files, 65_536);
+        write(seed_dir.path(), "file", &files);
+        let seed = session(seed_dir.path(), |_| {});
+        // They would hold at no time of the week.
+        let slow = AlternativeLimits::new(down(2_048), Schedule::default());
+        let leech = session(leech_dir.path(), |settings| settings.alternative_limits = Some(slow));
+        assert!(!leech.uses_alternative_limits());
+        leech.use_alternative_limits(true).await;
+        assert!(leech.uses_alternative_limits());
+        seed.add(add(&torrent)).await.unwrap();
+        let leeched = leech.add(from(add(&torrent), &seed)).await.unwrap();
+        while leeched.snapshot().peers_connected == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // At that rate the test's patience is not enough for a tenth of it.
+        assert!(leeched.snapshot().downloaded < LENGTH as u64 / 10, "{}", leeched.snapshot().downloaded);
+        leech.use_alternative_limits(false).await;
+        complete(&leeched).await;
+        // All of the week, so at once.
+        let always = "mon-sun 00:00-24:00".parse().unwrap();
+        leech.set_alternative_limits(Some(AlternativeLimits::new(down(5), always))).await;
+        assert!(leech.uses_alternative_limits());
+        leech.set_alternative_limits(None).await;
+        assert!(!leech.uses_alternative_limits());
         leech.close().await;
         seed.close().await;
     });

@@ -28,3 +28,23 @@ impl Dialling {
         Some(permit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn so_many_are_made_at_a_time_and_the_next_follows() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let dialling = Dialling::new(Clock::start(), 2, 0);
+            let (first, second) = (dialling.turn().await, dialling.turn().await);
+            assert!(first.is_some() && second.is_some());
+            let soon = Duration::from_millis(50);
+            assert!(tokio::time::timeout(soon, dialling.turn()).await.is_err(), "a third one");
+            drop(first);
+            assert!(dialling.turn().await.is_some());
+        });
+    }
+}

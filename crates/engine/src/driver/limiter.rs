@@ -289,3 +289,47 @@ fn is_local(ip: IpAddr) -> bool {
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU64;
+
+    fn valve(peer: &str, exempt_local: bool, count_overhead: bool) -> Arc<Valve> {
+        let limiter = Limiter::new(Clock::start(), exempt_local, count_overhead);
+        let limits = Limits { download: NonZeroU64::new(1_000_000), upload: None };
+        let branch = limiter.branch(Tree::ROOT, limits);
+        let valve = branch.valve(peer.parse().unwrap(), Arc::default());
+        // With the branch the limit would go.
+        std::mem::forget(branch);
+        valve
+    }
+
+    #[test]
+    fn headers_count_where_that_is_asked_for() {
+        for (peer, count, cost) in
+            [("192.0.2.1", false, 0), ("192.0.2.1", true, 40), ("2001:db8::1", true, 60)]
+        {
+            let valve = valve(peer, false, count);
+            let packets = 1_000;
+            valve.down.balance.store(packets * (SEGMENT + cost), Ordering::Relaxed);
+            assert_eq!(valve.allowance(Way::Down) as u64, packets * SEGMENT, "{peer} {count}");
+            valve.used(Way::Down, (packets * SEGMENT) as usize);
+            assert_eq!(valve.allowance(Way::Down), 0, "{peer} {count}");
+            assert_eq!(valve.allowance(Way::Up), usize::MAX, "nothing limits it");
+        }
+    }
+
+    #[test]
+    fn no_limit_concerns_local_peers_where_they_are_exempt() {
+        let local =
+            ["10.1.2.3", "192.168.0.9", "172.20.1.1", "169.254.1.1", "127.0.0.1", "fe80::1", "fd00::1"];
+        for peer in local {
+            assert_eq!(valve(peer, true, false).allowance(Way::Down), usize::MAX, "{peer}");
+            assert_eq!(valve(peer, false, false).allowance(Way::Down), 0, "{peer}");
+        }
+        for peer in ["192.0.2.1", "172.32.0.1", "2001:db8::1"] {
+            assert_eq!(valve(peer, true, false).allowance(Way::Down), 0, "{peer}");
+        }
+    }
+}
