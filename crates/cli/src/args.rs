@@ -1,9 +1,11 @@
 //! The command line, described once: help, completions, manual pages, environment variables and the keys of the
 //! configuration file all come from here.
 
+mod asking;
 mod content;
 mod dht;
 
+pub(crate) use asking::Asking;
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
 
@@ -446,6 +448,9 @@ pub(crate) struct ShowArgs {
     /// Without it nobody is asked, and what the link itself says is shown.
     #[arg(long)]
     pub(crate) fetch: bool,
+
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! The torrent of a magnet link for commands that do not download it: peers are asked, and that is all.
 
+use crate::args::Asking;
 use crate::clock;
 use crate::display;
 use crate::exit::Status;
@@ -10,6 +11,7 @@ use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quelea::{Fetching, MagnetRequest, Session, Settings};
 use quelea_metainfo::{Magnet, Metainfo};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How often the line on a terminal changes.
@@ -17,24 +19,45 @@ const FRAME: Duration = Duration::from_millis(250);
 /// How often a line is written where there is no terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Why nothing can come of it.
+pub(crate) const HOPELESS: &str = "there is nobody to ask: the link names no tracker and no peer, and the DHT is off; \
+                                   name a peer with --peer";
+
+/// Whether a link leads to nobody, unless somebody calls.
+pub(crate) fn is_hopeless(magnet: &Magnet, peers: &[SocketAddr], no_dht: bool) -> bool {
+    no_dht && magnet.trackers.is_empty() && magnet.peers.is_empty() && peers.is_empty()
+}
+
 /// Asks peers what the torrent of a link is, and tells on standard error how far that is.
-pub(crate) fn fetch(link: &str) -> anyhow::Result<Metainfo> {
+pub(crate) fn fetch(link: &str, asking: &Asking, quiet: bool) -> anyhow::Result<Metainfo> {
     let magnet = source::magnet(link)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fetched = runtime.block_on(follow(magnet));
+    let fetched = runtime.block_on(follow(magnet, asking, quiet));
     runtime.shutdown_background();
     fetched
 }
 
-async fn follow(magnet: Magnet) -> anyhow::Result<Metainfo> {
+async fn follow(magnet: Magnet, asking: &Asking, quiet: bool) -> anyhow::Result<Metainfo> {
     let mut signals = Signals::listen()?;
     let mut settings = Settings::new(".");
     // Whichever is free: there may be another one running.
     settings.port = 0;
+    settings.bind.clone_from(&asking.bind);
+    settings.dht = !asking.no_dht;
+    // Gone in a moment, so nobody should count on it.
+    settings.dht_read_only = true;
+    if !asking.dht_bootstrap.is_empty() {
+        settings.dht_bootstrap.clone_from(&asking.dht_bootstrap);
+    }
     let session = Session::start(settings)?;
     let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
+    if is_hopeless(&magnet, &asking.peer, asking.no_dht) {
+        return Err(Status::Network.because(HOPELESS));
+    }
+    let mut request = MagnetRequest::new(magnet);
+    request.peers.clone_from(&asking.peer);
     let ended = tokio::select! {
-        ended = watch(session.fetch_metadata(MagnetRequest::new(magnet))?, &name) => ended,
+        ended = watch(session.fetch_metadata(request)?, &name, quiet) => ended,
         () = signals.stop() => Err(Status::Interrupted.because("stopped before the metadata was here")),
     };
     tokio::select! {
@@ -45,13 +68,13 @@ async fn follow(magnet: Magnet) -> anyhow::Result<Metainfo> {
 }
 
 /// Shows how far it is until it is here.
-async fn watch(mut fetching: Fetching, name: &str) -> anyhow::Result<Metainfo> {
+async fn watch(mut fetching: Fetching, name: &str, quiet: bool) -> anyhow::Result<Metainfo> {
     let terminal = Term::stderr();
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     if let Ok(style) = ProgressStyle::with_template("{msg}") {
         bar.set_style(style);
     }
-    if terminal.is_term() {
+    if terminal.is_term() && !quiet {
         bar.set_draw_target(ProgressDrawTarget::stderr());
     }
     let mut frame = tokio::time::interval(FRAME);
@@ -68,7 +91,10 @@ async fn watch(mut fetching: Fetching, name: &str) -> anyhow::Result<Metainfo> {
         );
         if terminal.is_term() {
             bar.set_message(line);
-        } else if told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) && told.replace(clock::now()).is_some() {
+        } else if !quiet
+            && told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL)
+            && told.replace(clock::now()).is_some()
+        {
             // Nothing can be done about a standard error that is closed.
             let _ = terminal.write_line(&line);
         }

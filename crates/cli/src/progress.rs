@@ -147,7 +147,9 @@ impl Figures {
     fn progress(&self) -> (u64, u64) {
         match self.phase {
             Phase::Checking { done, all } => (u64::from(done), u64::from(all)),
-            Phase::Downloading | Phase::Failed | Phase::Queued | Phase::Metadata => {
+            // Before its length is known nothing of it is here.
+            Phase::Metadata => (self.received, self.wanted.max(1)),
+            Phase::Downloading | Phase::Failed | Phase::Queued => {
                 (self.received.clamp(self.have, self.wanted.max(self.have)), self.wanted)
             }
             Phase::Seeding => (self.have, self.wanted),
@@ -218,8 +220,11 @@ fn taken(fields: &[Field]) -> usize {
 fn name_and_bar(figures: &Figures, width: usize, name_wish: usize, paint: Paint) -> String {
     let (part, whole) = figures.progress();
     // What is received but not verified may be wrong: it never counts as the last bit.
-    let is_verified = !matches!(figures.phase, Phase::Downloading | Phase::Metadata);
-    let whole_is_there = is_verified || figures.have >= figures.wanted && figures.wanted > 0;
+    let whole_is_there = match figures.phase {
+        Phase::Metadata => false,
+        Phase::Downloading => figures.have >= figures.wanted,
+        Phase::Checking { .. } | Phase::Queued | Phase::Seeding | Phase::Failed => true,
+    };
     let part = if whole_is_there { part } else { part.min(whole.saturating_sub(1)) };
     let percent = format!("{:>5}", display::percent(part, whole));
     let spare = width.saturating_sub(FRAME);
@@ -253,7 +258,8 @@ fn fields(figures: &Figures) -> Vec<Field> {
         Phase::Failed => vec![field("paused".to_owned(), 5)],
         Phase::Queued => vec![field("waiting for its turn".to_owned(), 5)],
         Phase::Metadata => {
-            let words = figures.waiting.map_or_else(|| fetching(figures), |waiting| waiting.to_string());
+            let fetching = || format!("metadata: {}", fetching(figures));
+            let words = figures.waiting.map_or_else(fetching, |waiting| waiting.to_string());
             vec![field(words, 5), field(peers, 2)]
         }
         Phase::Seeding => vec![
@@ -285,10 +291,10 @@ fn fields(figures: &Figures) -> Vec<Field> {
 /// What of the metadata is here.
 fn fetching(figures: &Figures) -> String {
     if figures.wanted == 0 {
-        return "asking for metadata".to_owned();
+        return "asking peers".to_owned();
     }
     let (part, whole) = (display::bytes(figures.received), display::bytes(figures.wanted));
-    format!("metadata, {part} of {whole}")
+    format!("{part} of {whole}")
 }
 
 fn eta(figures: &Figures) -> String {
@@ -444,6 +450,26 @@ mod tests {
             plain(&figures(), 80),
             "debian-12.5.0… [━━━━━━─────────] 43.2%  ↓ 45.1 MiB/s  ETA 3m 12s   12/340 peers"
         );
+    }
+
+    #[test]
+    fn a_link_shows_what_of_its_metadata_is_here() {
+        let mut progress = FetchProgress::default();
+        let shown = |progress: &FetchProgress| {
+            let figures = Figures::of_fetch("a\x1b link", progress);
+            (plain(&figures, 80), words(&figures))
+        };
+        let (line, said) = shown(&progress);
+        assert!(line.contains("]  0.0%  "), "{line}");
+        assert!(said.ends_with(", 0 of 0 peers"), "{said}");
+        progress.peers_known = 3;
+        progress.peers_connected = 2;
+        assert!(shown(&progress).0.contains("metadata: asking peers"));
+        progress.size = Some(40_000);
+        progress.received = 40_000;
+        let (line, said) = shown(&progress);
+        assert!(line.contains("] 99.9%  metadata: 39.0 KiB of 39.0 KiB"), "{line}");
+        assert_eq!(said, "fetching metadata: 39.0 KiB of 39.0 KiB, 2 of 3 peers");
     }
 
     #[test]

@@ -374,7 +374,6 @@ fn what_cannot_be_verified_or_linked_is_refused() {
     for (arguments, status) in [
         (["verify", "bad.torrent"], 3),
         (["verify", "no.torrent"], 4),
-        (["verify", magnet], 3),
         (["magnet", "bad.torrent"], 3),
         (["magnet", "no.torrent"], 4),
         (["magnet", magnet], 2),

@@ -212,12 +212,6 @@ fn refusals_are_one_harmless_line() {
 }
 
 #[test]
-fn magnet_links_are_refused_for_download_with_advice() {
-    let line = refusal(&run(&["get", "magnet:?xt=urn:btih:0123456789abcdef0123456789abcdef01234567"]), 3);
-    assert!(line.contains("a later version"), "{line}");
-}
-
-#[test]
 fn a_pure_v2_torrent_is_shown_but_refused_for_download() {
     let Some(corpus) = corpus() else { return };
     let file = corpus.join("third-party/torrents/anacrolix/bittorrent-v2-test.torrent");

@@ -1,6 +1,6 @@
 //! Options of the commands that make torrents of files and compare files with torrents.
 
-use super::source_parser;
+use super::{Asking, source_parser};
 use crate::source::Source;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -95,6 +95,9 @@ pub(crate) struct VerifyArgs {
     /// Print nothing but errors: the exit code tells
     #[arg(short, long, conflicts_with_all = ["json", "all"])]
     pub(crate) quiet: bool,
+
+    #[command(flatten)]
+    pub(crate) asking: Asking,
 }
 
 #[derive(Debug, Args)]

@@ -469,6 +469,10 @@ impl Downloads<'_> {
 
     /// Says at the end where those stand that could have gone on, and what came of all.
     fn sum_up(&mut self) {
+        for (subject, _) in self.fetches.shown() {
+            let name = display::clean(&subject.name);
+            self.report.say(&format!("{name}: stopped before its metadata was here"));
+        }
         for entry in self.entries.values().filter(|entry| !entry.over) {
             let figures = Figures::from(&*entry.snapshot());
             let name = &figures.name;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 const FILES: usize = 200;
 
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Status> {
-    let Metainfo { info, .. } = load(&args.source)?;
+    let Metainfo { info, .. } = load(args)?;
     let info = Arc::new(info);
     let mut hashing = Hashing::new(&info.name, args.quiet || args.json);
     let verified = verify(&info, &args.output_dir, |progress| hashing.show(progress));
@@ -39,16 +39,16 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Status> {
     Ok(if verified.is_complete() { Status::Done } else { Status::Incomplete })
 }
 
-fn load(source: &Source) -> anyhow::Result<Metainfo> {
-    let bytes = match source {
+fn load(args: &VerifyArgs) -> anyhow::Result<Metainfo> {
+    let bytes = match &args.source {
         Source::File(path) => source::read_file(path)?,
         Source::Url(url) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(source::fetch(url, &[]))?
+            runtime.block_on(source::fetch(url, &args.asking.bind))?
         }
-        Source::Magnet(link) => return metadata::fetch(link),
+        Source::Magnet(link) => return metadata::fetch(link, &args.asking, args.quiet),
     };
-    source::parse(source, &bytes)
+    source::parse(&args.source, &bytes)
 }
 
 fn refused(error: quelea::Error) -> anyhow::Error {

@@ -3,6 +3,7 @@
 use super::{Downloads, Loaded};
 use crate::display;
 use crate::exit::Status;
+use crate::metadata;
 use crate::report::{Awaited, Subject};
 use quelea::{AddTorrent, Error, Fetched, Fetching, MagnetRequest, TorrentId};
 use quelea_metainfo::Magnet;
@@ -64,6 +65,9 @@ impl Downloads<'_> {
     /// Begins to follow a link.
     pub(super) fn follow(&mut self, source: String, magnet: Magnet) {
         let subject = subject(&magnet);
+        if metadata::is_hopeless(&magnet, &self.options.peer, self.options.no_dht) {
+            self.report.warn(metadata::HOPELESS);
+        }
         let mut request = MagnetRequest::new(magnet);
         request.peers.clone_from(&self.options.peer);
         match self.session.fetch_metadata(request) {
