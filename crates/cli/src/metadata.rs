@@ -20,12 +20,12 @@ const FRAME: Duration = Duration::from_millis(250);
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Why nothing can come of it.
-pub(crate) const HOPELESS: &str = "there is nobody to ask: the link names no tracker and no peer, and the DHT is off; \
-                                   name a peer with --peer";
+pub(crate) const HOPELESS: &str = "there is nobody to ask: the link names no tracker and no peer, and neither the DHT \
+                                   nor the local network is searched; name a peer with --peer";
 
-/// Whether a link leads to nobody, unless somebody calls.
-pub(crate) fn is_hopeless(magnet: &Magnet, peers: &[SocketAddr], no_dht: bool) -> bool {
-    no_dht && magnet.trackers.is_empty() && magnet.peers.is_empty() && peers.is_empty()
+/// Whether a link leads to nobody, unless somebody calls; `alone` says that nobody else is asked for peers.
+pub(crate) fn is_hopeless(magnet: &Magnet, peers: &[SocketAddr], alone: bool) -> bool {
+    alone && magnet.trackers.is_empty() && magnet.peers.is_empty() && peers.is_empty()
 }
 
 /// Asks peers what the torrent of a link is, and tells on standard error how far that is.
@@ -44,6 +44,8 @@ async fn follow(magnet: Magnet, asking: &Asking, quiet: bool) -> anyhow::Result<
     settings.port = 0;
     settings.bind.clone_from(&asking.bind);
     settings.dht = !asking.no_dht;
+    settings.pex = !asking.no_pex;
+    settings.lsd = !asking.no_lsd;
     // Gone in a moment, so nobody should count on it.
     settings.dht_read_only = true;
     if !asking.dht_bootstrap.is_empty() {
@@ -51,7 +53,7 @@ async fn follow(magnet: Magnet, asking: &Asking, quiet: bool) -> anyhow::Result<
     }
     let session = Session::start(settings)?;
     let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
-    if is_hopeless(&magnet, &asking.peer, asking.no_dht) {
+    if is_hopeless(&magnet, &asking.peer, asking.no_dht && asking.no_lsd) {
         return Err(Status::Network.because(HOPELESS));
     }
     let mut request = MagnetRequest::new(magnet);

@@ -23,6 +23,18 @@ pub(crate) struct Asking {
     #[arg(default_value = "no", default_missing_value = "yes", hide_default_value = true)]
     pub(crate) no_dht: bool,
 
+    /// Take no peers that peers name
+    #[arg(long, env = "QUELEA_NO_PEX", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(default_value = "no", default_missing_value = "yes", hide_default_value = true)]
+    pub(crate) no_pex: bool,
+
+    /// Do not look for peers in the local network
+    #[arg(long, env = "QUELEA_NO_LSD", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(default_value = "no", default_missing_value = "yes", hide_default_value = true)]
+    pub(crate) no_lsd: bool,
+
     /// Join the DHT by this node, instead of by the public ones; repeatable
     #[arg(
         long,

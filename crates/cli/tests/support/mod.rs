@@ -130,7 +130,7 @@ pub(crate) fn alone(command: &mut Command) {
         }
     }
     command.env("XDG_CONFIG_HOME", "/nonexistent");
-    command.env("QUELEA_NO_DHT", "yes").env("QUELEA_NO_PORT_MAP", "yes");
+    command.env("QUELEA_NO_DHT", "yes").env("QUELEA_NO_LSD", "yes").env("QUELEA_NO_PORT_MAP", "yes");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
 }
 

@@ -65,7 +65,8 @@ impl Downloads<'_> {
     /// Begins to follow a link.
     pub(super) fn follow(&mut self, source: String, magnet: Magnet) {
         let subject = subject(&magnet);
-        if metadata::is_hopeless(&magnet, &self.options.peer, self.options.no_dht) {
+        let alone = self.options.no_dht && self.options.no_lsd;
+        if metadata::is_hopeless(&magnet, &self.options.peer, alone) {
             self.report.warn(metadata::HOPELESS);
         }
         let mut request = MagnetRequest::new(magnet);
