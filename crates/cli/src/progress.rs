@@ -468,8 +468,8 @@ mod tests {
         progress.size = Some(40_000);
         progress.received = 40_000;
         let (line, said) = shown(&progress);
-        assert!(line.contains("] 99.9%  metadata: 39.0 KiB of 39.0 KiB"), "{line}");
-        assert_eq!(said, "fetching metadata: 39.0 KiB of 39.0 KiB, 2 of 3 peers");
+        assert!(line.contains("] 99.9%  metadata: 39.1 KiB of 39.1 KiB"), "{line}");
+        assert_eq!(said, "fetching metadata: 39.1 KiB of 39.1 KiB, 2 of 3 peers");
     }
 
     #[test]

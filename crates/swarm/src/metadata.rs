@@ -103,6 +103,8 @@ pub struct Fetch {
     connecting: Vec<SocketAddr>,
     /// What trackers told: all that a private torrent may use (BEP 27).
     from_trackers: BTreeSet<SocketAddr>,
+    /// Peers that fell silent when they were asked for several pieces at a time.
+    careful: BTreeSet<SocketAddr>,
     /// What is collected, by the length that its peers tell.
     assemblies: BTreeMap<u32, Assembly>,
     outputs: VecDeque<Output>,
@@ -121,6 +123,7 @@ impl Fetch {
             external: (false, false),
             connecting: Vec::new(),
             from_trackers: BTreeSet::new(),
+            careful: BTreeSet::new(),
             assemblies: BTreeMap::new(),
             outputs: VecDeque::new(),
             next_tick: now,

@@ -86,7 +86,8 @@ impl Fetch {
         }
         let extended = hello.reserved.has(Feature::ExtensionProtocol);
         let fast = hello.reserved.has(Feature::Fast);
-        let key = self.peers.insert(Peer::new(now, hello));
+        let one_at_a_time = self.careful.contains(&hello.address);
+        let key = self.peers.insert(Peer::new(now, hello, one_at_a_time));
         if extended {
             self.greet(now, key, fast);
         } else {

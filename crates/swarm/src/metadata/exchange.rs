@@ -3,6 +3,7 @@
 use super::assembly::{Assembly, Origin};
 use super::peer::neighbourhood;
 use super::{Fetch, Output};
+use crate::event::Farewell;
 use crate::peers::PeerKey;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
@@ -10,6 +11,7 @@ use core::cmp::Reverse;
 use core::net::IpAddr;
 use core::time::Duration;
 use quelea_discovery::Source;
+use quelea_discovery::peers::CAPACITY;
 use quelea_time::Time;
 use quelea_wire::Message;
 use quelea_wire::extension::handshake::ExtensionHandshake;
@@ -214,7 +216,16 @@ impl Fetch {
 
     /// Gives up requests that nobody answers.
     pub(super) fn look_after_requests(&mut self, now: Time) {
-        for (_, peer) in self.peers.iter_mut() {
+        for key in self.peers.keys() {
+            let Some(peer) = self.peers.get_mut(key) else { continue };
+            // A connection that was asked too much of is of no use any more; the next is asked less of.
+            if peer.is_choked_by_requests(now, PATIENCE) {
+                if self.careful.len() < CAPACITY {
+                    self.careful.insert(peer.address);
+                }
+                self.disconnect(now, key, Farewell::Silent);
+                continue;
+            }
             if peer.give_up(|since| now.since(since) >= PATIENCE) {
                 peer.refuses(now);
             }

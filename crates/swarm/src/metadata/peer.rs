@@ -13,10 +13,15 @@ use quelea_wire::extension::Ids;
 const FIRST_DEPTH: u32 = 2;
 /// Requests that a peer has to answer at most: 256 KiB in flight.
 const MAX_DEPTH: u32 = 16;
+/// rTorrent (0.9.8 and 0.15) reads nothing any more of a connection on which a second request comes before the first is
+/// answered.
+const RTORRENT: &[u8] = b"-lt";
 /// Requests given up that may yet be answered.
 const LATE: usize = 64;
 /// After a rejection or a silence a peer is asked nothing for this long, and as long again for each of them in a row.
 const BACKOFF: Duration = Duration::from_secs(3);
+/// What comes so soon after a request was under way before.
+const STALE: Duration = Duration::from_secs(2);
 /// Longest pause of that kind.
 const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
@@ -33,6 +38,8 @@ pub(super) struct Peer {
     /// Pieces it is asked for, and since when.
     pub asked: Vec<(u32, Time)>,
     late: VecDeque<u32>,
+    /// It is asked for one piece at a time.
+    one_at_a_time: bool,
     /// Pieces it gave since it last refused one.
     given: u32,
     refused: u32,
@@ -50,8 +57,10 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(now: Time, hello: Hello) -> Self {
+    /// `one_at_a_time` says that it has fallen silent before when it was asked for more.
+    pub(super) fn new(now: Time, hello: Hello, one_at_a_time: bool) -> Self {
         Self {
+            one_at_a_time: one_at_a_time || hello.peer_id.0.starts_with(RTORRENT),
             address: hello.address,
             incoming: hello.incoming,
             peer_id: hello.peer_id,
@@ -73,7 +82,8 @@ impl Peer {
 
     /// Whether it may be asked for one more piece.
     pub(super) fn has_room(&self, now: Time) -> bool {
-        now >= self.rests_until && self.asked.len() < (FIRST_DEPTH + self.given).min(MAX_DEPTH) as usize
+        let depth = if self.one_at_a_time { 1 } else { (FIRST_DEPTH + self.given).min(MAX_DEPTH) };
+        now >= self.rests_until && self.asked.len() < depth as usize
     }
 
     /// It answers with this piece. Whether it was asked for it.
@@ -98,6 +108,13 @@ impl Peer {
         self.given = 0;
         self.refused = self.refused.saturating_add(1);
         self.rests_until = now + (BACKOFF * self.refused).min(MAX_BACKOFF);
+    }
+
+    /// Whether it has said nothing at all since it was asked for several pieces, this long ago.
+    pub(super) fn is_choked_by_requests(&self, now: Time, patience: Duration) -> bool {
+        let since = self.asked.iter().map(|(_, since)| *since).min();
+        self.asked.len() > 1
+            && since.is_some_and(|since| now.since(since) >= patience && self.heard <= since + STALE)
     }
 
     /// What it was asked for is not waited for any longer.

@@ -5,6 +5,7 @@ use quelea_digest::{sha1, sha256};
 use quelea_discovery::Source;
 use quelea_metainfo::InfoHashes;
 use quelea_swarm::event::{Farewell, Hello, Refusal};
+use quelea_time::Time;
 use quelea_wire::PeerId;
 use quelea_wire::extension::Extension;
 use quelea_wire::extension::metadata::PIECE;
@@ -91,6 +92,15 @@ fn a_slow_peer_is_waited_for_when_there_is_no_other() {
     let mut world = World::v1(&right);
     world.peer(Manner::Gives(right, Duration::from_secs(14)));
     assert!(world.run(10 * MINUTE), "{:?}", world.fetch.progress());
+}
+
+#[test]
+fn a_peer_that_cannot_take_two_requests_at_a_time_is_asked_for_one() {
+    let right = dictionary(18 * PIECE, 0);
+    let mut world = World::v1(&right);
+    world.peer(Manner::OneAtATime { data: right.clone(), busy_until: Time::ZERO, dead: false });
+    assert!(world.run(MINUTE), "{:?}", world.fetch.progress());
+    assert!(world.farewells.values().all(|why| *why == Farewell::Silent));
 }
 
 #[test]

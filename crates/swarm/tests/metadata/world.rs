@@ -34,6 +34,8 @@ pub(crate) enum Manner {
     Without,
     /// It answers each request with these messages.
     Answers(u32, Vec<Message>),
+    /// It gives, but is dead to a connection on which a request comes while another is being answered.
+    OneAtATime { data: Vec<u8>, busy_until: Time, dead: bool },
     /// It rejects this many requests, then gives.
     Reluctant(Vec<u8>, u32),
 }
@@ -157,8 +159,13 @@ impl World {
                 let hello = Hello { address, incoming: false, peer_id, reserved: extended };
                 let Ok(key) = self.fetch.handle_connected(self.now, hello) else { return };
                 self.keys.insert(key, address);
+                if let Some(Manner::OneAtATime { dead, .. }) = self.manners.get_mut(&address) {
+                    *dead = false;
+                }
                 let size = match &manner {
-                    Manner::Gives(data, _) | Manner::Reluctant(data, _) => Some(data.len() as u32),
+                    Manner::Gives(data, _) | Manner::Reluctant(data, _) | Manner::OneAtATime { data, .. } => {
+                        Some(data.len() as u32)
+                    }
                     Manner::Silent(size) | Manner::Rejects(size) | Manner::Answers(size, _) => Some(*size),
                     Manner::Plain => return,
                     Manner::Without => None,
@@ -212,12 +219,21 @@ impl World {
             }
             None => reject(),
         };
+        let now = self.now;
         let usual = Duration::from_millis(50);
         let (delay, said) = match self.manners.get_mut(&address).unwrap() {
             Manner::Gives(data, delay) => (*delay, vec![give(data)]),
             Manner::Silent(_) | Manner::Plain | Manner::Without => return,
             Manner::Rejects(_) => (usual, vec![reject()]),
             Manner::Answers(_, messages) => (usual, messages.clone()),
+            Manner::OneAtATime { data, busy_until, dead } => {
+                *dead |= now < *busy_until;
+                if *dead {
+                    return;
+                }
+                *busy_until = now + usual;
+                (usual, vec![give(data)])
+            }
             Manner::Reluctant(data, 0) => (usual, vec![give(data)]),
             Manner::Reluctant(_, left) => {
                 *left -= 1;
