@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Far more than any of this takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Bytes of the torrent.
 const LENGTH: usize = 3 << 20;
 const RATE: u64 = 1 << 20;

@@ -472,6 +472,6 @@ mod tests {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime
-            .block_on(async { tokio::time::timeout(Duration::from_secs(120), test).await.expect("in time") });
+            .block_on(async { tokio::time::timeout(Duration::from_secs(300), test).await.expect("in time") });
     }
 }

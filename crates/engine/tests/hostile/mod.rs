@@ -17,7 +17,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Far more than any of this takes on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Where the session under test lives.
 pub(crate) const OURS: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// Where honest peers live.
