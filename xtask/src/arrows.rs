@@ -59,6 +59,7 @@ const ROOMS: &[Room] = &[
             "quelea-wire",
             "quelea-tracker",
             "quelea-discovery",
+            "quelea-dht",
             "quelea-swarm",
             "quelea-storage",
         ],

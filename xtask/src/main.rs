@@ -31,6 +31,8 @@ Usage: cargo xtask TASK
   sim SEED           replay one world of the simulator with its trace
   sim --seeds N      run the first N worlds until one fails
   sim swarm [ARGS]   flash crowds of a thousand: a table, and docs/swarm.svg (ARGS: --only, --leechers, --pieces)
+  sim dht [ARGS]     10,000 nodes of the DHT, some of which lie: tables and a picture in docs/dht.md (ARGS: --nodes,
+                     --lookups, --liars, --sieges, --seed, --threads)
   bench NAME [ARGS]  run one benchmark (bench/README.md lists them)
   fuzz TARGET [--seconds N]
                      fuzz one target until it finds something, is stopped, or N seconds are over
@@ -60,7 +62,7 @@ fn run(arguments: &[String]) -> Result<()> {
         ("lint", []) => lint::run(),
         ("interop", []) => interop::run(None),
         ("interop", [filter]) => interop::run(Some(filter)),
-        ("sim", [seed]) if seed != "swarm" => tools::sim(seed),
+        ("sim", [seed]) if seed != "swarm" && seed != "dht" => tools::sim(seed),
         ("sim", rest) => tools::sim_at_length(rest),
         ("bench", [name, rest @ ..]) => tools::bench(name, rest),
         ("fuzz", rest) => fuzz::run_task(rest),

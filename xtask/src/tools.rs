@@ -7,18 +7,22 @@ use anyhow::{Context, Result, bail};
 use crate::machine::{cargo, root, run};
 use crate::test::release_build;
 
-/// Runs so many worlds, or flash crowds at size, in a release build.
+/// Runs so many worlds, or flash crowds or networks of the DHT at size, in a release build.
 pub(crate) fn sim_at_length(arguments: &[String]) -> Result<()> {
     let release = ["run", "--quiet", "--release", "-p", "quelea-sim", "--example"];
     match arguments.split_first().map(|(first, rest)| (first.as_str(), rest)) {
         Some(("swarm", rest)) => {
             run(cargo().args(release).args(["swarm", "--", "--svg", "docs/swarm.svg"]).args(rest))
         }
+        Some(("dht", rest)) => {
+            let pages = ["--svg", "docs/dht.svg", "--docs", "docs/dht.md"];
+            run(cargo().args(release).args(["dht", "--"]).args(pages).args(rest))
+        }
         Some(("--seeds", [count])) => {
             count.parse::<u64>().with_context(|| format!("`{count}` is no number of worlds"))?;
             run(cargo().args(release).args(["replay", "--", "0", "--quiet", "--seeds", count]))
         }
-        _ => bail!("`sim` takes SEED, --seeds N, or swarm: see `cargo xtask help`"),
+        _ => bail!("`sim` takes SEED, --seeds N, swarm or dht: see `cargo xtask help`"),
     }
 }
 

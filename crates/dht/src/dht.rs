@@ -14,7 +14,7 @@ use crate::token::Tokens;
 use crate::{Id, Item};
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use ask::{Deadlines, Pending};
+use ask::{Deadlines, Pending, Why};
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -305,7 +305,7 @@ impl Dht {
         let asked =
             self.sides[side_of(address)].as_ref().is_none_or(|side| side.next_join <= now || known(side));
         if !asked && address.port() != 0 && self.may_ping(address) {
-            self.ping(now, address);
+            self.ping(now, address, Why::Ping);
         }
     }
 

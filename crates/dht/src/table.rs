@@ -17,6 +17,9 @@ use quelea_time::Time;
 pub const K: usize = 8;
 /// A node that has answered within this time is good (BEP 5).
 pub const FRESH: Duration = Duration::from_secs(15 * 60);
+/// A router lets datagrams to a host behind it pass for some time after that host has sent something; no longer than this,
+/// mostly.
+const HOLE: Duration = Duration::from_secs(180);
 /// After this many unanswered queries in a row a node is bad.
 const FAILURES: u8 = 3;
 /// Nodes of one network in a bucket.
@@ -39,11 +42,23 @@ pub struct Entry {
     pub failures: u8,
     /// Whether it may have its id (BEP 42).
     pub fits: bool,
+    /// When a query of it last came.
+    pub heard: Option<Time>,
+    /// It has answered when it had sent nothing for long, or before it had sent anything: so others reach it as well.
+    pub reachable: bool,
 }
 
 impl Entry {
     fn is_bad(&self) -> bool {
         self.failures >= FAILURES
+    }
+
+    /// It answered.
+    fn answered(&mut self, now: Time) {
+        let last = self.heard.map_or(self.answered, |heard| heard.max(self.answered));
+        self.reachable |= now.since(last) >= HOLE;
+        self.answered = now;
+        self.failures = 0;
     }
 }
 
@@ -118,8 +133,18 @@ impl Table {
         self.own.common_prefix(id).min(self.buckets.len() - 1)
     }
 
-    /// A node answered a query of ours.
-    pub fn answered(&mut self, now: Time, id: Id, address: SocketAddr) -> Admission {
+    /// A query of a node came.
+    pub fn heard(&mut self, now: Time, id: &Id, address: SocketAddr) {
+        let number = self.bucket_of(id);
+        let nodes = &mut self.buckets[number].nodes;
+        if let Some(entry) = nodes.iter_mut().find(|entry| entry.id == *id && entry.address == address) {
+            entry.heard = Some(now);
+        }
+    }
+
+    /// A node answered a query of ours. `met`: it had asked us something just before, so that a router in front of it
+    /// would have let our query pass.
+    pub fn answered(&mut self, now: Time, id: Id, address: SocketAddr, met: bool) -> Admission {
         if id == self.own {
             return Admission::Refused;
         }
@@ -137,8 +162,7 @@ impl Table {
                     entry.address = address;
                     entry.fits = id.fits(address.ip());
                 }
-                entry.answered = now;
-                entry.failures = 0;
+                entry.answered(now);
                 bucket.touched = now;
                 return Admission::Known;
             }
@@ -152,7 +176,9 @@ impl Table {
             }
             let bucket = &mut self.buckets[number];
             let fits = id.fits(address.ip());
-            let entry = Entry { id, address, answered: now, asked: now, failures: 0, fits };
+            let heard = met.then_some(now);
+            let entry =
+                Entry { id, address, answered: now, asked: now, failures: 0, fits, heard, reachable: !met };
             if bucket.nodes.len() < size {
                 bucket.nodes.push(entry);
                 bucket.touched = now;
@@ -295,13 +321,16 @@ impl Table {
         found
     }
 
-    /// Nodes near `target` to name to an asker. At most half of them may not have their ids (BEP 42), as far as there
+    /// Nodes near `target` to name to an asker: those that others reach come first. At most half of them may not have their ids (BEP 42), as far as there
     /// are others; nobody from afar hears of nodes in our own network.
     pub fn named(&self, target: &Id, count: usize, asker: IpAddr) -> Vec<Entry> {
         let mut near = self.nearest(target, 3 * count);
         if !is_local(asker) {
             near.retain(|entry| !is_local(entry.address.ip()));
         }
+        // Those that others may not reach come last.
+        let (mut near, hidden): (Vec<Entry>, Vec<Entry>) =
+            near.into_iter().partition(|entry| entry.reachable);
         let fitting = near.iter().filter(|entry| entry.fits).count();
         let mut unfit = (count / 2).max(count.saturating_sub(fitting));
         near.retain(|entry| {
@@ -309,6 +338,7 @@ impl Table {
             unfit = unfit.saturating_sub(usize::from(!entry.fits));
             taken
         });
+        near.extend(hidden);
         near.truncate(count);
         near
     }
@@ -328,8 +358,14 @@ impl Table {
     /// The node whose turn it is to be pinged: the one that answered longest ago, if that is long ago.
     pub fn stale(&mut self, now: Time) -> Option<Entry> {
         let waited = |entry: &Entry| {
-            let patience = if entry.failures > 0 { Duration::from_secs(30) } else { FRESH };
-            now.since(entry.answered) >= patience && now.since(entry.asked) >= patience
+            let patience = match (entry.failures, entry.reachable) {
+                (0, true) => FRESH,
+                (0, false) => HOLE,
+                (..) => Duration::from_secs(30),
+            };
+            let silent =
+                entry.heard.filter(|_| !entry.reachable).is_none_or(|heard| now.since(heard) >= HOLE);
+            silent && now.since(entry.answered) >= patience && now.since(entry.asked) >= patience
         };
         let nodes = self.buckets.iter_mut().flat_map(|bucket| &mut bucket.nodes);
         let stale =
@@ -367,7 +403,7 @@ mod tests {
         let mut rng = Rng::with_seed(7);
         let mut table = Table::new(own);
         for number in 0..count {
-            table.answered(Time::ZERO, Id::random(&mut rng), address(number));
+            table.answered(Time::ZERO, Id::random(&mut rng), address(number), false);
         }
         table
     }
@@ -408,7 +444,7 @@ mod tests {
         };
         let size = FIRST_SIZES[0];
         for number in 0..=size as u8 {
-            table.answered(Time::ZERO, far(number), address(number.into()));
+            table.answered(Time::ZERO, far(number), address(number.into()), false);
         }
         let waiting = far(size as u8);
         assert!(!table.knows(&waiting, address(size as u32)));
@@ -422,17 +458,17 @@ mod tests {
     #[test]
     fn one_address_has_one_place() {
         let mut table = Table::new(Id([0; 20]));
-        assert_eq!(table.answered(Time::ZERO, Id([1; 20]), address(1)), Admission::New);
+        assert_eq!(table.answered(Time::ZERO, Id([1; 20]), address(1), false), Admission::New);
         let same_host = SocketAddr::new(address(1).ip(), 1);
-        assert_eq!(table.answered(Time::ZERO, Id([2; 20]), same_host), Admission::Refused);
+        assert_eq!(table.answered(Time::ZERO, Id([2; 20]), same_host, false), Admission::Refused);
         assert_eq!(table.len(), 1);
     }
 
     #[test]
     fn a_node_that_changes_its_name_loses_its_place() {
         let mut table = Table::new(Id([0; 20]));
-        table.answered(Time::ZERO, Id([1; 20]), address(1));
-        table.answered(Time::ZERO, Id([2; 20]), address(1));
+        table.answered(Time::ZERO, Id([1; 20]), address(1), false);
+        table.answered(Time::ZERO, Id([2; 20]), address(1), false);
         assert!(table.is_empty());
     }
 
@@ -443,7 +479,7 @@ mod tests {
             let mut id = Id([0xf0; 20]);
             id.0[19] = host;
             let ip = IpAddr::V4(Ipv4Addr::new(11, 0, 0, host));
-            table.answered(Time::ZERO, id, SocketAddr::new(ip, 6881));
+            table.answered(Time::ZERO, id, SocketAddr::new(ip, 6881), false);
         }
         assert_eq!(table.len(), PER_NETWORK);
     }
@@ -451,7 +487,7 @@ mod tests {
     #[test]
     fn we_are_not_in_our_own_table() {
         let mut table = Table::new(Id([3; 20]));
-        assert_eq!(table.answered(Time::ZERO, Id([3; 20]), address(1)), Admission::Refused);
+        assert_eq!(table.answered(Time::ZERO, Id([3; 20]), address(1), false), Admission::Refused);
     }
 
     #[test]
@@ -464,12 +500,12 @@ mod tests {
         };
         let size = FIRST_SIZES[0] as u8;
         for number in 0..size {
-            table.answered(Time::ZERO, far(number), address(number.into()));
+            table.answered(Time::ZERO, far(number), address(number.into()), false);
         }
         // Eight of one network wait for places.
         for host in 0..8 {
             let ip = IpAddr::V4(Ipv4Addr::new(12, 0, 0, host));
-            let admission = table.answered(Time::ZERO, far(100 + host), SocketAddr::new(ip, 6881));
+            let admission = table.answered(Time::ZERO, far(100 + host), SocketAddr::new(ip, 6881), false);
             assert_eq!(admission, Admission::Spare);
         }
         for number in 0..8 {
@@ -490,11 +526,11 @@ mod tests {
         for number in 0..size as u8 {
             let mut id = Id([0xff; 20]);
             id.0[19] = number;
-            table.answered(Time::ZERO, id, address(number.into()));
+            table.answered(Time::ZERO, id, address(number.into()), false);
         }
         let mut fitting = (1_000..).map(address).map(|at| (Id::for_address(at.ip(), &mut rng), at));
         let (id, at) = fitting.find(|(id, _)| id.0[0] >= 0x80).unwrap();
-        assert_eq!(table.answered(Time::ZERO, id, at), Admission::New);
+        assert_eq!(table.answered(Time::ZERO, id, at, false), Admission::New);
         assert_eq!(table.len(), size);
     }
 
@@ -519,18 +555,35 @@ mod tests {
         for number in 0..12 {
             let mut id = target;
             id.0[19] = number;
-            table.answered(Time::ZERO, id, address(number.into()));
+            table.answered(Time::ZERO, id, address(number.into()), false);
         }
         for number in 100..120 {
             let ip = address(number).ip();
-            table.answered(Time::ZERO, Id::for_address(ip, &mut rng), SocketAddr::new(ip, 1));
+            table.answered(Time::ZERO, Id::for_address(ip, &mut rng), SocketAddr::new(ip, 1), false);
         }
         let neighbour: SocketAddr = "192.168.0.7:1".parse().unwrap();
-        table.answered(Time::ZERO, target, neighbour);
+        table.answered(Time::ZERO, target, neighbour, false);
         let stranger = "203.0.113.1".parse().unwrap();
         let named = table.named(&target, K, stranger);
         assert_eq!(named.iter().filter(|entry| entry.fits).count(), K / 2);
         assert!(named.iter().all(|entry| entry.address != neighbour) && named.len() == K);
         assert_eq!(table.named(&target, K, neighbour.ip())[0].address, neighbour);
+    }
+
+    #[test]
+    fn who_answers_only_while_its_router_lets_us_through_is_named_last_and_goes() {
+        let mut table = Table::new(Id([0; 20]));
+        let (near, far) = (Id([0x80; 20]), Id([0xf0; 20]));
+        let asker = "203.0.113.1".parse().unwrap();
+        table.answered(Time::ZERO, near, address(1), true);
+        table.answered(Time::ZERO, far, address(2), false);
+        let named = |table: &Table| table.named(&near, K, asker).first().map(|entry| entry.id);
+        assert_eq!(named(&table), Some(far));
+        // Its own queries keep the way to it open: only later does an answer tell something.
+        table.heard(Time::from_secs(100), &near, address(1));
+        assert_eq!(table.stale(Time::from_secs(200)), None);
+        assert_eq!(table.stale(Time::from_secs(281)).map(|entry| entry.id), Some(near));
+        table.answered(Time::from_secs(281), near, address(1), false);
+        assert_eq!(named(&table), Some(near));
     }
 }

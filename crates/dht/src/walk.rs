@@ -24,7 +24,7 @@ const PER_ANSWER: [usize; 2] = [64, K];
 const MAX_QUERIES: usize = 300;
 /// Queries to nodes that only those in doubt have named.
 const DOUBTFUL_QUERIES: usize = 8;
-/// How often a silent node is asked again.
+/// How often a silent node is asked again: once for each that named it, and so often at most.
 const RETRIES: u8 = 2;
 /// Names and ports that one address may be said to have until it has answered.
 const PER_ADDRESS: usize = 3;
@@ -132,6 +132,11 @@ impl Nearest {
     fn pass(&mut self, fits: bool) {
         self.all += 1;
         self.fitting += usize::from(fits);
+    }
+
+    /// Whether nobody else counts.
+    const fn is_full(&self) -> bool {
+        self.all >= K && self.fitting >= K
     }
 }
 
@@ -284,8 +289,9 @@ impl Walk {
             self.doubtful_queries += usize::from(doubtful);
             return Some(self.ask(address, Some(id)));
         }
-        let waits =
-            |query: &UnderWay| query.slow && query.retries < RETRIES && self.is_awaited(query.address);
+        let waits = |query: &UnderWay| {
+            query.slow && query.retries < self.retries(query.address) && self.is_awaited(query.address)
+        };
         let at = self.under_way.iter().position(waits)?;
         self.queries += 1;
         let query = &mut self.under_way[at];
@@ -293,6 +299,17 @@ impl Walk {
         query.datagrams += 1;
         query.retries += 1;
         Some(Next { address: query.address, id: None })
+    }
+
+    /// How often it is worth asking again: most of those that never answer are named by one alone.
+    fn retries(&self, address: SocketAddr) -> u8 {
+        let worth = |stop: &Stop| match stop.namers.len() {
+            0 => RETRIES,
+            _ if self.is_doubtful(stop) => 0,
+            namers => (namers as u8).min(RETRIES),
+        };
+        let at_address = self.stops.iter().filter(|stop| stop.address == address);
+        at_address.map(worth).max().unwrap_or(RETRIES)
     }
 
     fn ask(&mut self, address: SocketAddr, id: Option<Id>) -> Next {
@@ -315,6 +332,9 @@ impl Walk {
                 return Some((at, false));
             }
             nearest.pass(stop.fits);
+            if nearest.is_full() {
+                break;
+            }
         }
         if self.doubtful_queries >= DOUBTFUL_QUERIES {
             return None;
@@ -325,6 +345,9 @@ impl Walk {
                 return Some((at, true));
             }
             nearest.pass(stop.fits);
+            if nearest.is_full() {
+                break;
+            }
         }
         None
     }
@@ -458,7 +481,7 @@ mod tests {
         for &(id, address) in &all {
             let mut table = crate::table::Table::new(id);
             for &(other, at) in &all {
-                table.answered(Time::ZERO, other, at);
+                table.answered(Time::ZERO, other, at, false);
             }
             let known = table.iter().map(|entry| (entry.id, entry.address)).collect();
             nodes.insert(address, (id, known));

@@ -224,3 +224,110 @@ fn answers_that_nobody_asked_for_change_nothing() {
     dht.handle_datagram(Time::ZERO, address(1), &answer(&transaction));
     assert_eq!(dht.stats().nodes, [1, 0]);
 }
+
+#[test]
+fn the_ping_that_a_query_causes_counts_into_what_it_is_answered_with() {
+    let mut dht = node();
+    let mut rng = fastrand::Rng::with_seed(8);
+    let mut pings = 0;
+    for number in 0..2_000_u32 {
+        let now = Time::from_millis(u64::from(number) * 200);
+        let from = address(10_000 + number);
+        let id = Id::random(&mut rng);
+        let mut asked = Vec::new();
+        let method = Method::FindNode(Id::random(&mut rng));
+        write_query(&Query { id, method, want: Want::default() }, b"a", false, &mut asked);
+        let answers = sent(&mut dht, now, from, &asked);
+        let length: usize = answers.iter().map(Vec::len).sum();
+        assert!(length <= 3 * asked.len(), "{length} for {}", asked.len());
+        pings += answers.len().saturating_sub(1);
+        if number % 3 == 0 {
+            for ping in &answers {
+                let packet = Packet::parse(ping).unwrap();
+                if matches!(packet.body, Body::Query(_)) {
+                    let mut pong = b"d1:rd2:id20:".to_vec();
+                    pong.extend(id.0);
+                    pong.extend(b"e1:t4:");
+                    pong.extend(packet.transaction);
+                    pong.extend(b"1:y1:re");
+                    dht.handle_datagram(now, from, &pong);
+                }
+            }
+        }
+        dht.handle_timeout(now);
+        while dht.poll_transmit().is_some() {}
+    }
+    assert!(pings > 100 && dht.stats().nodes[0] > 50, "{pings} pings, {:?}", dht.stats());
+}
+
+#[test]
+fn an_error_is_no_longer_than_three_times_what_it_refuses() {
+    let mut dht = node();
+    let short: [&[u8]; 3] = [b"d1:q0:1:t0:1:y1:qe", b"d1:ade1:q0:1:t0:1:y1:qe", b"d1:q4:ping1:t2:aa1:y1:qe"];
+    for bytes in short {
+        let length: usize = sent(&mut dht, Time::ZERO, address(1), bytes).iter().map(Vec::len).sum();
+        assert!(length <= 3 * bytes.len(), "{length} for {}", bytes.len());
+    }
+}
+
+#[test]
+fn deep_and_endless_bencode_is_dropped() {
+    let mut dht = node();
+    let mut items = b"d1:al".to_vec();
+    items.extend(b"0:".repeat(700));
+    items.extend(b"e1:q4:ping1:t2:aa1:y1:qe");
+    let deep = [b"d1:a".to_vec(), b"l".repeat(700)].concat();
+    let long = b"d1:t99999999999999999999:".to_vec();
+    for bytes in [items, deep, long, vec![b'd'; 1_400], vec![0xff; 1_400]] {
+        for sent in sent(&mut dht, Time::ZERO, address(1), &bytes) {
+            assert!(sent.len() <= 3 * bytes.len());
+        }
+    }
+    assert_eq!(dht.stats().nodes, [0, 0]);
+}
+
+#[test]
+fn who_answers_nobody_is_told_of_peers_within_its_room() {
+    let mut dht = node();
+    let torrent = Id([3; 20]);
+    for number in 100..160 {
+        let now = Time::from_secs(u64::from(number) / 20);
+        let token = token(&mut dht, now, address(number), torrent);
+        let announce = Method::AnnouncePeer { info_hash: torrent, port: Some(1), token: &token, seed: false };
+        sent(&mut dht, now, address(number), &datagram(announce, b"bb"));
+    }
+    for scrape in [false, true] {
+        let method = Method::GetPeers { info_hash: torrent, no_seeds: false, scrape };
+        let mut asked = Vec::new();
+        write_query(&Query { id: Id([9; 20]), method, want: Want::default() }, b"ee", true, &mut asked);
+        let answers = sent(&mut dht, Time::from_secs(60), address(7), &asked);
+        assert_eq!(answers.len(), 1, "it is not pinged");
+        assert!(answers[0].len() <= 3 * asked.len());
+        let Body::Response(response) = Packet::parse(&answers[0]).unwrap().body else { panic!("no answer") };
+        assert!(response.values.len() >= 5 && response.token.is_some(), "{response:?}");
+    }
+}
+
+#[test]
+fn who_has_shown_itself_among_very_many_is_not_asked_to_show_itself_again() {
+    let mut dht = node();
+    let torrent = Id([3; 20]);
+    for number in 100..160 {
+        let now = Time::from_secs(u64::from(number) / 20);
+        let token = token(&mut dht, now, address(number), torrent);
+        let announce = Method::AnnouncePeer { info_hash: torrent, port: Some(1), token: &token, seed: false };
+        sent(&mut dht, now, address(number), &datagram(announce, b"bb"));
+    }
+    let scrape = datagram(Method::GetPeers { info_hash: torrent, no_seeds: false, scrape: true }, b"dd");
+    for number in 0..4_000_u32 {
+        // One every 20 ms, all of them within the life of a proof.
+        let now = Time::from_secs(60) + Duration::from_millis(u64::from(number) * 20);
+        let from = address(20_000 + number);
+        let pings = sent(&mut dht, now, from, &scrape);
+        let answers = prove(&mut dht, now, from, &pings);
+        let is_answer = |bytes: &Vec<u8>| Packet::parse(bytes).unwrap().transaction == b"dd";
+        assert!(answers.iter().any(is_answer), "number {number} had {} pings", pings.len());
+        dht.handle_timeout(now);
+        while dht.poll_transmit().is_some() {}
+    }
+}

@@ -13,6 +13,7 @@
 //!   link      bytes between two nodes      disk      hashing, writing, reading, faults
 //!   tracker   who is there                 trace     the story, and its digest
 //!   scenario  what a world is made of      invariants  what must hold at every step and at the end
+//!   dht       networks of [`quelea_dht::Dht`], a world of their own
 //! ```
 //!
 //! For development only: no crate of ours depends on it.
@@ -20,6 +21,7 @@
 
 mod agenda;
 mod content;
+pub mod dht;
 mod disk;
 mod invariants;
 mod link;

@@ -1,5 +1,6 @@
 //! Answering others.
 
+use super::ask::Why;
 use super::proven::Wait;
 use super::{Dht, side_of};
 use crate::Id;
@@ -90,7 +91,7 @@ impl Dht {
         let answer = self.answer_within(now, asker, query);
         let answer = answer.or_else(|| match self.proven.wait(now, from, datagram) {
             Wait::First if sender.pinged == 0 => {
-                self.ping(now, from);
+                self.ping(now, from, Why::Meet);
                 None
             }
             Wait::First | Wait::Another => None,

@@ -31,6 +31,8 @@ const SMALL_TABLE: usize = 64;
 pub(super) enum Why {
     /// To see whether it is there.
     Ping,
+    /// To see whether it is there, as it has just asked us.
+    Meet,
     /// On the way of a walk.
     Walk(WalkId),
     /// To write there.
@@ -120,10 +122,10 @@ impl Dht {
         if let Some(side) = &mut self.sides[side_of(from)]
             && (!self.enforce_ids || response.id.fits(from.ip()))
         {
-            side.table.answered(now, response.id, from);
+            side.table.answered(now, response.id, from, pending.why == Why::Meet);
         }
         match pending.why {
-            Why::Ping => {}
+            Why::Ping | Why::Meet => {}
             Why::Walk(walk) => self.walk_answered(walk, from, response),
             Why::Write(search) => self.written(search, true),
         }
@@ -143,7 +145,7 @@ impl Dht {
     /// A query will have no answer.
     fn not_answered(&mut self, pending: &Pending) {
         match pending.why {
-            Why::Ping => {}
+            Why::Ping | Why::Meet => {}
             Why::Walk(walk) => self.walk_failed(walk, pending.to),
             Why::Write(search) => self.written(search, false),
         }
@@ -185,8 +187,8 @@ impl Dht {
         length
     }
 
-    pub(super) fn ping(&mut self, now: Time, to: SocketAddr) {
-        self.ask(now, to, None, Method::Ping, Why::Ping);
+    pub(super) fn ping(&mut self, now: Time, to: SocketAddr, why: Why) {
+        self.ask(now, to, None, Method::Ping, why);
     }
 
     /// A name for a query that nobody can guess who does not see it.
@@ -226,17 +228,19 @@ impl Dht {
     /// ping.
     pub(super) fn meet(&mut self, now: Time, id: Id, from: SocketAddr) -> usize {
         let fits = !self.enforce_ids || id.fits(from.ip());
-        let Some(side) = &self.sides[side_of(from)] else { return 0 };
+        let Some(side) = &mut self.sides[side_of(from)] else { return 0 };
+        side.table.heard(now, &id, from);
         let wanted = fits && side.table.has_room_for(&id) && !side.table.knows(&id, from);
         if !wanted || !self.may_ping(from) {
             return 0;
         }
-        self.ask(now, from, Some(id), Method::Ping, Why::Ping)
+        self.ask(now, from, Some(id), Method::Ping, Why::Meet)
     }
 
     /// Whether somebody unknown may be pinged: strangers make us send few datagrams at a time.
     pub(super) fn may_ping(&self, address: SocketAddr) -> bool {
-        let pings = self.pending.values().filter(|pending| pending.why == Why::Ping).count();
+        let pings =
+            self.pending.values().filter(|pending| matches!(pending.why, Why::Ping | Why::Meet)).count();
         pings < MAX_PINGS && !self.pending.values().any(|pending| pending.to == address)
     }
 

@@ -5,12 +5,15 @@ use super::{Dht, Side};
 use crate::Id;
 use crate::packet::Method;
 use crate::table::{K, Table};
+use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 use quelea_time::Time;
 
-/// How often the tables are looked at, and the node that was silent longest is pinged, if it was silent for long.
+/// How often the tables are looked at.
 pub(super) const EVERY: Duration = Duration::from_secs(5);
+/// How many nodes that were silent for long are pinged each time.
+const PINGS: usize = 4;
 /// How often what is old is forgotten.
 const EXPIRE_EVERY: Duration = Duration::from_secs(60);
 /// The first pause before joining again, and the longest.
@@ -48,8 +51,9 @@ impl Dht {
     fn ping_and_refresh(&mut self, now: Time, family: usize) {
         let walking = self.walks.values().any(|running| running.family == family && running.search.is_none());
         let Some(side) = &mut self.sides[family] else { return };
-        if let Some(stale) = side.table.stale(now) {
-            self.ask(now, stale.address, Some(stale.id), Method::Ping, Why::Ping);
+        let stale: Vec<_> = core::iter::from_fn(|| side.table.stale(now)).take(PINGS).collect();
+        for entry in stale {
+            self.ask(now, entry.address, Some(entry.id), Method::Ping, Why::Ping);
         }
         let Some(side) = &mut self.sides[family] else { return };
         if !walking
@@ -79,7 +83,7 @@ impl Dht {
         let Side { table, .. } = side;
         let mut around = Table::new(own);
         for entry in table.iter() {
-            around.answered(entry.answered, entry.id, entry.address);
+            around.answered(entry.answered, entry.id, entry.address, !entry.reachable);
         }
         side.table = around;
         self.begin_walk(now, family, own, None);
