@@ -1,6 +1,6 @@
 """Makes a torrent of a file or a folder with libtorrent, and prints what it made as JSON.
 
-    make_torrent.py INPUT OUTPUT PIECE_LENGTH ANNOUNCE_URL plain|padded|hybrid [NODE:PORT]...
+    make_torrent.py INPUT OUTPUT PIECE_LENGTH ANNOUNCE_URL plain|padded|hybrid [private] [NODE:PORT]...
 
 Without a tracker the URL is empty. The nodes are those of the DHT to begin with (BEP 5).
 
@@ -23,15 +23,16 @@ FLAGS = {
 }
 
 
-def main(source, output, piece_length, announce, version, *nodes):
+def main(source, output, piece_length, announce, version, *rest):
     storage = lt.file_storage()
     lt.add_files(storage, source)
     creator = lt.create_torrent(storage, int(piece_length), FLAGS[version])
     if announce:
         creator.add_tracker(announce)
-    for node in nodes:
+    for node in (word for word in rest if word != "private"):
         host, port = node.rsplit(":", 1)
         creator.add_node(host, int(port))
+    creator.set_priv("private" in rest)
     lt.set_piece_hashes(creator, os.path.dirname(source))
     with open(output, "wb") as file:
         file.write(lt.bencode(creator.generate()))

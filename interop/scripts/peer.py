@@ -1,7 +1,7 @@
 """libtorrent as one peer of one torrent, with nothing on but the tracker and TCP, and the DHT where nodes are named.
 
-    peer.py seed|leech|share --torrent FILE|MAGNET --dir DIR --listen ADDRESS:PORT [--sign FILE]
-            [--peer ADDRESS:PORT]... [--node ADDRESS:PORT]...
+    peer.py seed|leech|share --torrent FILE|MAGNET --dir DIR --listen ADDRESS:PORT [--sign FILE] [--pex] [--lsd]
+            [--max-download KIB] [--peer ADDRESS:PORT]... [--node ADDRESS:PORT]...
 
 A seed checks what is in DIR and serves it until it is killed. A leech ends with status 0 when it has every
 piece. One that shares goes on when it has, and makes FILE. All print what libtorrent reports.
@@ -28,6 +28,9 @@ def main():
     parser.add_argument("--dir", required=True)
     parser.add_argument("--listen", required=True)
     parser.add_argument("--sign")
+    parser.add_argument("--pex", action="store_true")
+    parser.add_argument("--lsd", action="store_true")
+    parser.add_argument("--max-download", type=int, default=0)
     parser.add_argument("--peer", action="append", default=[], type=address_and_port)
     parser.add_argument("--node", action="append", default=[])
     arguments = parser.parse_args()
@@ -39,7 +42,7 @@ def main():
         "dht_bootstrap_nodes": ",".join(arguments.node),
         "dht_restrict_routing_ips": False,
         "dht_restrict_search_ips": False,
-        "enable_lsd": False,
+        "enable_lsd": arguments.lsd,
         "enable_upnp": False,
         "enable_natpmp": False,
         "enable_incoming_utp": False,
@@ -68,7 +71,11 @@ def main():
     parameters.save_path = arguments.dir
     # Not the managed state of a queue: it starts at once.
     parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+    if not arguments.pex:
+        parameters.flags |= lt.torrent_flags.disable_pex
     torrent = session.add_torrent(parameters)
+    # That of the session does not concern peers in local networks.
+    torrent.set_download_limit(arguments.max_download * 1024)
     for peer in arguments.peer:
         torrent.connect_peer(peer)
 

@@ -43,8 +43,6 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     command.args([
         "--no-conf",
         "--enable-dht6=false",
-        "--bt-enable-lpd=false",
-        "--enable-peer-exchange=false",
         "--disable-ipv6=true",
         "--file-allocation=none",
         "--allow-overwrite=true",
@@ -67,6 +65,11 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
             table.push(job.scratch.file(&job.name("aria2", &format!("{role}-nodes"))));
             command.arg(table);
         }
+    }
+    command.arg(format!("--bt-enable-lpd={}", job.discovery.lsd));
+    command.arg(format!("--enable-peer-exchange={}", job.discovery.pex));
+    if let Some(limit) = job.max_download {
+        command.arg(format!("--max-overall-download-limit={limit}K"));
     }
     command.arg(format!("--listen-port={}", job.listen.port()));
     command.arg(format!("--interface={}", job.listen.ip()));

@@ -50,6 +50,26 @@ pub struct Job<'a> {
     pub nodes: Vec<SocketAddr>,
     /// The authority to trust; only Quelea is told.
     pub authority: Option<PathBuf>,
+    /// By what it finds peers beside its tracker and those that are named.
+    pub discovery: Discovery,
+    /// KiB a second that it receives, at most.
+    pub max_download: Option<u32>,
+}
+
+/// By what peers are found beside trackers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Discovery {
+    /// Peers tell each other (BEP 11).
+    pub pex: bool,
+    /// Neighbours are told by multicast (BEP 14); rTorrent does not know it.
+    pub lsd: bool,
+}
+
+impl Discovery {
+    /// Peer exchange and nothing else.
+    pub const PEX: Self = Self { pex: true, lsd: false };
+    /// Local discovery and nothing else.
+    pub const LSD: Self = Self { pex: false, lsd: true };
 }
 
 impl Job<'_> {

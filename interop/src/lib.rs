@@ -38,8 +38,8 @@ pub mod tracker;
 pub mod transmission;
 pub mod wait;
 
-pub use client::{Client, Job};
-pub use payload::{Layout, Payload};
+pub use client::{Client, Discovery, Job};
+pub use payload::{Layout, Payload, Wanted};
 pub use scenario::Scenario;
 pub use torrent::Torrent;
 pub use tracker::{Protocol, Tracker};

@@ -52,6 +52,10 @@ fn start(job: &Job<'_>, role: &str, options: &[&OsStr]) -> Result<Process> {
     for node in &job.nodes {
         command.args(["--node", &node.to_string()]);
     }
+    command.args(job.discovery.pex.then_some("--pex")).args(job.discovery.lsd.then_some("--lsd"));
+    if let Some(limit) = job.max_download {
+        command.args(["--max-download", &limit.to_string()]);
+    }
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

@@ -94,7 +94,10 @@ impl Network {
              link set port{number} master bridge up\n",
             namespace.holder.id()
         ))?;
-        namespace.ip(&format!("addr add {address}/16 dev {interface}\nlink set {interface} up\n"))?;
+        // Some clients leave it to the routes where multicast goes.
+        namespace.ip(&format!(
+            "addr add {address}/16 dev {interface}\nlink set {interface} up\nroute append 224.0.0.0/4 dev {interface}\n"
+        ))?;
         Ok(address)
     }
 
@@ -185,6 +188,13 @@ impl Host {
     /// Lets what goes to other networks leave by this router.
     pub fn leave_by(&self, router: Ipv4Addr) -> Result<()> {
         self.namespace()?.ip(&format!("route add default via {router}\n"))
+    }
+
+    /// Gives it one more address, in an IPv6 network of 64 bits; false on loopback, where that is not possible.
+    pub fn add_address(&self, address: Ipv6Addr) -> Result<bool> {
+        let Some(namespace) = &self.namespace else { return Ok(false) };
+        namespace.ip(&format!("addr add {address}/64 dev eth0 nodad\n"))?;
+        Ok(true)
     }
 
     /// How many bytes have left the host, headers and all; none on loopback, where they are not counted apart.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::client::Job;
+use crate::client::{Discovery, Job};
 use crate::http;
 use crate::network::Host;
 use crate::payload::write;
@@ -66,6 +66,8 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
 fn settings(job: &Job<'_>) -> String {
     let (address, port) = (job.listen.ip(), job.listen.port());
     let (host, dht) = (job.host.address, !job.nodes.is_empty());
+    let Discovery { pex, lsd } = job.discovery;
+    let limit = job.max_download.unwrap_or_default();
     format!(
         "[LegalNotice]\n\
          Accepted=true\n\
@@ -74,8 +76,9 @@ fn settings(job: &Job<'_>) -> String {
          Session\\InterfaceAddress={address}\n\
          Session\\BTProtocol=TCP\n\
          Session\\DHTEnabled={dht}\n\
-         Session\\LSDEnabled=false\n\
-         Session\\PeXEnabled=false\n\
+         Session\\LSDEnabled={lsd}\n\
+         Session\\PeXEnabled={pex}\n\
+         Session\\GlobalDLSpeedLimit={limit}\n\
          Session\\QueueingSystemEnabled=false\n\
          Session\\MultiConnectionsPerIp=true\n\
          Session\\AddTorrentPaused=false\n\

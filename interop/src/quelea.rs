@@ -79,6 +79,11 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     for node in &job.nodes {
         command.args(["--dht-bootstrap", &node.to_string()]);
     }
+    command.arg(format!("--no-pex={}", if job.discovery.pex { "no" } else { "yes" }));
+    command.arg(format!("--no-lsd={}", if job.discovery.lsd { "no" } else { "yes" }));
+    if let Some(limit) = job.max_download {
+        command.args(["--max-download", &format!("{limit}K")]);
+    }
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

@@ -64,9 +64,12 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
          network.port_range.set = {port}-{port}\n\
          network.port_random.set = no\n\
          {dht}\
-         protocol.pex.set = no\n\
+         protocol.pex.set = {pex}\n\
+         throttle.global_down.max_rate.set_kb = {limit}\n\
          network.scgi.open_port = {host}:{SCGI_PORT}\n\
          load.start = \"{torrent}\"\n",
+        pex = if job.discovery.pex { "yes" } else { "no" },
+        limit = job.max_download.unwrap_or_default(),
         folder = job.folder.display(),
         session = session.display(),
         torrent = job.source().to_string_lossy(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::client::{Client, Job, Running};
+use crate::client::{Client, Discovery, Job, Running};
 use crate::network::{Host, Network};
 use crate::payload::{Layout, Payload, Wanted};
 use crate::programs;
@@ -181,6 +181,14 @@ impl Scenario {
         Ok((payload, torrent, tracker))
     }
 
+    /// A payload and a torrent that names no tracker.
+    pub fn publish_alone(&self, layout: Layout) -> Result<(Payload, Torrent)> {
+        let folder = self.scratch.folder("payload")?;
+        let payload = Payload::write(layout, 1, &folder)?;
+        let torrent = Torrent::make(&payload, &folder, self.scratch.file("test.torrent"), "")?;
+        Ok((payload, torrent))
+    }
+
     /// A part in the transfer of `torrent`, with the host's own address and no peers named.
     pub fn job<'a>(&'a self, host: &'a Host, torrent: &'a Torrent, folder: PathBuf) -> Job<'a> {
         let listen = SocketAddr::new(host.address.into(), PORT);
@@ -194,6 +202,8 @@ impl Scenario {
             peers: Vec::new(),
             nodes: Vec::new(),
             authority: None,
+            discovery: Discovery::default(),
+            max_download: None,
         }
     }
 }

@@ -46,7 +46,13 @@ impl Torrent {
         file: PathBuf,
         nodes: &[SocketAddr],
     ) -> Result<Self> {
-        Self::make_with(payload, folder, file, "", nodes)
+        let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
+        Self::make_with(payload, folder, file, "", &nodes)
+    }
+
+    /// Makes a private one (BEP 27).
+    pub fn make_private(payload: &Payload, folder: &Path, file: PathBuf, announce: &str) -> Result<Self> {
+        Self::make_with(payload, folder, file, announce, &["private".to_owned()])
     }
 
     fn make_with(
@@ -54,7 +60,7 @@ impl Torrent {
         folder: &Path,
         file: PathBuf,
         announce: &str,
-        nodes: &[SocketAddr],
+        more: &[String],
     ) -> Result<Self> {
         let layout = payload.layout();
         let output = Command::new(PYTHON)
@@ -67,7 +73,7 @@ impl Torrent {
                 Layout::Padded => "padded",
                 Layout::Hybrid => "hybrid",
             })
-            .args(nodes.iter().map(ToString::to_string))
+            .args(more)
             .output()
             .context("the system's Python did not start")?;
         if !output.status.success() {

@@ -42,6 +42,8 @@ pub(crate) struct Node {
     /// When it had all that it wants.
     pub(crate) completed: Option<Time>,
     pub(crate) banned: BTreeSet<IpAddr>,
+    /// Others with whom it was ever connected.
+    pub(crate) met: BTreeSet<usize>,
     /// Pieces that failed their hash.
     pub(crate) failed: u64,
     pub(crate) past: Figures,
@@ -101,6 +103,7 @@ impl Node {
             steps: 0,
             completed: None,
             banned: BTreeSet::new(),
+            met: BTreeSet::new(),
             failed: 0,
             past: Figures::default(),
             next_port: 40_000,

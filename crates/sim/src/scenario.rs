@@ -257,6 +257,7 @@ impl Scenario {
                 min_interval: Duration::from_secs(60),
                 peers: 30,
                 silence: 0,
+                names: None,
                 remembers: matches!(kind, Kind::Plain | Kind::Rough | Kind::Old),
             },
             disks: DiskPlan {

@@ -140,6 +140,8 @@ pub struct NodeSummary {
     pub busy: u64,
     /// Connections at the end.
     pub peers: usize,
+    /// Others with whom it was ever connected.
+    pub met: usize,
 }
 
 /// What came of a world.
@@ -189,6 +191,7 @@ impl Summary {
             .map(|mut node| NodeSummary {
                 busy: node.uplink.worked.as_nanos() as u64 * 1_000 / until_last,
                 peers: node.present.as_ref().map_or(0, |present| present.links.len()),
+                met: node.met.len(),
                 figures: node.figures(end),
                 role: node.plan.role,
                 uplink: node.plan.uplink,

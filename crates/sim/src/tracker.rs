@@ -21,6 +21,8 @@ pub struct TrackerPlan {
     pub peers: usize,
     /// How many of a thousand requests get no answer.
     pub silence: u32,
+    /// The one node that it names, by its number in the world, if it names no other.
+    pub names: Option<usize>,
     /// Whether it knows all nodes from another day: then many dial each other at once, and some who are not there.
     pub remembers: bool,
 }
@@ -32,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(crate) struct Tracker {
     plan: TrackerPlan,
+    /// Whom alone it names.
+    named: Option<SocketAddr>,
     /// Who announced, and whether it had nothing left to get.
     swarm: BTreeMap<SocketAddr, bool>,
     rng: Rng,
@@ -50,8 +54,10 @@ impl Tracker {
     /// A tracker of a world in which there will be these nodes.
     pub(crate) fn new(plan: TrackerPlan, nodes: impl Iterator<Item = SocketAddr>, seed: u64) -> Self {
         let rng = Rng::with_seed(seed);
-        let swarm = nodes.filter(|_| plan.remembers).map(|node| (node, false)).collect();
-        Self { plan, swarm, rng, announces: 0, silences: 0 }
+        let nodes: Vec<SocketAddr> = nodes.collect();
+        let named = plan.names.and_then(|number| nodes.get(number).copied());
+        let swarm = nodes.into_iter().filter(|_| plan.remembers).map(|node| (node, false)).collect();
+        Self { plan, named, swarm, rng, announces: 0, silences: 0 }
     }
 
     /// An announce from a node that listens at `from`.
@@ -77,6 +83,9 @@ impl Tracker {
         let seeds = self.swarm.values().filter(|&&seed| seed).count();
         let leechers = self.swarm.len() - seeds;
         let mut others: Vec<SocketAddr> = self.swarm.keys().copied().filter(|peer| *peer != from).collect();
+        if let Some(named) = self.named {
+            others.retain(|peer| *peer == named);
+        }
         self.rng.shuffle(&mut others);
         others.truncate(self.plan.peers.min(request.num_want.map_or(50, |wanted| wanted as usize)));
         let integer = |number: u64| Item::Int(i64::try_from(number).unwrap_or(i64::MAX));

@@ -220,6 +220,7 @@ impl World {
             Ok(key) => {
                 link.end_mut(side).stage = Stage::Open(key);
                 present.links.insert(key, (id, side));
+                self.nodes[node].met.insert(other);
                 let verb = if side == Side::Caller { "reached" } else { "let in" };
                 self.tell(node, format_args!("has {verb} {name}"));
             }
