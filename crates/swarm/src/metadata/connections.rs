@@ -44,7 +44,10 @@ impl Fetch {
         if source == Source::Tracker {
             let addresses: alloc::vec::Vec<SocketAddr> = addresses.collect();
             let room = CAPACITY.saturating_sub(self.from_trackers.len());
-            self.from_trackers.extend(addresses.iter().take(room));
+            // As the list has them.
+            let canonical =
+                |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+            self.from_trackers.extend(addresses.iter().map(canonical).take(room));
             self.list.add_all(now, addresses, source);
         } else {
             self.list.add_all(now, addresses, source);

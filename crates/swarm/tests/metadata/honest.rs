@@ -98,7 +98,7 @@ fn a_slow_peer_is_waited_for_when_there_is_no_other() {
 fn a_peer_that_cannot_take_two_requests_at_a_time_is_asked_for_one() {
     let right = dictionary(18 * PIECE, 0);
     let mut world = World::v1(&right);
-    world.peer(Manner::OneAtATime { data: right.clone(), busy_until: Time::ZERO, dead: false });
+    world.peer(Manner::OneAtATime { data: right, busy_until: Time::ZERO, dead: false });
     assert!(world.run(MINUTE), "{:?}", world.fetch.progress());
     assert!(world.farewells.values().all(|why| *why == Farewell::Silent));
 }
