@@ -48,6 +48,8 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let session = home.join("session");
     std::fs::create_dir_all(&session)?;
     let commands = home.join("commands.rc");
+    let source = job.source();
+    let torrent = source.to_string_lossy();
     let dht = match job.nodes.first() {
         None => "dht.mode.set = disable\n".to_owned(),
         Some(node) => format!(
@@ -67,12 +69,12 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
          protocol.pex.set = {pex}\n\
          throttle.global_down.max_rate.set_kb = {limit}\n\
          network.scgi.open_port = {host}:{SCGI_PORT}\n\
-         load.start = \"{torrent}\"\n",
+         {load}",
         pex = if job.discovery.pex { "yes" } else { "no" },
         limit = job.max_download.unwrap_or_default(),
         folder = job.folder.display(),
         session = session.display(),
-        torrent = job.source().to_string_lossy(),
+        load = if job.nodes.is_empty() { format!("load.start = \"{torrent}\"\n") } else { String::new() },
     );
     write(&commands, text.as_bytes())?;
     let mut command = job.host.command(PROGRAM);
@@ -81,6 +83,11 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let process = Process::start(job.scratch, &name, &mut command)?;
     let hash = job.torrent.announced.first().context("a torrent without a hash")?.to_uppercase();
     let mut daemon = Daemon { process, host: job.host, hash };
+    if !job.nodes.is_empty() {
+        // A search that finds no nodes is tried again after a quarter of an hour.
+        wait::until("rTorrent to know nodes", wait::LIMIT, || daemon.knows_nodes())?;
+        daemon.ask("load.start", &["", &torrent])?;
+    }
     wait::until("rTorrent to have its torrent", wait::LIMIT, || daemon.number("d.size_bytes"))?;
     for peer in &job.peers {
         daemon.ask("add_peer", &[&daemon.hash, &peer.to_string()])?;
@@ -114,6 +121,17 @@ impl Daemon<'_> {
     /// Waits until every piece is there.
     pub fn must_complete(&mut self, limit: Duration) -> Result<()> {
         wait::until("rTorrent to have every piece", limit, || Ok(self.is_complete()?.then_some(())))
+    }
+
+    /// Whether it has found nodes of the DHT.
+    fn knows_nodes(&mut self) -> Result<Option<()>> {
+        self.process.must_run()?;
+        let Some(answer) = self.ask("dht.statistics", &[])? else { return Ok(None) };
+        let nodes = answer.split_once("<name>nodes</name>").and_then(|(_, rest)| {
+            let digits = rest.split('>').find_map(|part| part.split_once("</i").map(|(digits, _)| digits))?;
+            digits.parse::<u64>().ok()
+        });
+        Ok((nodes > Some(3)).then_some(()))
     }
 
     /// A figure of its torrent; none while it does not answer, or does not have it yet.

@@ -2,7 +2,7 @@
 
 use crate::display;
 use crate::exit::Status;
-use quelea_metainfo::{Magnet, Metainfo};
+use quelea_metainfo::{Magnet, Metainfo, PublisherLink};
 use reqwest::redirect::{Action, Attempt, Policy};
 use std::ffi::OsString;
 use std::fmt;
@@ -86,6 +86,8 @@ pub(crate) enum Found {
     Torrent(Box<Metainfo>),
     /// The rest must come from peers.
     Magnet(Magnet),
+    /// Which torrent that is, the DHT says.
+    Publisher(PublisherLink),
 }
 
 /// The torrent that `source` names, read or fetched, or the link that leads to it. A URL is fetched from one of
@@ -94,7 +96,12 @@ pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Foun
     let fetched = match &source {
         Source::File(_) => None,
         Source::Url(url) => Some(fetch(url, bind).await?),
-        Source::Magnet(link) => return magnet(link).map(Found::Magnet),
+        Source::Magnet(link) => {
+            return match PublisherLink::parse(link) {
+                Some(link) => Ok(Found::Publisher(link)),
+                None => magnet(link).map(Found::Magnet),
+            };
+        }
     };
     // A large torrent takes a while, which must not stop the progress of others.
     let work = move || match (&source, fetched) {

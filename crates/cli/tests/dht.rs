@@ -140,6 +140,28 @@ fn texts_are_stored_changed_and_found() {
 }
 
 #[test]
+fn what_is_published_is_downloaded_by_the_publishers_link() {
+    let nodes = Nodes::start(6);
+    let bed = Bed::new("things", 16_384, &[("one", 50_000)]);
+    let mut seed = bed.seed();
+    seed.env_remove("QUELEA_NO_DHT").args(["--dht-bootstrap", &nodes.first()]);
+    let _seed = support::Seed::run(seed);
+    let shown = bed.quelea().args(["show", "--json"]).arg(bed.torrent()).output().unwrap();
+    let hash = json(&shown)["info_hash_v1"].as_str().unwrap().to_owned();
+    let key = bed.path("my.key");
+    let link = printed(&nodes.dht(&["publish", &hash, "--key", key.to_str().unwrap()]));
+    let to = bed.path("leech");
+    let mut leech = bed.quelea();
+    leech.env_remove("QUELEA_NO_DHT").arg(link.trim()).arg("-o").arg(&to);
+    leech.args(["-p", "0", "--bind", "127.0.0.1", "--json", "--state-dir", "none"]);
+    leech.args(["--dht-bootstrap", &nodes.first()]);
+    let mut leech = Leech::start(leech);
+    assert_eq!(leech.event("completed")["info_hash"].as_str(), Some(hash.as_str()));
+    assert_eq!(leech.wait(), Some(0));
+    assert_eq!(bed.differences(&to), Vec::<String>::new());
+}
+
+#[test]
 fn where_nobody_answers_it_is_told_who_was_tried() {
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let output = dht(&nobody, &["status"]);

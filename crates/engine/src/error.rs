@@ -85,6 +85,15 @@ pub enum Error {
         /// Why it is none.
         reason: String,
     },
+    /// The session has no node of the DHT, which is asked for this.
+    #[error("the DHT is off, and nobody else knows this: turn it on")]
+    NoDht,
+    /// The DHT has nothing of a publisher.
+    #[error("the DHT has nothing of this publisher, as {nodes} nodes say; try again later")]
+    Unpublished {
+        /// Nodes that answered.
+        nodes: usize,
+    },
     /// Threads or sockets could not be made.
     #[error("cannot start the session: {0}")]
     Start(#[source] std::io::Error),

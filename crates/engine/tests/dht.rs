@@ -349,3 +349,28 @@ fn a_taken_udp_port_is_told_and_tcp_goes_on() {
         session.close().await;
     });
 }
+
+#[test]
+fn a_publishers_link_leads_to_what_was_published_last() {
+    run(async {
+        let (_directory, nodes) = network(6).await;
+        let secret = quelea::dht::make_secret().unwrap();
+        let link = quelea_metainfo::PublisherLink::new(public_key(secret), b"n".to_vec());
+        let reader = &nodes[4];
+        assert!(matches!(
+            reader.resolve_publisher(&link).await,
+            Err(quelea::Error::Unpublished { nodes: 1.. })
+        ));
+        for (sequence, hash) in [(1, [1; 20]), (2, [2; 20])] {
+            let value = quelea_metainfo::PublisherLink::item(hash);
+            let item = Item::sign(secret, b"n".to_vec(), sequence, value).unwrap();
+            assert!(nodes[1].dht().unwrap().put(item, None).await.unwrap().written > 0);
+            assert_eq!(reader.resolve_publisher(&link).await.unwrap().hashes.wire(), hash);
+        }
+        close(nodes).await;
+        let off = tempfile::tempdir().unwrap();
+        let without = session(off.path(), &[], |settings| settings.dht = false);
+        assert!(matches!(without.resolve_publisher(&link).await, Err(quelea::Error::NoDht)));
+        without.close().await;
+    });
+}

@@ -27,6 +27,7 @@ mod metainfo;
 mod names;
 pub mod path;
 mod piece_layers;
+mod publisher;
 mod selection;
 mod urls;
 
@@ -39,6 +40,7 @@ pub use info::{File, Info, Link, Version};
 pub use magnet::{Address, Magnet};
 pub use metainfo::{Metainfo, PieceLayers};
 pub use path::SafePath;
+pub use publisher::PublisherLink;
 pub use selection::{MAX_FILE_NUMBER, Selection};
 
 /// The longest torrent file and the longest info dictionary that are read, in bytes: 128 MiB.

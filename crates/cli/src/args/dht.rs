@@ -14,6 +14,7 @@ Examples:
   quelea dht scrape 'magnet:?xt=urn:btih:…'     about how many seeds and peers there are
   quelea dht put 'Hello'                        store a text; prints where it is found
   quelea dht put 'Hello' --key my.key           one that can be changed later by this key
+  quelea dht publish INFOHASH --key my.key      prints a link that follows what you publish
   quelea dht get TARGET                         40 digits: a text; 64 digits: a key's
 ";
 
@@ -57,6 +58,18 @@ pub(crate) enum DhtAction {
         /// The number of this change [default: one more than the newest that is found]
         #[arg(long, value_name = "NUMBER", requires = "key", value_parser = clap::value_parser!(i64).range(0..))]
         sequence: Option<i64>,
+    },
+    /// Publish a torrent under a key, and print the link that leads to whatever the key publishes last (BEP 46)
+    Publish {
+        /// The torrent's info-hash, or a magnet link
+        #[arg(value_name = "INFOHASH", value_parser = info_hash)]
+        info_hash: Id,
+        /// Sign it with the key in this file; one is made if there is none
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        key: PathBuf,
+        /// Distinguishes several torrents of one key; at most 64 bytes
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        salt: String,
     },
     /// Print what is stored: a text under its hash, or the newest of a key (BEP 44)
     Get {

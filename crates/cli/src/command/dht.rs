@@ -10,6 +10,7 @@ use crate::state;
 use anyhow::Context;
 use quelea::dht::{Dht, Found, Id, Item, RouterState, Standing, Told, public_key, target_of};
 use quelea::{Session, Settings};
+use quelea_metainfo::PublisherLink;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -43,7 +44,7 @@ async fn visit(args: &DhtArgs) -> anyhow::Result<Status> {
     }
     // What can be wrong with the key is found before anybody is asked.
     let secret = match &args.action {
-        DhtAction::Put { key: Some(path), .. } => Some(key_of(path)?),
+        DhtAction::Put { key: Some(path), .. } | DhtAction::Publish { key: path, .. } => Some(key_of(path)?),
         _ => None,
     };
     let session = Session::start(settings)?;
@@ -67,9 +68,24 @@ async fn ask(dht: &Dht, args: &DhtArgs, secret: Option<[u8; 32]>) -> anyhow::Res
         DhtAction::GetPeers { info_hash } => get_peers(dht, *info_hash, json).await,
         DhtAction::Scrape { info_hash } => scrape(dht, *info_hash, json).await,
         DhtAction::Put { text, salt, sequence, .. } => match secret {
-            None => put(dht, Item::fixed(bencoded(text)), None, json).await,
-            Some(secret) => put_signed(dht, secret, text, salt, *sequence, json).await,
+            None => put(dht, Item::fixed(bencoded(text)), None, Shown::Target(json)).await,
+            Some(secret) => {
+                put_signed(dht, secret, bencoded(text), salt, *sequence, Shown::Target(json)).await
+            }
         },
+        DhtAction::Publish { info_hash, salt, .. } => {
+            let secret = secret.context("no key")?;
+            let link = PublisherLink::new(public_key(secret), salt.as_bytes().to_vec());
+            let stored = put_signed(
+                dht,
+                secret,
+                PublisherLink::item(info_hash.0),
+                salt,
+                None,
+                Shown::Link(&link, json),
+            );
+            stored.await
+        }
         DhtAction::Get { target, salt } => get(dht, target, salt, json).await,
     }
 }
@@ -172,13 +188,21 @@ async fn scrape(dht: &Dht, info_hash: Id, json: bool) -> anyhow::Result<Status> 
     super::print(format!("about {seeds} seeds and {peers} other peers\n").as_bytes())
 }
 
+/// What is printed of something that was stored; the flag says whether as JSON.
+enum Shown<'a> {
+    /// Where it is found.
+    Target(bool),
+    /// The link that leads to it.
+    Link(&'a PublisherLink, bool),
+}
+
 async fn put_signed(
     dht: &Dht,
     secret: [u8; 32],
-    text: &str,
+    value: Vec<u8>,
     salt: &str,
     sequence: Option<i64>,
-    json: bool,
+    shown: Shown<'_>,
 ) -> anyhow::Result<Status> {
     let (key, salt) = (public_key(secret), salt.as_bytes().to_vec());
     let sequence = match sequence {
@@ -189,14 +213,14 @@ async fn put_signed(
             newest.map_or(1, |newest| newest.sequence().saturating_add(1))
         }
     };
-    put(dht, Item::sign(secret, salt, sequence, bencoded(text)), Some(key), json).await
+    put(dht, Item::sign(secret, salt, sequence, value), Some(key), shown).await
 }
 
 async fn put(
     dht: &Dht,
     item: Result<Item, quelea::dht::Invalid>,
     key: Option<[u8; 32]>,
-    json: bool,
+    shown: Shown<'_>,
 ) -> anyhow::Result<Status> {
     let item = item.map_err(|why| {
         Status::Usage.because(match why {
@@ -212,17 +236,22 @@ async fn put(
         let why = "no node took it: with --sequence, a newer one may be there already";
         return Err(Status::Failed.because(why));
     }
-    let shown = key.map_or_else(|| target.to_string(), |key| digits(&key));
+    let (link, json) = match shown {
+        Shown::Target(json) => (None, json),
+        Shown::Link(link, json) => (Some(link.to_string()), json),
+    };
+    let text = link.clone().unwrap_or_else(|| key.map_or_else(|| target.to_string(), |key| digits(&key)));
     if json {
         let key = key.map(|key| digits(&key));
         let sequence = key.is_some().then_some(sequence);
         let target = target.to_string();
-        return line(
-            &json!({ "target": target, "public_key": key, "sequence": sequence, "nodes": found.written }),
-        );
+        let nodes = found.written;
+        return line(&json!({
+            "target": target, "public_key": key, "sequence": sequence, "nodes": nodes, "link": link,
+        }));
     }
     say(&format!("stored at {}", display::count(found.written, "node", "nodes")));
-    super::print(format!("{shown}\n").as_bytes())
+    super::print(format!("{text}\n").as_bytes())
 }
 
 async fn get(dht: &Dht, target: &DhtTarget, salt: &str, json: bool) -> anyhow::Result<Status> {

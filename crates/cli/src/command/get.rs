@@ -19,7 +19,7 @@ use quelea::{
     AddTorrent, Event, Events, Limits, PortMappingSettings, Priority, Session, Settings, Snapshot, State,
     Torrent, TorrentId,
 };
-use quelea_metainfo::{Info, Metainfo};
+use quelea_metainfo::{Info, Magnet, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -76,6 +76,7 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
         report,
         loading,
         waiting: VecDeque::new(),
+        publishers: JoinSet::new(),
         fetches: Fetches::default(),
         saving: options.save_torrent.as_deref().map(Saving::new),
         opening: JoinSet::new(),
@@ -217,6 +218,8 @@ struct Downloads<'a> {
     /// What was read and waits for its turn.
     waiting: VecDeque<Loaded>,
     /// The metadata of links, on its way.
+    /// Publishers' links whose torrents the DHT is asked for.
+    publishers: JoinSet<(String, quelea::Result<Magnet>)>,
     fetches: Fetches,
     /// Where torrent files are saved, if they are.
     saving: Option<Saving>,
@@ -240,6 +243,10 @@ impl Downloads<'_> {
                     Ok(read) => self.begin(source, read),
                     Err(error) => self.fail(&source, None, &error),
                 },
+                Some(Ok((source, resolved))) = self.publishers.join_next() => match resolved {
+                    Ok(magnet) => self.follow(source, magnet),
+                    Err(error) => self.fail(&source, None, &error.into()),
+                },
                 (fetch, fetched) = self.fetches.next() => self.fetched(fetch, fetched),
                 Some(Ok((name, opened))) = self.opening.join_next() => self.opened(&name, opened),
                 Some(event) = self.events.next() => self.take(&event),
@@ -259,6 +266,11 @@ impl Downloads<'_> {
         let metainfo = match found {
             Found::Torrent(metainfo) => metainfo,
             Found::Magnet(magnet) => return self.follow(source, magnet),
+            Found::Publisher(link) => {
+                let session = self.session.clone();
+                self.publishers.spawn(async move { (source, session.resolve_publisher(&link).await) });
+                return;
+            }
         };
         let mut torrent = AddTorrent::new(*metainfo);
         match wish(&mut torrent, self.options) {
@@ -274,6 +286,7 @@ impl Downloads<'_> {
     /// Whether every source has led to a torrent of the session, or to an error.
     fn is_read(&self) -> bool {
         self.loading.is_done()
+            && self.publishers.is_empty()
             && self.fetches.is_empty()
             && self.waiting.is_empty()
             && self.opening.is_empty()
