@@ -161,12 +161,12 @@ impl Host {
 
     /// Takes the host's address away as well, as when a lease ends.
     pub fn lose_address(&self) -> Result<()> {
-        self.namespace()?.ip(&format!("addr del {}/24 dev eth0\nlink set eth0 down\n", self.address))
+        self.namespace()?.ip(&format!("addr del {}/16 dev eth0\nlink set eth0 down\n", self.address))
     }
 
     /// Gives the address back.
     pub fn find_address(&self) -> Result<()> {
-        self.namespace()?.ip(&format!("link set eth0 up\naddr add {}/24 dev eth0\n", self.address))
+        self.namespace()?.ip(&format!("link set eth0 up\naddr add {}/16 dev eth0\n", self.address))
     }
 
     /// Gives the host an IPv6 address, and takes all of IPv4 away.
@@ -175,7 +175,7 @@ impl Host {
         let address = Ipv6Addr::new(0xfd83, 0, 0, 0, 0, 0, 0, number.into());
         // Without looking whether somebody else has it, which takes a second.
         self.namespace()?.ip(&format!(
-            "addr del {}/24 dev eth0\naddr del 127.0.0.1/8 dev lo\naddr add {address}/64 dev eth0 nodad\n",
+            "addr del {}/16 dev eth0\naddr del 127.0.0.1/8 dev lo\naddr add {address}/64 dev eth0 nodad\n",
             self.address
         ))?;
         Ok(address)
