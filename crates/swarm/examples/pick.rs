@@ -105,6 +105,7 @@ impl Swarm {
                     rate: 1_000_000,
                     snubbed: false,
                     idle: false,
+                    led_after: usize::MAX,
                     proven: true,
                 };
                 self.picker.pick(wish, &mut picked);

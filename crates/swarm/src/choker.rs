@@ -25,6 +25,8 @@ pub const FIRST_ROUNDS: [Duration; 3] =
 pub const CHANCE_ROUNDS: u32 = 3;
 /// Chances in vain after which a peer's next chance is no further away.
 const MOST_IN_VAIN: u32 = 4;
+/// So many thousandths behind the others make a wait count once more.
+const LAG: u32 = 20;
 /// A peer that has something for us and gave nothing for a chance has no other for this long, doubled with each.
 const REST: Duration = Duration::from_secs(30);
 
@@ -63,6 +65,8 @@ pub struct Candidate {
     pub in_vain: u32,
     /// How much of the torrent it has, in thousandths.
     pub progress: u32,
+    /// Whether it gives for what it takes, though perhaps nothing at the moment.
+    pub gives: bool,
 }
 
 /// Who holds the slots.
@@ -89,9 +93,10 @@ impl Grant {
 /// Bytes of a chance, if a piece is no longer than that: less would cost more messages than it is worth.
 const CHANCE: u64 = 512 << 10;
 
-/// Whether a chance is over: so much was taken, or so long did it last.
-pub fn is_over(taken: u64, rounds: u32, piece_length: u32) -> bool {
-    rounds >= CHANCE_ROUNDS || taken >= u64::from(piece_length).max(CHANCE)
+/// Whether a chance is over: so much was taken, or so long did it last. One that had chances in vain gets a piece.
+pub fn is_over(taken: u64, rounds: u32, piece_length: u32, in_vain: u32) -> bool {
+    let share = if in_vain == 0 { CHANCE } else { 0 };
+    rounds >= CHANCE_ROUNDS || taken >= u64::from(piece_length).max(share)
 }
 
 impl Candidate {
@@ -101,14 +106,20 @@ impl Candidate {
     }
 }
 
-/// The order in which peers without a slot get one that nobody has earned: who has waited longest, where the wait of
-/// one that gave nothing for its chances counts less, and by lot among equals. Nobody waits for ever.
+/// The order in which peers without a slot get one that nobody has earned: who has waited longest, and by lot among
+/// equals. The wait of one that gave nothing for its chances counts less. That of one that gives counts twice, and more
+/// the further it lags behind the others: who sends little earns little, and a swarm is done when its last member is.
+/// Nobody waits for ever.
 fn by_wait(mut waiting: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
     rng.shuffle(&mut waiting);
+    let sum: u64 = waiting.iter().map(|candidate| u64::from(candidate.progress)).sum();
+    let mean = (sum / waiting.len().max(1) as u64) as u32;
     waiting.sort_by_key(|candidate| {
         let weight = candidate.in_vain.min(MOST_IN_VAIN);
+        let lag = mean.saturating_sub(candidate.progress) / LAG;
+        let factor = if candidate.gives && weight == 0 { 2 + u64::from(lag) } else { 1 };
         // Waits are compared by the second: those who came together draw lots.
-        (candidate.rests(), core::cmp::Reverse(candidate.since.as_secs() >> weight))
+        (candidate.rests(), core::cmp::Reverse((candidate.since.as_secs() * factor) >> weight))
     });
     waiting
 }

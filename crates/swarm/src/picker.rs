@@ -68,6 +68,10 @@ pub struct Wish<'a> {
     pub count: usize,
     /// Pieces it suggests (BEP 6).
     pub suggested: &'a [PieceIndex],
+    /// After so many blocks it is led: of pieces that others have or nobody is on, only those that it suggests are
+    /// begun. A seed knows whom it promised what, and who takes something else takes what another one waits for.
+    /// `usize::MAX` for a peer that suggests nothing.
+    pub led_after: usize,
     /// If set, only these pieces: those it lets us have though it chokes us (BEP 6, allowed fast).
     pub only: Option<&'a BTreeSet<PieceIndex>>,
     /// Bytes a second that it sends; 0 while that is not known. Fast peers get whole pieces and runs of neighbours.

@@ -101,6 +101,11 @@ impl Pipeline {
         if self.outstanding.is_empty() || room * 4 >= depth { room } else { 0 }
     }
 
+    /// How many requests are missing until half of the pipeline is full.
+    pub fn to_half(&self) -> usize {
+        (self.depth.min(self.reqq) / 2).saturating_sub(self.outstanding.len())
+    }
+
     /// A request was sent.
     pub fn sent(&mut self, now: Time, span: Span) {
         if self.outstanding.is_empty() {

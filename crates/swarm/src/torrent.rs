@@ -23,6 +23,7 @@ mod peer;
 mod saved;
 mod spread;
 mod stats;
+mod super_seeding;
 mod upload;
 mod verify;
 mod wishes;
@@ -115,6 +116,8 @@ pub struct Torrent<B> {
     lonely: Option<network::Lonely>,
     suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
     spread: spread::Spread,
+    super_seeding: bool,
+    offers: super_seeding::Offers,
     rng: Rng,
 
     outputs: VecDeque<Output<B>>,
@@ -172,6 +175,8 @@ impl<B> Torrent<B> {
             lonely: None,
             suspects: BTreeMap::new(),
             spread: spread::Spread::new(config.geometry.pieces(), rng.u32(..config.geometry.pieces().max(1))),
+            super_seeding: false,
+            offers: super_seeding::Offers::default(),
             rng,
             outputs: VecDeque::new(),
             refill: Vec::new(),
@@ -226,6 +231,7 @@ impl<B> Torrent<B> {
             self.next_round = now + self.round_length();
             self.choose_unchoked(now, Occasion::Round);
         }
+        self.show_where_nobody_asks(now);
         self.turn_over(now);
         self.connect_more(now);
         self.look_after_network(now);

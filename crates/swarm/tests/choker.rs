@@ -23,6 +23,7 @@ fn candidates(rates: &[u64]) -> Vec<Candidate> {
         is_over: false,
         in_vain: 0,
         progress: 500,
+        gives: false,
     };
     rates.iter().map(candidate).collect()
 }
@@ -64,9 +65,16 @@ fn a_chance_lasts_for_a_piece_or_three_rounds() {
         let alone = leech::grant(&over[4..5], 2, &mut Rng::with_seed(seed));
         assert!(alone.has(candidates[4].peer), "nobody else wants the slot");
     }
-    let cases = [(0, 0, false), (0, 3, true), (1 << 20, 0, true), ((1 << 20) - 1, 2, false)];
-    for (taken, rounds, over) in cases {
-        assert_eq!(is_over(taken, rounds, 1 << 20), over, "{taken} bytes in {rounds} rounds");
+    let cases = [
+        (0, 0, 1 << 20, 0, false),
+        (0, 3, 1 << 20, 0, true),
+        (1 << 20, 0, 1 << 20, 0, true),
+        ((1 << 20) - 1, 2, 1 << 20, 0, false),
+        (1 << 18, 0, 1 << 18, 0, false),
+        (1 << 18, 0, 1 << 18, 1, true),
+    ];
+    for (taken, rounds, piece, in_vain, over) in cases {
+        assert_eq!(is_over(taken, rounds, piece, in_vain), over, "{taken} bytes in {rounds} rounds");
     }
 }
 
@@ -80,6 +88,21 @@ fn who_gave_nothing_for_its_chance_comes_after_newcomers_and_those_who_wait() {
     candidates[3].since = Duration::from_secs(2);
     let order = |slots| leech::fill(&candidates, slots, &mut Rng::with_seed(1)).chances;
     assert_eq!(order(4), [3, 2, 1, 0].map(|index: usize| candidates[index].peer));
+}
+
+#[test]
+fn who_gives_and_lags_behind_waits_less() {
+    let mut candidates = candidates(&[0; 3]);
+    for (candidate, progress) in candidates.iter_mut().zip([900, 900, 300]) {
+        *candidate = Candidate { progress, since: Duration::from_secs(10), ..*candidate };
+    }
+    candidates[0].gives = true;
+    candidates[2].gives = true;
+    let order = |candidates: &[Candidate]| leech::fill(candidates, 3, &mut Rng::with_seed(1)).chances;
+    assert_eq!(order(&candidates), [2, 0, 1].map(|index: usize| candidates[index].peer));
+    // Who never gave anything waits no less for what it lacks.
+    candidates[2].gives = false;
+    assert_eq!(order(&candidates)[0], candidates[0].peer);
 }
 
 #[test]
@@ -221,15 +244,29 @@ fn anybody() -> impl Strategy<Value = Candidate> {
         0u32..6,
         0u64..200,
         0u64..1 << 23,
-        (any::<bool>(), any::<bool>()),
+        (any::<bool>(), any::<bool>(), any::<bool>()),
         0u32..6,
         0u32..=1_000,
     )
-        .prop_map(|(rate, unchoked, rounds, since, taken, (is_chance, is_over), in_vain, progress)| {
-            let peer = Peers::default().insert(());
-            let since = Duration::from_secs(since);
-            Candidate { peer, rate, unchoked, rounds, since, taken, is_chance, is_over, in_vain, progress }
-        })
+        .prop_map(
+            |(rate, unchoked, rounds, since, taken, (is_chance, is_over, gives), in_vain, progress)| {
+                let peer = Peers::default().insert(());
+                let since = Duration::from_secs(since);
+                Candidate {
+                    peer,
+                    rate,
+                    unchoked,
+                    rounds,
+                    since,
+                    taken,
+                    is_chance,
+                    is_over,
+                    in_vain,
+                    progress,
+                    gives,
+                }
+            },
+        )
 }
 
 fn crowd() -> impl Strategy<Value = Vec<Candidate>> {
@@ -283,7 +320,7 @@ proptest! {
                 candidate.rounds = if has { candidate.rounds + 1 } else { 0 };
                 candidate.since = if has == candidate.unchoked { candidate.since + ROUND } else { Duration::ZERO };
                 candidate.unchoked = has;
-                candidate.is_over = is_over(0, candidate.rounds, 1);
+                candidate.is_over = is_over(0, candidate.rounds, 1, candidate.in_vain);
             }
         }
         prop_assert_eq!(served.len(), peers);

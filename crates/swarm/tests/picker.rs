@@ -17,7 +17,19 @@ fn geometry() -> Geometry {
 
 fn wish<'a>(peer: PeerKey, has: &'a Bitfield, count: usize, idle: bool) -> Wish<'a> {
     let (now, rate) = (Time::ZERO, 0);
-    Wish { now, peer, has, count, suggested: &[], only: None, rate, snubbed: false, idle, proven: true }
+    Wish {
+        now,
+        peer,
+        has,
+        count,
+        suggested: &[],
+        led_after: usize::MAX,
+        only: None,
+        rate,
+        snubbed: false,
+        idle,
+        proven: true,
+    }
 }
 
 fn source(peer: PeerKey) -> Source {

@@ -48,7 +48,19 @@ impl Scene {
 
     fn wish<'a>(&self, peer: PeerKey, has: &'a Bitfield, count: usize) -> Wish<'a> {
         let (now, suggested, rate) = (self.now, &[], 100_000);
-        Wish { now, peer, has, count, suggested, only: None, rate, snubbed: false, idle: false, proven: true }
+        Wish {
+            now,
+            peer,
+            has,
+            count,
+            suggested,
+            led_after: usize::MAX,
+            only: None,
+            rate,
+            snubbed: false,
+            idle: false,
+            proven: true,
+        }
     }
 
     fn picks(&mut self, wish: Wish<'_>) -> Vec<Span> {

@@ -25,11 +25,12 @@ impl<B> Picker<B> {
     /// Picks up to `wish.count` blocks and appends them to `picked`.
     pub fn pick(&mut self, wish: Wish<'_>, picked: &mut Vec<Span>) {
         let target = picked.len() + wish.count;
+        let led_from = picked.len().saturating_add(wish.led_after);
         if !self.deadlines.is_empty() {
             self.pick_urgent(&wish, target, picked);
         }
         while picked.len() < target {
-            let Some(piece) = self.next_piece(&wish) else { break };
+            let Some(piece) = self.next_piece(&wish, picked.len() >= led_from) else { break };
             if self.lease_from(piece, wish.peer, target, picked) == 0 {
                 break;
             }
@@ -64,15 +65,18 @@ impl<B> Picker<B> {
         picked.len() - before
     }
 
-    fn next_piece(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {
+    fn next_piece(&mut self, wish: &Wish<'_>, led: bool) -> Option<PieceIndex> {
         let own = self.followers.get(&wish.peer).map(|follower| &follower.free);
         let own = own.into_iter().flatten().copied().find(|&piece| wish.can_give(piece));
+        if led {
+            return own.or_else(|| self.open_new(wish, true));
+        }
         let shared = || self.shareable(wish).find(|(_, shared)| *shared).map(|(piece, _)| piece);
         own.or_else(|| if self.is_slow(wish) { shared() } else { None })
             .or_else(|| {
                 self.abandoned(wish).filter(|&piece| self.is_full() || !self.is_rarer_suggested(wish, piece))
             })
-            .or_else(|| self.open_new(wish))
+            .or_else(|| self.open_new(wish, false))
             .or_else(|| self.shareable(wish).next().map(|(piece, _)| piece))
     }
 
@@ -102,11 +106,11 @@ impl<B> Picker<B> {
             .any(|suggested| self.availability(suggested) < self.availability(piece))
     }
 
-    fn open_new(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {
+    fn open_new(&mut self, wish: &Wish<'_>, led: bool) -> Option<PieceIndex> {
         if self.is_full() || self.missing.is_none() {
             return None;
         }
-        let piece = self.choose(wish)?;
+        let piece = self.choose(wish, led)?;
         self.start(piece, Some(wish.peer));
         let slow = self.is_slow(wish);
         if let Some(open) = self.open.get_mut(&piece) {
@@ -116,7 +120,7 @@ impl<B> Picker<B> {
         Some(piece)
     }
 
-    fn choose(&mut self, wish: &Wish<'_>) -> Option<PieceIndex> {
+    fn choose(&mut self, wish: &Wish<'_>, led: bool) -> Option<PieceIndex> {
         if let Some(only) = wish.only {
             let open: Vec<PieceIndex> = only.iter().copied().filter(|piece| wish.has.has(*piece)).collect();
             return self.best(&open, wish.snubbed);
@@ -126,6 +130,9 @@ impl<B> Picker<B> {
             suggested.filter(|piece| self.missing.has(*piece)).find(|&piece| wish.can_give(piece))
         {
             return Some(piece);
+        }
+        if led {
+            return None;
         }
         if let Some(piece) = self.next_in_window(wish).or_else(|| self.first_piece(wish)) {
             return Some(piece);

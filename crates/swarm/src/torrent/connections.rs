@@ -241,6 +241,9 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.remove(key) else { return false };
         self.picker.peer_left(key, &peer.has, peer.tally);
         self.withdraw_promises(&peer.promised);
+        if let Some(shown) = &peer.shown {
+            self.withdraw_offers(shown);
+        }
         self.list.disconnected(now, peer.address, parting);
         self.note_loss(now);
         let had_slot = !peer.we_choke_it;
@@ -287,7 +290,8 @@ impl<B> Torrent<B> {
         let (fast, extended, address) =
             (peer.is_fast(), peer.reserved.has(Feature::ExtensionProtocol), peer.address);
         let have = self.picker.have();
-        let (none, all) = (have.is_none(), have.is_all());
+        let hides = self.is_super_seeding();
+        let (none, all) = (hides || have.is_none(), !hides && have.is_all());
         if fast && all {
             self.send(now, key, Message::HaveAll);
         } else if fast && none {
@@ -306,12 +310,15 @@ impl<B> Torrent<B> {
                 your_ip: Some(address.ip()),
                 ipv4: self.other_address(address.ip()).and_then(of_v4),
                 ipv6: self.other_address(address.ip()).and_then(of_v6),
-                upload_only: Some(self.completed),
+                upload_only: Some(self.completed && !hides),
                 ..ExtensionHandshake::default()
             };
             self.send(now, key, Message::Extended { id: 0, payload: handshake.encode() });
         }
         self.tell_node(now, key);
+        if hides {
+            self.hide_from(now, key);
+        }
         if fast && !none {
             let set = allowed_fast(address.ip(), &self.info_hash, self.geometry.pieces(), ALLOWED_FAST);
             for number in set {

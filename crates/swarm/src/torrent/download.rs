@@ -145,7 +145,8 @@ impl<B> Torrent<B> {
             self.update_interest(now, key);
             self.wants_refill(key);
         }
-        self.note_spread(key, piece);
+        self.note_spread(now, key, piece);
+        self.note_had(now, key);
         self.note_seed(key);
     }
 
@@ -167,6 +168,7 @@ impl<B> Torrent<B> {
         self.picker.peer_left(key, &peer.has, before);
         peer.useful = has.count_shared(self.picker.needed());
         peer.has = has;
+        self.note_had(now, key);
         self.update_interest(now, key);
         self.note_seed(key);
     }
@@ -195,6 +197,7 @@ impl<B> Torrent<B> {
         peer.it_chokes_us = true;
         // It suggests anew when it gives again; by then others may have taken these.
         peer.suggested.clear();
+        peer.leads = false;
         // With the fast extension, each request is answered or rejected (BEP 6); without, all are void.
         // But what was sent before the choke, and was on its way, is welcome.
         if !peer.is_fast() {
@@ -216,6 +219,7 @@ impl<B> Torrent<B> {
             peer.suggested.remove(0);
         }
         peer.suggested.push(piece);
+        peer.leads = peer.is_seed;
     }
 
     fn allowed(&mut self, key: PeerKey, piece: u32) {
@@ -318,6 +322,11 @@ impl<B> Torrent<B> {
                 has: &peer.has,
                 count: room,
                 suggested: &peer.suggested,
+                led_after: if peer.leads && !self.picker.is_full() {
+                    peer.pipeline.to_half()
+                } else {
+                    usize::MAX
+                },
                 only: peer.it_chokes_us.then_some(&peer.allowed_fast),
                 snubbed: peer.pipeline.is_snubbed(),
                 idle: peer.pipeline.is_empty(),

@@ -2,6 +2,7 @@
 
 use super::exchange::Exchanged;
 use super::metadata::Taken;
+use super::super_seeding::Shown;
 use crate::choker::ROUND;
 use crate::event::Hello;
 use crate::picker::Tally;
@@ -55,6 +56,8 @@ pub(super) struct Peer {
     pub pipeline: Pipeline,
     pub allowed_fast: BTreeSet<PieceIndex>,
     pub suggested: Vec<PieceIndex>,
+    /// It is a seed that suggests pieces since it unchoked us.
+    pub leads: bool,
     /// Blocks that were asked for and given up, which may yet come.
     pub given_up: VecDeque<Span>,
     /// Rejected or unasked-for blocks, which an honest peer has few of.
@@ -68,6 +71,8 @@ pub(super) struct Peer {
     pub held: bool,
     /// Pieces that were suggested to it and that it has not asked for.
     pub promised: Vec<PieceIndex>,
+    /// What it knows of us, if it does not know that we have everything (BEP 16).
+    pub shown: Option<Shown>,
     /// Pieces that it alone was given and that have not been seen elsewhere since.
     pub kept: u32,
     /// Pieces that it alone was given and that were seen elsewhere since.
@@ -93,6 +98,9 @@ pub(super) struct Peer {
 
 /// Rounds in which a peer has something for us and gives nothing that count as a chance in vain.
 const PATIENCE: u32 = 6;
+
+/// Who gives back at least this part of what it took gives something.
+const LEAST_PART: u64 = 16;
 
 /// A peer's upload slot, or its waiting for one.
 #[derive(Debug)]
@@ -147,7 +155,7 @@ impl Slot {
     ) {
         if downloaded > self.marks.0 {
             (self.in_vain, self.waited_for) = (0, 0);
-        } else if keeps_us_waiting {
+        } else if keeps_us_waiting && !gives_its_part(downloaded, uploaded) {
             self.waited_for += 1;
             if self.waited_for.is_multiple_of(PATIENCE) {
                 self.in_vain += 1;
@@ -168,15 +176,21 @@ impl Slot {
     }
 
     /// The slot is taken away. Whether it was given in vain counts while there is something to give for it.
-    pub(super) fn end(&mut self, now: Time, downloaded: u64, counts: bool) {
+    pub(super) fn end(&mut self, now: Time, downloaded: u64, uploaded: u64, counts: bool) {
         if downloaded > self.downloaded_before {
             self.in_vain = 0;
-        } else if counts {
+        } else if counts && !gives_its_part(downloaded, uploaded) {
             self.in_vain += 1;
         }
         self.changed = now;
         self.ends = None;
     }
+}
+
+/// Whether a peer gives for what it takes, though it gives nothing at the moment: one with a slow uplink serves its
+/// peers one after the other, and is no free-rider.
+pub(super) fn gives_its_part(downloaded: u64, uploaded: u64) -> bool {
+    downloaded > 0 && downloaded.saturating_mul(LEAST_PART) >= uploaded
 }
 
 impl Peer {
@@ -205,12 +219,14 @@ impl Peer {
             pipeline: Pipeline::new(now),
             allowed_fast: BTreeSet::new(),
             suggested: Vec::new(),
+            leads: false,
             given_up: VecDeque::new(),
             misfits: 0,
             asked: VecDeque::new(),
             granted: 0,
             held: false,
             promised: Vec::new(),
+            shown: None,
             kept: 0,
             given_on: 0,
             taking: None,

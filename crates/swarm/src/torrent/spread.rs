@@ -14,8 +14,11 @@ use quelea_metainfo::geometry::{Geometry, PieceIndex};
 use quelea_time::Time;
 use quelea_wire::Message;
 
-/// Pieces that are suggested to a peer ahead of its requests.
-const AHEAD: usize = 2;
+/// Bytes that are suggested to a peer ahead of its requests: more than it asks for at a time.
+const AHEAD: u32 = 512 << 10;
+/// Pieces that are, where they are long, and where they are short.
+const LEAST_AHEAD: u32 = 2;
+const MOST_AHEAD: u32 = 12;
 /// Pieces that are looked at for the best one to suggest.
 const LOOKED_AT: u32 = 1_024;
 
@@ -57,13 +60,26 @@ impl Spread {
         suits: impl Fn(PieceIndex) -> bool,
         copies: impl Fn(PieceIndex) -> u32,
     ) -> Option<PieceIndex> {
+        let given = core::mem::take(&mut self.given);
+        let least = self.rarest(geometry, suits, |piece| copies(piece).max(u32::from(given[piece.at()])));
+        self.given = given;
+        least
+    }
+
+    /// The piece of fewest copies of those that suit.
+    pub(super) fn rarest(
+        &mut self,
+        geometry: &Geometry,
+        suits: impl Fn(PieceIndex) -> bool,
+        copies: impl Fn(PieceIndex) -> u32,
+    ) -> Option<PieceIndex> {
         let pieces = geometry.pieces();
         let looked_at = (0..pieces.min(LOOKED_AT)).filter_map(|step| {
             geometry.piece((self.cursor.wrapping_add(step)) % pieces).filter(|&piece| suits(piece))
         });
-        let least = looked_at.min_by_key(|&piece| copies(piece).max(u32::from(self.given[piece.at()])))?;
-        self.cursor = (least.get() + 1) % pieces;
-        Some(least)
+        let rarest = looked_at.min_by_key(|&piece| copies(piece))?;
+        self.cursor = (rarest.get() + 1) % pieces;
+        Some(rarest)
     }
 }
 
@@ -73,11 +89,13 @@ impl<B> Torrent<B> {
         if !self.completed {
             return;
         }
+        let ahead = (AHEAD / self.geometry.piece_length()).clamp(LEAST_AHEAD, MOST_AHEAD) as usize;
         while let Some(peer) = self.peers.get(key)
             && peer.is_fast()
+            && peer.shown.is_none()
             && !peer.we_choke_it
             && peer.it_is_interested
-            && peer.promised.len() < AHEAD
+            && peer.promised.len() < ahead
         {
             let (picker, promised) = (&self.picker, &peer.promised);
             let suits =
@@ -117,7 +135,7 @@ impl<B> Torrent<B> {
     }
 
     /// A peer has a piece: if another one alone was given it, that one has given it on.
-    pub(super) fn note_spread(&mut self, key: PeerKey, piece: PieceIndex) {
+    pub(super) fn note_spread(&mut self, now: Time, key: PeerKey, piece: PieceIndex) {
         match self.spread.sole.get(&piece) {
             Some(&sole) if sole != key => {
                 self.spread.sole.remove(&piece);
@@ -125,6 +143,7 @@ impl<B> Torrent<B> {
                     peer.kept = peer.kept.saturating_sub(2);
                     peer.given_on += 1;
                 }
+                self.show_more(now, sole);
             }
             Some(_) | None => {}
         }

@@ -2,7 +2,7 @@
 
 use super::Torrent;
 use super::download::wire_span;
-use super::peer::Peer;
+use super::peer::{Peer, gives_its_part};
 use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
@@ -97,8 +97,10 @@ impl<B> Torrent<B> {
                     peer.uploaded - peer.slot.uploaded_before,
                     peer.slot.rounds,
                     self.geometry.piece_length(),
+                    peer.slot.in_vain,
                 ),
                 in_vain: peer.slot.in_vain.max(peer.kept),
+                gives: gives_its_part(peer.downloaded, peer.uploaded),
                 progress: (u64::from(peer.has.count()) * 1_000 / u64::from(pieces)) as u32,
             });
         }
@@ -157,7 +159,7 @@ impl<B> Torrent<B> {
         peer.we_choke_it = true;
         let fast = peer.is_fast();
         let finishing = peer.slot.ends.is_some() && fast;
-        peer.slot.end(now, peer.downloaded, !self.completed);
+        peer.slot.end(now, peer.downloaded, peer.uploaded, !self.completed);
         peer.taking = None;
         let promised = core::mem::take(&mut peer.promised);
         let (kept, dropped): (Vec<Span>, Vec<Span>) = peer.asked.drain(..).partition(|_| finishing);
@@ -185,8 +187,11 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         // Whom nothing can be told of a lost request would wait for its block for ever.
         let most = if peer.is_fast() { MAX_DEPTH } else { MAX_DEPTH + READ_ALREADY };
-        let refused =
-            choked || !self.picker.have().has(span.piece) || peer.asked.len() + peer.granted >= most;
+        let hidden = peer.shown.as_ref().is_some_and(|shown| !shown.has(span.piece));
+        let refused = choked
+            || hidden
+            || !self.picker.have().has(span.piece)
+            || peer.asked.len() + peer.granted >= most;
         if refused {
             self.reject(now, key, asked);
             return;
@@ -227,7 +232,7 @@ impl<B> Torrent<B> {
         }
         let asked = u64::from(BLOCK_LENGTH) * (peer.asked.len() + peer.granted) as u64;
         let taken = peer.uploaded - peer.slot.uploaded_before + asked;
-        let over = is_over(taken, peer.slot.rounds, self.geometry.piece_length());
+        let over = is_over(taken, peer.slot.rounds, self.geometry.piece_length(), peer.slot.in_vain);
         let waits = |other: &Peer| {
             other.it_is_interested
                 && other.we_choke_it

@@ -217,6 +217,7 @@ impl Pair {
             rate: asked.rate,
             snubbed: asked.snubbed,
             idle: asked.idle,
+            led_after: usize::MAX,
             proven: asked.proven,
         };
         let mut picked = Vec::new();

@@ -56,6 +56,10 @@ impl Bench {
         Self::new(Bitfield::all(6), |_| {})
     }
 
+    pub(crate) fn seed_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::new(Bitfield::all(6), change)
+    }
+
     pub(crate) fn hello(&mut self, reserved: Reserved) -> Hello {
         self.peers += 1;
         let address = ([10, 0, self.peers, 1], 50_000).into();

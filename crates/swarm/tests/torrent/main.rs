@@ -18,5 +18,6 @@ mod nodes;
 mod requests;
 mod room;
 mod slots;
+mod super_seeding;
 mod verdicts;
 mod wishes;
