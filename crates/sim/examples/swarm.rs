@@ -1,7 +1,7 @@
 //! Flash crowds at size: a table, and the times to complete as a picture.
 //!
 //! `swarm` runs all; `--only NAME` one of them, `--leechers N` with so many, `--pieces N` with a torrent of so many
-//! pieces of 256 KiB, `--seed N` another world of it. `--svg FILE` draws what ran.
+//! pieces of 128 KiB, `--seed N` another world of it. `--svg FILE` draws what ran.
 #![allow(clippy::print_stderr)]
 
 use quelea_sim::{Crowd, Role, Scenario, Summary, World};
@@ -12,7 +12,9 @@ use std::process::ExitCode;
 
 const USAGE: &str = "usage: swarm [--only NAME] [--leechers N] [--pieces N] [--seed N] [--svg FILE]";
 /// Bytes of a piece.
-const PIECE: u32 = 256 << 10;
+const PIECE: u32 = 128 << 10;
+/// Bytes a second that a usual member sends.
+const UPLINK: u64 = 250_000;
 
 struct Wishes {
     only: Option<String>,
@@ -33,7 +35,7 @@ fn main() -> ExitCode {
 }
 
 fn wishes(mut arguments: impl Iterator<Item = String>) -> Result<Wishes, Box<dyn Error>> {
-    let mut wishes = Wishes { only: None, leechers: None, pieces: 1_024, seed: 1, svg: None };
+    let mut wishes = Wishes { only: None, leechers: None, pieces: 512, seed: 1, svg: None };
     while let Some(argument) = arguments.next() {
         let value = arguments.next().ok_or(USAGE)?;
         match argument.as_str() {
@@ -50,15 +52,19 @@ fn wishes(mut arguments: impl Iterator<Item = String>) -> Result<Wishes, Box<dyn
 
 /// The crowds: a name, what is told of the bandwidths, and what they are made of.
 fn crowds(wishes: &Wishes) -> Vec<(&'static str, &'static str, Crowd)> {
-    let crowd = |usual: usize| Crowd::even(wishes.leechers.unwrap_or(usual), wishes.pieces, PIECE);
-    let mixed = vec![500_000, 1_000_000, 2_000_000, 4_000_000];
+    let crowd = |usual: usize| Crowd {
+        seed_uplink: UPLINK,
+        uplinks: vec![UPLINK],
+        ..Crowd::even(wishes.leechers.unwrap_or(usual), wishes.pieces, PIECE)
+    };
+    let mixed = vec![UPLINK / 2, UPLINK, 2 * UPLINK, 4 * UPLINK];
     let even = crowd(1_000);
     let riders = wishes.leechers.unwrap_or(225) / 3;
     vec![
-        ("even", "1 MB/s up, 8 down", even.clone()),
-        ("mixed", "0.5, 1, 2, 4 up, 8 x down", Crowd { uplinks: mixed, seed_uplink: 2_000_000, ..even }),
+        ("even", "250 KB/s up, 8 x down", even.clone()),
+        ("mixed", "125, 250, 500, 1000 up", Crowd { uplinks: mixed, seed_uplink: 2 * UPLINK, ..even }),
         ("rough", "even, 40% NAT, 1% loss", Crowd { natted: 400, loss: 10, ..crowd(200) }),
-        ("riders", "even, 1 of 4 gives nothing", Crowd { riders, seed_uplink: 4_000_000, ..crowd(225) }),
+        ("riders", "even, 1 of 4 gives nothing", Crowd { riders, seed_uplink: 4 * UPLINK, ..crowd(225) }),
         ("orphans", "even, the seed leaves", Crowd { seed_leaves: true, ..crowd(100) }),
         ("super", "the same, super-seeding", Crowd { seed_leaves: true, super_seed: true, ..crowd(100) }),
     ]

@@ -27,6 +27,8 @@ pub struct DiskPlan {
     pub full: u32,
     /// How long a disk is full at most.
     pub full_for: Duration,
+    /// How many of a thousand pieces turn bad after they were written, on disks that rot.
+    pub rot: u32,
 }
 
 /// A node's disk.
@@ -40,6 +42,14 @@ pub(crate) struct Disk {
     pub(crate) spoilt: u64,
     /// Pieces of which a part was written: no machine may call them good.
     pub(crate) torn: BTreeSet<PieceIndex>,
+    /// Whether pieces turn bad here.
+    rots: bool,
+    /// Pieces that have turned bad, which nobody knows until somebody looks.
+    rotten: BTreeSet<PieceIndex>,
+    /// Pieces that ever did.
+    pub(crate) rotted: u64,
+    /// Writes that took about as long as one can.
+    pub(crate) slow_writes: u64,
     /// What was written lately, oldest first.
     unsynced: VecDeque<(Time, PieceIndex)>,
     /// When it is full.
@@ -65,13 +75,31 @@ pub(crate) enum WriteFault {
 }
 
 impl Disk {
-    pub(crate) fn new(written: Bitfield, spoils: u32, plan: &DiskPlan, seed: u64) -> Self {
+    pub(crate) fn new(written: Bitfield, spoils: u32, rots: bool, plan: &DiskPlan, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let full = (rng.u32(0..1_000) < plan.full).then(|| {
             let from = Time::from_millis(rng.u64(0..20_000));
             (from, from + Duration::from_nanos(rng.u64(0..=plan.full_for.as_nanos() as u64)))
         });
-        Self { written, spoils, spoilt: 0, torn: BTreeSet::new(), unsynced: VecDeque::new(), full, rng }
+        Self {
+            written,
+            spoils,
+            spoilt: 0,
+            torn: BTreeSet::new(),
+            rots,
+            rotten: BTreeSet::new(),
+            rotted: 0,
+            slow_writes: 0,
+            unsynced: VecDeque::new(),
+            full,
+            rng,
+        }
+    }
+
+    /// Somebody looks at every piece, as at a start: those that have turned bad are missing. How many that are.
+    pub(crate) fn check(&mut self) -> u64 {
+        let rotten = core::mem::take(&mut self.rotten);
+        rotten.into_iter().map(|piece| u64::from(self.written.unset(piece))).sum()
     }
 
     /// The node crashed: what was written lately is lost. How many pieces that are.
@@ -87,8 +115,9 @@ impl Disk {
     }
 
     /// Whether what is read of a block is good.
-    pub(crate) fn reads_well(&mut self) -> bool {
-        let spoilt = self.spoils > 0 && self.rng.u32(0..1_000) < self.spoils;
+    pub(crate) fn reads_well(&mut self, piece: PieceIndex) -> bool {
+        let lie = self.spoils > 0 && self.rng.u32(0..1_000) < self.spoils;
+        let spoilt = lie || self.rotten.contains(&piece);
         self.spoilt += u64::from(spoilt);
         !spoilt
     }
@@ -97,7 +126,7 @@ impl Disk {
     pub(crate) fn read(&mut self, content: &Content, span: Span, out: &mut Vec<u8>) {
         let from = out.len();
         out.extend_from_slice(content.span(span));
-        if !self.reads_well() {
+        if !self.reads_well(span.piece) {
             let at = self.rng.usize(from..out.len());
             if let Some(byte) = out.get_mut(at) {
                 *byte ^= 1 << self.rng.u32(0..8);
@@ -112,7 +141,9 @@ impl Disk {
 
     /// How long it takes to hash and write a piece: mostly little, at times all of it.
     pub(crate) fn write_time(&mut self, plan: &DiskPlan) -> Duration {
-        self.time(plan.slowest_write)
+        let time = self.time(plan.slowest_write);
+        self.slow_writes += u64::from(time > plan.slowest_write / 2);
+        time
     }
 
     fn time(&mut self, slowest: Duration) -> Duration {
@@ -150,6 +181,10 @@ impl Disk {
         }
         self.torn.remove(&piece);
         self.written.set(piece);
+        if self.rots && self.rng.u32(0..1_000) < plan.rot {
+            self.rotten.insert(piece);
+            self.rotted += 1;
+        }
         if plan.forgets > Duration::ZERO {
             while self.unsynced.front().is_some_and(|(at, _)| now.since(*at) >= plan.forgets) {
                 self.unsynced.pop_front();

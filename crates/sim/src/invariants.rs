@@ -38,7 +38,15 @@ impl World {
         self.nodes[number].steps += 1;
         let node = &self.nodes[number];
         let due = node.steps.is_multiple_of(self.scenario.checks_every);
-        let Some(present) = node.present.as_ref().filter(|_| due) else { return Ok(()) };
+        let Some(present) = node.present.as_ref() else { return Ok(()) };
+        let (held, budget) = (present.memory.bytes(), node.budget(&self.scenario));
+        if held > budget {
+            let name = &node.name;
+            return Err(self.violation(format!("{name} holds {held} bytes of blocks, more than {budget}")));
+        }
+        if !due {
+            return Ok(());
+        }
         if let Err(contradiction) = present.machine.check_invariants() {
             return Err(self.violation(format!("{} contradicts itself: {contradiction}", node.name)));
         }
@@ -67,10 +75,10 @@ impl World {
         Ok(())
     }
 
-    /// Only liars are banned.
+    /// Only those are banned who have sent spoilt blocks.
     pub(crate) fn check_ban(&self, number: usize, ip: IpAddr) -> Result<(), Violation> {
-        let liar = |node: &Node| node.plan.role == Role::Liar && node.address.ip() == ip;
-        if self.nodes.iter().any(liar) {
+        let guilty = |node: &Node| node.disk.spoilt > 0 && node.address.ip() == ip;
+        if self.nodes.iter().any(guilty) {
             return Ok(());
         }
         let (name, banned) = (&self.nodes[number].name, self.name_of(ip));

@@ -11,6 +11,7 @@
 //!
 //!   agenda    what happens next            node      machines, disk and uplink of one node
 //!   link      bytes between two nodes      disk      hashing, writing, reading, faults
+//!   limiter   what a node may send         memory    what its blocks take
 //!   tracker   who is there                 trace     the story, and its digest
 //!   scenario  what a world is made of      invariants  what must hold at every step and at the end
 //!   dht       networks of [`quelea_dht::Dht`], a world of their own
@@ -24,7 +25,9 @@ mod content;
 pub mod dht;
 mod disk;
 mod invariants;
+mod limiter;
 mod link;
+mod memory;
 mod node;
 mod scenario;
 mod summary;

@@ -2,7 +2,9 @@
 
 use crate::content::Block;
 use crate::disk::Disk;
+use crate::limiter::Limiter;
 use crate::link::{Downlink, LinkId, Side, Uplink};
+use crate::memory::Memory;
 use crate::scenario::{NodePlan, Role, Scenario};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use fastrand::Rng;
@@ -56,6 +58,10 @@ pub(crate) struct Present {
     pub(crate) machine: Torrent<Block>,
     pub(crate) announcer: Announcer,
     pub(crate) identity: Identity,
+    /// What its blocks take.
+    pub(crate) memory: Memory,
+    /// What it may send, if it has limits.
+    pub(crate) limiter: Option<Limiter>,
     /// The links that its machine knows.
     pub(crate) links: BTreeMap<PeerKey, (LinkId, Side)>,
     /// All links it has an open end of.
@@ -93,7 +99,7 @@ impl Node {
                 IpAddr::V4(Ipv4Addr::new(10, 1 + (number >> 8) as u8, number as u8, 1)),
                 PORT,
             ),
-            disk: Disk::new(written, spoils, &scenario.disks, rng.u64(..)),
+            disk: Disk::new(written, spoils, plan.rots, &scenario.disks, rng.u64(..)),
             uplink: Uplink::new(plan.uplink),
             downlink: Downlink::new(plan.downlink),
             plan,
@@ -116,7 +122,7 @@ impl Node {
         self.banned.clear();
         self.failed = 0;
         let peer_id = PeerId::own(rng);
-        let machine = Torrent::new(
+        let mut machine = Torrent::new(
             now,
             Config {
                 geometry: scenario.geometry,
@@ -136,6 +142,7 @@ impl Node {
                 seed: rng.u64(..),
             },
         );
+        machine.set_super_seeding(now, self.plan.super_seeds);
         let mut announcer = Announcer::new(vec![TRACKERS.map(str::to_owned).to_vec()], rng.u64(..));
         announcer.start(now, machine.is_complete());
         if machine.is_complete() && self.completed.is_none() {
@@ -143,7 +150,13 @@ impl Node {
         }
         let identity = Identity { info_hash: INFO_HASH, peer_id: peer_id.0, port: PORT, key: rng.u32(..) };
         let (links, ends) = (BTreeMap::new(), BTreeSet::new());
-        self.present = Some(Present { machine, announcer, identity, links, ends });
+        let (memory, limiter) = (Memory::default(), Limiter::new(now, self.plan.upload_limits));
+        self.present = Some(Present { machine, announcer, identity, memory, limiter, links, ends });
+    }
+
+    /// Bytes that its blocks may take.
+    pub(crate) fn budget(&self, scenario: &Scenario) -> u64 {
+        self.plan.open_pieces as u64 * u64::from(scenario.geometry.piece_length())
     }
 
     /// Takes the machines down; what they have counted is kept.

@@ -53,11 +53,15 @@ pub enum Kind {
     Torn,
     /// Some leechers give nothing.
     Riders,
+    /// On some disks pieces turn bad after they were written, and are served so.
+    Rotten,
+    /// Leechers keep to limits for what they send.
+    Limited,
 }
 
 impl Kind {
     /// All of them, in the order in which seeds take turns.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Even,
         Self::Plain,
         Self::Rough,
@@ -69,6 +73,8 @@ impl Kind {
         Self::Nat,
         Self::Torn,
         Self::Riders,
+        Self::Rotten,
+        Self::Limited,
     ];
 
     /// The kind of the world that grows from this seed.
@@ -83,7 +89,7 @@ impl Kind {
 
     /// Whether every block that is sent is good.
     pub const fn is_honest(self) -> bool {
-        !matches!(self, Self::Liar)
+        !matches!(self, Self::Liar | Self::Rotten)
     }
 
     const fn name(self) -> &'static str {
@@ -99,6 +105,8 @@ impl Kind {
             Self::Nat => "nat",
             Self::Torn => "torn",
             Self::Riders => "riders",
+            Self::Rotten => "rotten",
+            Self::Limited => "limited",
         }
     }
 }
@@ -150,6 +158,10 @@ pub struct NodePlan {
     pub uplink: u64,
     /// Bytes a second that it can receive; `None`: as many as come.
     pub downlink: Option<u64>,
+    /// Bytes a second that all its torrents may send, and that this one may: limits that it sets itself.
+    pub upload_limits: [Option<u64>; 2],
+    /// Whether pieces turn bad on its disk.
+    pub rots: bool,
     /// Whether others can dial it: it is not behind a router that lets nobody in.
     pub is_dialable: bool,
     /// Whether it speaks the fast extension and the extension protocol (BEP 6, BEP 10).
@@ -162,10 +174,19 @@ pub struct NodePlan {
     pub upload_slots: usize,
     /// Connected peers at most.
     pub max_peers: usize,
+    /// Whether it shows its peers a piece at a time while it has everything (BEP 16).
+    pub super_seeds: bool,
     /// When it comes.
     pub joins: Time,
     /// When it is away for a while.
     pub absences: Vec<Absence>,
+}
+
+impl NodePlan {
+    /// Bytes a second that it sends at most: by its uplink and by its limits.
+    pub fn sends(&self) -> u64 {
+        self.upload_limits.into_iter().flatten().fold(self.uplink, u64::min)
+    }
 }
 
 /// What connections are like. Chances are in thousandths.
@@ -258,6 +279,8 @@ impl Scenario {
                 peers: 30,
                 silence: 0,
                 names: None,
+                refusals: 0,
+                garbage: 0,
                 remembers: matches!(kind, Kind::Plain | Kind::Rough | Kind::Old),
             },
             disks: DiskPlan {
@@ -269,6 +292,7 @@ impl Scenario {
                 forgets: Duration::ZERO,
                 full: 0,
                 full_for: Duration::ZERO,
+                rot: 0,
             },
             pex: false,
             seed_leaves: false,
@@ -283,12 +307,15 @@ impl Scenario {
             role,
             uplink,
             downlink: None,
+            upload_limits: [None; 2],
+            rots: false,
             is_dialable: true,
             modern: true,
             wanted: all.clone(),
             open_pieces: 64,
             upload_slots: 5,
             max_peers: 50,
+            super_seeds: false,
             joins: Time::ZERO,
             absences: Vec::new(),
         };
@@ -336,6 +363,13 @@ impl Scenario {
                     rider.role = Role::Rider;
                 }
             }
+            Kind::Rotten => self.rot(rng),
+            Kind::Limited => {
+                for leecher in self.leechers() {
+                    let mut limit = || rng.bool().then(|| leecher.uplink * rng.u64(20..=150) / 100);
+                    leecher.upload_limits = [limit(), limit()];
+                }
+            }
         }
         self
     }
@@ -355,6 +389,20 @@ impl Scenario {
         }
     }
 
+    /// A few disks rot. Half of their nodes start anew after a while, and find it out.
+    fn rot(&mut self, rng: &mut Rng) {
+        self.disks.rot = 100;
+        let few = rng.usize(1..=LEECHERS / 4);
+        for node in self.leechers().take(few) {
+            node.rots = true;
+            if rng.bool() {
+                let leaves = node.joins + Duration::from_millis(rng.u64(2_000..15_000));
+                let returns = leaves + Duration::from_millis(rng.u64(100..5_000));
+                node.absences.push(Absence { leaves, returns, politely: rng.bool() });
+            }
+        }
+    }
+
     fn leechers(&mut self) -> impl Iterator<Item = &mut NodePlan> {
         self.nodes.iter_mut().filter(|node| node.role == Role::Leecher)
     }
@@ -364,6 +412,8 @@ impl Scenario {
         self.links.lasts = Duration::from_secs(30);
         self.links.failing_connects = 200;
         self.tracker.silence = 200;
+        self.tracker.refusals = 50;
+        self.tracker.garbage = 50;
         self.disks.failing_reads = 10;
         self.disks.failing_writes = 50;
         for node in self.leechers() {
@@ -392,7 +442,7 @@ impl Scenario {
     /// nothing is served last: it does not count.
     pub fn fluid_limit(&self) -> Duration {
         let total = u128::from(self.geometry.total_length());
-        let uplinks = |role| self.nodes.iter().filter(move |node| node.role == role).map(|node| node.uplink);
+        let uplinks = |role| self.nodes.iter().filter(move |node| node.role == role).map(NodePlan::sends);
         let seed: u128 = uplinks(Role::Seed).map(u128::from).sum();
         let leechers: u128 = uplinks(Role::Leecher).map(u128::from).sum();
         let slowest = self.nodes.iter().filter(|node| node.role == Role::Leecher);

@@ -31,10 +31,24 @@ pub struct Faults {
     pub full_disks: u64,
     /// Pieces that a crash took from a disk.
     pub lost_pieces: u64,
+    /// Packets that were lost and sent again.
+    pub lost_packets: u64,
+    /// Pieces that turned bad on a disk.
+    pub rotten_pieces: u64,
+    /// Of those, pieces that their node found out when it started anew.
+    pub found_rotten: u64,
+    /// Writes that took about as long as one can.
+    pub slow_writes: u64,
+    /// Times that a limit kept bytes back.
+    pub held_back: u64,
     /// Calls to somebody who cannot be dialled.
     pub unreachable: u64,
     /// Announces without an answer.
     pub silences: u64,
+    /// Announces that the tracker refused.
+    pub refused_announces: u64,
+    /// Announces whose answer could not be read.
+    pub garbled_answers: u64,
     /// Blocks that a liar spoilt.
     pub spoilt_blocks: u64,
     /// Pieces that did not match their hash.
@@ -58,8 +72,15 @@ impl Faults {
             short_writes: self.short_writes + other.short_writes,
             full_disks: self.full_disks + other.full_disks,
             lost_pieces: self.lost_pieces + other.lost_pieces,
+            lost_packets: self.lost_packets + other.lost_packets,
+            rotten_pieces: self.rotten_pieces + other.rotten_pieces,
+            found_rotten: self.found_rotten + other.found_rotten,
+            slow_writes: self.slow_writes + other.slow_writes,
+            held_back: self.held_back + other.held_back,
             unreachable: self.unreachable + other.unreachable,
             silences: self.silences + other.silences,
+            refused_announces: self.refused_announces + other.refused_announces,
+            garbled_answers: self.garbled_answers + other.garbled_answers,
             spoilt_blocks: self.spoilt_blocks + other.spoilt_blocks,
             failed_pieces: self.failed_pieces + other.failed_pieces,
             bans: self.bans + other.bans,

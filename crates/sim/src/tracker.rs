@@ -23,6 +23,10 @@ pub struct TrackerPlan {
     pub silence: u32,
     /// The one node that it names, by its number in the world, if it names no other.
     pub names: Option<usize>,
+    /// How many of a thousand requests it refuses, with a reason.
+    pub refusals: u32,
+    /// How many of a thousand answers are cut off somewhere.
+    pub garbage: u32,
     /// Whether it knows all nodes from another day: then many dial each other at once, and some who are not there.
     pub remembers: bool,
 }
@@ -41,6 +45,8 @@ pub(crate) struct Tracker {
     rng: Rng,
     pub(crate) announces: u64,
     pub(crate) silences: u64,
+    pub(crate) refusals: u64,
+    pub(crate) garbage: u64,
 }
 
 /// What comes back, and when.
@@ -57,7 +63,7 @@ impl Tracker {
         let nodes: Vec<SocketAddr> = nodes.collect();
         let named = plan.names.and_then(|number| nodes.get(number).copied());
         let swarm = nodes.into_iter().filter(|_| plan.remembers).map(|node| (node, false)).collect();
-        Self { plan, named, swarm, rng, announces: 0, silences: 0 }
+        Self { plan, named, swarm, rng, announces: 0, silences: 0, refusals: 0, garbage: 0 }
     }
 
     /// An announce from a node that listens at `from`.
@@ -76,7 +82,15 @@ impl Tracker {
             }
         }
         let at = now + Duration::from_millis(self.rng.u64(20..400));
-        Answer { at, answer: http::read_announce(200, &self.body(from, request)) }
+        let mut body = self.body(from, request);
+        if self.plan.refusals > 0 && self.rng.u32(0..1_000) < self.plan.refusals {
+            self.refusals += 1;
+            body = Item::dict([("failure reason", Item::Bytes(b"come back later".to_vec()))]).encode();
+        } else if self.plan.garbage > 0 && self.rng.u32(0..1_000) < self.plan.garbage {
+            self.garbage += 1;
+            body.truncate(self.rng.usize(0..body.len()));
+        }
+        Answer { at, answer: http::read_announce(200, &body) }
     }
 
     fn body(&mut self, from: SocketAddr, request: &AnnounceRequest) -> Vec<u8> {

@@ -3,6 +3,7 @@
 //! One happening at a time: the machine that it concerns is told, everything that it wants is done, and it is
 //! checked that nothing contradicts.
 
+mod limits;
 mod links;
 mod outputs;
 mod values;
@@ -56,6 +57,11 @@ enum Happening {
     },
     /// The uplink has sent what it was given.
     Sent(usize),
+    /// A node's limits give what is due.
+    Deal {
+        node: usize,
+        life: u32,
+    },
     /// Something is at the other end's downlink.
     Arrived {
         link: LinkId,
@@ -198,6 +204,13 @@ impl World {
                 self.nodes[node].uplink.is_busy = false;
                 self.settle(node)
             }
+            Happening::Deal { node, life } => {
+                if self.is_alive(node, life) {
+                    self.deal(node)
+                } else {
+                    Ok(())
+                }
+            }
             Happening::Arrived { link, side, cargo } => self.arrived(link, side, cargo),
             Happening::Delivered { link, side, cargo } => self.delivered(link, side, cargo),
             Happening::Cut(link) => {
@@ -235,6 +248,7 @@ impl World {
         if self.nodes[node].present.is_some() {
             return Ok(());
         }
+        self.faults.found_rotten += self.nodes[node].disk.check();
         self.nodes[node].come(now, &self.scenario, &mut self.rng);
         let have = self.nodes[node].disk.written.count();
         self.tell(node, format_args!("comes with {have} pieces"));
@@ -375,7 +389,7 @@ impl World {
     fn settle(&mut self, node: usize) -> Result<(), Violation> {
         loop {
             self.drain(node)?;
-            if !self.send_next(node) {
+            if !self.send_next(node)? {
                 break;
             }
         }
@@ -421,6 +435,10 @@ impl World {
 
     fn summary(mut self) -> Summary {
         self.faults.silences = self.tracker.silences;
+        self.faults.refused_announces = self.tracker.refusals;
+        self.faults.garbled_answers = self.tracker.garbage;
+        self.faults.rotten_pieces = self.nodes.iter().map(|node| node.disk.rotted).sum();
+        self.faults.slow_writes = self.nodes.iter().map(|node| node.disk.slow_writes).sum();
         self.faults.spoilt_blocks = self.nodes.iter().map(|node| node.disk.spoilt).sum();
         self.messages.announces = self.tracker.announces;
         let riders_got = self.riders_got;

@@ -22,6 +22,15 @@ fn a_swarm_that_cannot_complete_is_found() {
 }
 
 #[test]
+fn blocks_that_take_more_memory_than_there_is_are_found() {
+    let mut scenario = Scenario::of_kind(Kind::Even, 0);
+    // A machine opens two pieces at least.
+    scenario.nodes[3].open_pieces = 1;
+    let violation = quelea_sim::run(scenario).unwrap_err().to_string();
+    assert!(violation.contains("bytes of blocks, more than"), "{violation}");
+}
+
+#[test]
 fn the_least_time_is_never_beaten() {
     for seed in Kind::Even.seeds(3) {
         let mut scenario = Scenario::of_seed(seed);

@@ -3,10 +3,10 @@
 //! A world that fails says how to replay it.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs)]
 
-use quelea_sim::{Faults, Kind, Scenario};
+use quelea_sim::{Faults, Kind, Role, Scenario};
 
 /// Worlds of each kind.
-const WORLDS: u64 = 19;
+const WORLDS: u64 = 16;
 /// Of these, so many are checked at every step; the others now and then, which is faster.
 const CHECKED: usize = 2;
 
@@ -17,7 +17,11 @@ fn run(kind: Kind) -> Faults {
         let mut scenario = Scenario::of_seed(seed);
         scenario.checks_every = if number < CHECKED { 1 } else { 16 };
         match quelea_sim::run(scenario) {
-            Ok(summary) => faults = faults.plus(summary.faults),
+            Ok(summary) => {
+                let riders = summary.nodes.iter().filter(|node| node.role == Role::Rider);
+                assert_eq!(riders.map(|rider| rider.figures.uploaded).sum::<u64>(), 0, "{summary}");
+                faults = faults.plus(summary.faults);
+            }
             Err(violation) => panic!("{violation}"),
         }
     }
@@ -28,8 +32,9 @@ fn run(kind: Kind) -> Faults {
 fn equals_without_faults_share_a_torrent() {
     let faults = run(Kind::Even);
     // Two that dial each other at the same moment keep one of the two connections.
-    let refusals = faults.refusals;
-    assert_eq!(faults, Faults { refusals, ..Faults::default() }, "nothing else goes wrong here");
+    let Faults { refusals, slow_writes, .. } = faults;
+    assert_eq!(faults, Faults { refusals, slow_writes, ..Faults::default() }, "nothing else goes wrong here");
+    assert!(slow_writes > 100, "{slow_writes}");
     assert!(refusals < WORLDS, "{refusals}");
 }
 
@@ -45,6 +50,7 @@ fn breaks_absences_and_failing_disks_and_trackers_are_survived() {
     assert!(faults.cuts > 100 && faults.failed_connects > 100, "{faults:?}");
     assert!(faults.crashes > 0 && faults.goodbyes > 0 && faults.silences > 0, "{faults:?}");
     assert!(faults.failed_reads > 0 && faults.failed_writes > 0, "{faults:?}");
+    assert!(faults.refused_announces > 0 && faults.garbled_answers > 0, "{faults:?}");
 }
 
 #[test]
@@ -73,7 +79,7 @@ fn peers_without_extensions_take_part() {
 #[test]
 fn nodes_that_cannot_be_dialled_dial_and_lost_packets_are_made_up_for() {
     let faults = run(Kind::Nat);
-    assert!(faults.unreachable > 100, "{faults:?}");
+    assert!(faults.unreachable > 100 && faults.lost_packets > 1_000, "{faults:?}");
 }
 
 #[test]
@@ -81,6 +87,19 @@ fn full_disks_torn_pieces_and_what_crashes_take_are_fetched_again() {
     let faults = run(Kind::Torn);
     assert!(faults.short_writes > 0 && faults.full_disks > 0, "{faults:?}");
     assert!(faults.crashes > 0 && faults.lost_pieces > 0, "{faults:?}");
+}
+
+#[test]
+fn a_disk_that_rots_spoils_no_other_and_is_found_out() {
+    let faults = run(Kind::Rotten);
+    assert!(faults.rotten_pieces > 100 && faults.found_rotten > 0, "{faults:?}");
+    assert!(faults.spoilt_blocks > 0 && faults.failed_pieces > 0 && faults.bans > 0, "{faults:?}");
+}
+
+#[test]
+fn nobody_sends_more_than_its_limits_allow() {
+    let faults = run(Kind::Limited);
+    assert!(faults.held_back > 1_000, "{faults:?}");
 }
 
 #[test]

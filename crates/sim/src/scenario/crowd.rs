@@ -85,16 +85,20 @@ impl Scenario {
             role,
             uplink,
             downlink: Some(uplink * crowd.downlink_factor),
+            upload_limits: [None; 2],
+            rots: false,
             is_dialable: true,
             modern: true,
             wanted: all.clone(),
             open_pieces: 32,
             upload_slots: crowd.slots,
             max_peers: crowd.max_peers,
+            super_seeds: false,
             joins: Time::ZERO,
             absences: Vec::new(),
         };
-        scenario.nodes.push(node(Role::Seed, crowd.seed_uplink));
+        let seed = node(Role::Seed, crowd.seed_uplink);
+        scenario.nodes.push(NodePlan { super_seeds: crowd.super_seed, ..seed });
         let uplinks = crowd.uplinks.iter().copied().cycle();
         for (number, uplink) in uplinks.take(crowd.leechers + crowd.riders).enumerate() {
             let role = if number < crowd.riders { Role::Rider } else { Role::Leecher };

@@ -100,23 +100,29 @@ impl World {
     }
 
     /// Gives an idle uplink its next bytes. Whether the machine was told that blocks went out.
-    pub(super) fn send_next(&mut self, number: usize) -> bool {
+    pub(super) fn send_next(&mut self, number: usize) -> Result<bool, Violation> {
         let now = self.now();
         if self.scenario.payload == Payload::Handles {
-            return self.send_next_handle(number);
+            return Ok(self.send_next_handle(number));
         }
-        let node = &mut self.nodes[number];
-        if node.uplink.is_busy || node.present.is_none() {
-            return false;
+        if self.nodes[number].uplink.is_busy || self.nodes[number].present.is_none() {
+            return Ok(false);
         }
-        while let Some((id, side)) = node.uplink.waiting.pop_front() {
+        while let Some((id, side)) = self.nodes[number].uplink.waiting.pop_front() {
             let Some(link) = self.links[id].as_mut() else { continue };
             let end = link.end_mut(side);
             end.is_queued = false;
-            if end.is_closed() {
+            if end.is_closed() || end.out.is_empty() {
                 continue;
             }
-            let limit = node.uplink.turn(&mut self.rng);
+            let allowance = self.allowance(number, (id, side));
+            if allowance == 0 {
+                continue;
+            }
+            let node = &mut self.nodes[number];
+            let Some(link) = self.links[id].as_mut() else { continue };
+            let end = link.end_mut(side);
+            let limit = node.uplink.turn(&mut self.rng).min(allowance);
             let (bytes, finished) = end.out.take(limit, &mut node.disk, &self.content);
             if bytes.is_empty() {
                 continue;
@@ -127,26 +133,27 @@ impl World {
             }
             let key = end.key();
             node.uplink.is_busy = true;
-            let (late, pace) = link.suffer(bytes.len(), &mut self.rng);
+            let length = bytes.len();
+            let (late, pace) = link.suffer(length, &mut self.rng);
             // The bytes of a link that loses packets keep the uplink busy for as long as TCP takes for them: its
             // other links have their turns less often, which is worse than it would be.
-            let left = now + node.uplink.time_for(bytes.len()).max(pace);
+            let left = now + node.uplink.time_for(length).max(pace);
+            self.faults.lost_packets += u64::from(!late.is_zero());
             self.agenda.plan(left, Happening::Sent(number));
             if !link.is_cut {
                 let at = link.arrival(side, left + late, &mut self.rng);
-                self.agenda.plan(
-                    at,
-                    Happening::Arrived { link: id, side: side.other(), cargo: Cargo::Bytes(bytes) },
-                );
+                let cargo = Cargo::Bytes(bytes);
+                self.agenda.plan(at, Happening::Arrived { link: id, side: side.other(), cargo });
             }
             if let (Some(key), Some(present)) = (key, &mut node.present) {
                 for &span in &finished {
                     present.machine.handle_uploaded(now, key, span);
                 }
             }
-            return !finished.is_empty();
+            self.note_sent(number, (id, side), length)?;
+            return Ok(!finished.is_empty());
         }
-        false
+        Ok(false)
     }
 
     /// Something has arrived at a node's downlink, which takes its time for blocks.
@@ -267,7 +274,8 @@ impl World {
         let Some(present) = &mut self.nodes[node].present else { return };
         match event {
             Event::Message(message) => present.machine.handle_message(now, key, &message),
-            Event::Block { piece, begin, block } => {
+            Event::Block { piece, begin, mut block } => {
+                block.hold(&present.memory);
                 let length = block.as_ref().len() as u32;
                 present.machine.handle_block(now, key, BlockSpan { piece, begin, length }, block);
             }
@@ -294,6 +302,9 @@ impl World {
             present.ends.remove(&(id, side));
             if let Some(key) = end.key() {
                 present.links.remove(&key);
+            }
+            if let Some(limiter) = &mut present.limiter {
+                limiter.forget((id, side));
             }
         }
         end.close();

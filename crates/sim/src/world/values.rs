@@ -65,7 +65,7 @@ impl World {
                 node.uplink.waiting.push_back((id, side));
             }
             let key = end.key();
-            let is_good = node.disk.reads_well();
+            let is_good = node.disk.reads_well(span.piece);
             let cargo = Cargo::Block { span, is_good };
             let bytes = cargo.length() + core::mem::take(&mut node.uplink.owed);
             let takes = node.uplink.time_for(bytes);
@@ -74,6 +74,7 @@ impl World {
             self.agenda.plan(now + takes, Happening::Sent(number));
             let (late, pace) = link.suffer(bytes, &mut self.rng);
             link.end_mut(side).paced = now + pace;
+            self.faults.lost_packets += u64::from(!late.is_zero());
             if !link.is_cut {
                 let at = link.arrival(side, now + takes + late, &mut self.rng);
                 self.agenda.plan(at, Happening::Arrived { link: id, side: side.other(), cargo });
@@ -124,7 +125,9 @@ impl World {
                 }
                 let Some(present) = &mut self.nodes[node].present else { return Ok(()) };
                 let asked = BlockSpan { piece: span.piece.get(), begin: span.begin, length: span.length };
-                present.machine.handle_block(now, key, asked, Block::Handle { span, is_good });
+                let mut block = Block::handle(span, is_good);
+                block.hold(&present.memory);
+                present.machine.handle_block(now, key, asked, block);
             }
             // What comes before the handshake is done is lost with the connection.
             (Cargo::Hello(_) | Cargo::Messages(_) | Cargo::Block { .. } | Cargo::Bytes(_), _) => {}
