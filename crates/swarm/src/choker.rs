@@ -93,9 +93,13 @@ impl Grant {
 /// Bytes of a chance, if a piece is no longer than that: less would cost more messages than it is worth.
 const CHANCE: u64 = 512 << 10;
 
-/// Whether a chance is over: so much was taken, or so long did it last. One that had chances in vain gets a piece.
-pub fn is_over(taken: u64, rounds: u32, piece_length: u32, in_vain: u32) -> bool {
-    let share = if in_vain == 0 { CHANCE } else { 0 };
+/// Bytes of a chance for somebody of whom no good is known, if a piece is no longer than that.
+const FIRST_CHANCE: u64 = 128 << 10;
+
+/// Whether a chance is over: so much was taken, or so long did it last. Who has given something may take more than who
+/// has not: somebody who goes from one to the next and gives nothing must not live on it.
+pub fn is_over(taken: u64, rounds: u32, piece_length: u32, known: bool) -> bool {
+    let share = if known { CHANCE } else { FIRST_CHANCE };
     rounds >= CHANCE_ROUNDS || taken >= u64::from(piece_length).max(share)
 }
 

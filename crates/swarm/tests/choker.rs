@@ -66,15 +66,17 @@ fn a_chance_lasts_for_a_piece_or_three_rounds() {
         assert!(alone.has(candidates[4].peer), "nobody else wants the slot");
     }
     let cases = [
-        (0, 0, 1 << 20, 0, false),
-        (0, 3, 1 << 20, 0, true),
-        (1 << 20, 0, 1 << 20, 0, true),
-        ((1 << 20) - 1, 2, 1 << 20, 0, false),
-        (1 << 18, 0, 1 << 18, 0, false),
-        (1 << 18, 0, 1 << 18, 1, true),
+        (0, 0, 1 << 20, true, false),
+        (0, 3, 1 << 20, true, true),
+        (1 << 20, 0, 1 << 20, true, true),
+        ((1 << 20) - 1, 2, 1 << 20, true, false),
+        (1 << 18, 0, 1 << 18, true, false),
+        (1 << 18, 0, 1 << 18, false, true),
+        (1 << 16, 0, 1 << 14, false, false),
+        (1 << 17, 0, 1 << 14, false, true),
     ];
-    for (taken, rounds, piece, in_vain, over) in cases {
-        assert_eq!(is_over(taken, rounds, piece, in_vain), over, "{taken} bytes in {rounds} rounds");
+    for (taken, rounds, piece, known, over) in cases {
+        assert_eq!(is_over(taken, rounds, piece, known), over, "{taken} bytes in {rounds} rounds");
     }
 }
 
@@ -320,7 +322,7 @@ proptest! {
                 candidate.rounds = if has { candidate.rounds + 1 } else { 0 };
                 candidate.since = if has == candidate.unchoked { candidate.since + ROUND } else { Duration::ZERO };
                 candidate.unchoked = has;
-                candidate.is_over = is_over(0, candidate.rounds, 1, candidate.in_vain);
+                candidate.is_over = is_over(0, candidate.rounds, 1, false);
             }
         }
         prop_assert_eq!(served.len(), peers);

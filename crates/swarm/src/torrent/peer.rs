@@ -189,7 +189,7 @@ impl Slot {
 
 /// Whether a peer gives for what it takes, though it gives nothing at the moment: one with a slow uplink serves its
 /// peers one after the other, and is no free-rider.
-pub(super) fn gives_its_part(downloaded: u64, uploaded: u64) -> bool {
+fn gives_its_part(downloaded: u64, uploaded: u64) -> bool {
     downloaded > 0 && downloaded.saturating_mul(LEAST_PART) >= uploaded
 }
 
@@ -241,6 +241,11 @@ impl Peer {
             upload_rate: Rate::default(),
             wants_refill: false,
         }
+    }
+
+    /// Whether it has given for what it took, and not had its last chance in vain.
+    pub(super) fn is_known_to_give(&self) -> bool {
+        self.slot.in_vain == 0 && gives_its_part(self.downloaded, self.uploaded)
     }
 
     /// Whether neither side has wanted anything of the other for this long.

@@ -2,7 +2,7 @@
 
 use super::Torrent;
 use super::download::wire_span;
-use super::peer::{Peer, gives_its_part};
+use super::peer::Peer;
 use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
@@ -97,10 +97,10 @@ impl<B> Torrent<B> {
                     peer.uploaded - peer.slot.uploaded_before,
                     peer.slot.rounds,
                     self.geometry.piece_length(),
-                    peer.slot.in_vain,
+                    seeding || peer.is_known_to_give(),
                 ),
                 in_vain: peer.slot.in_vain.max(peer.kept),
-                gives: gives_its_part(peer.downloaded, peer.uploaded),
+                gives: peer.is_known_to_give(),
                 progress: (u64::from(peer.has.count()) * 1_000 / u64::from(pieces)) as u32,
             });
         }
@@ -232,7 +232,8 @@ impl<B> Torrent<B> {
         }
         let asked = u64::from(BLOCK_LENGTH) * (peer.asked.len() + peer.granted) as u64;
         let taken = peer.uploaded - peer.slot.uploaded_before + asked;
-        let over = is_over(taken, peer.slot.rounds, self.geometry.piece_length(), peer.slot.in_vain);
+        let known = self.completed || peer.is_known_to_give();
+        let over = is_over(taken, peer.slot.rounds, self.geometry.piece_length(), known);
         let waits = |other: &Peer| {
             other.it_is_interested
                 && other.we_choke_it
