@@ -16,6 +16,8 @@ use std::sync::Mutex;
 const USAGE: &str = "usage: dht [--nodes N] [--lookups N] [--liars PERCENT] [--sieges N] [--seed N] [--threads N] [--svg FILE] [--docs FILE]";
 /// Shares of liars, per cent.
 const SHARES: [u32; 5] = [0, 10, 20, 30, 40];
+/// What a curve shows of a run: how many look-ups succeeded, and of how many.
+type Successes = fn(&Outcome) -> (usize, usize);
 
 struct Wishes {
     nodes: usize,
@@ -241,7 +243,7 @@ fn drawing(nodes: usize, rows: &[(u32, Outcome)]) -> String {
         let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"350\" text-anchor=\"middle\">{share}</text>");
     }
     let of = |pair: (usize, usize)| pair.0 as f64 * 100.0 / pair.1.max(1) as f64;
-    let curves: [(&str, &str, fn(&Outcome) -> (usize, usize)); 3] = [
+    let curves: [(&str, &str, Successes); 3] = [
         ("peers found", "#06c", |outcome| outcome.peers),
         ("nearest node found", "#0b6", |outcome| outcome.nodes),
         ("eight nearest found", "#c60", |outcome| outcome.neighbours),
