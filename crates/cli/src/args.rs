@@ -247,6 +247,20 @@ pub(crate) struct Options {
     )]
     pub(crate) seed: bool,
 
+    /// Show each peer a piece at a time while seeding, as the only seed of a new torrent
+    ///
+    /// So little more than one copy has to be sent before the others have everything together. With other seeds there
+    /// it is a hindrance. It implies --seed.
+    #[arg(long, env = "QUELEA_SUPER_SEED", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        help_heading = "Peers"
+    )]
+    pub(crate) super_seed: bool,
+
     /// Go on uploading until this many bytes were sent for each byte there is: 1.5
     ///
     /// With --seed-time, whatever comes first. The program ends when every torrent has got there, or at Ctrl-C.
@@ -417,7 +431,7 @@ pub(crate) struct Options {
 impl Options {
     /// Whether to go on when everything is there.
     pub(crate) fn seeds(&self) -> bool {
-        self.seed || self.seed_ratio.is_some() || self.seed_time.is_some()
+        self.seed || self.super_seed || self.seed_ratio.is_some() || self.seed_time.is_some()
     }
 }
 
@@ -532,6 +546,7 @@ mod tests {
     #[test]
     fn a_goal_for_seeding_implies_seeding() {
         assert!(parse("quelea a.torrent --seed-ratio 1.5").unwrap().get.options.seeds());
+        assert!(parse("quelea a.torrent --super-seed").unwrap().get.options.seeds());
         assert!(parse("quelea a.torrent --seed-time 2h").unwrap().get.options.seeds());
         assert!(!parse("quelea a.torrent").unwrap().get.options.seeds());
     }

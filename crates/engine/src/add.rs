@@ -30,6 +30,9 @@ pub struct AddTorrent {
     pub priorities: Option<Vec<Priority>>,
     /// Take pieces in order, rather than rarest first.
     pub sequential: bool,
+    /// Show each peer a piece at a time while it seeds (BEP 16): for the only seed of a swarm, so that it needs to send
+    /// little more than one copy before there is another.
+    pub super_seeding: bool,
     /// Reserve the files' space before downloading; otherwise they grow as pieces arrive.
     pub preallocate: bool,
     /// Limits of its own, beside those of the session.
@@ -60,6 +63,7 @@ impl AddTorrent {
             wanted: None,
             priorities: None,
             sequential: false,
+            super_seeding: false,
             preallocate: false,
             limits: Limits::NONE,
             peers: Vec::new(),

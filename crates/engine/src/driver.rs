@@ -99,6 +99,8 @@ pub(crate) enum ToTorrent {
     OpenPieces(usize),
     /// Whether pieces are taken in order.
     Sequential(bool),
+    /// Whether peers are shown a piece at a time while it seeds.
+    SuperSeeding(bool),
     /// Whether a limit of ours holds for what arrives.
     DownloadLimited(bool),
     /// Addresses that the session blocks from here on.

@@ -29,6 +29,8 @@ pub(crate) struct Entry {
     pub(crate) wishes: Wishes,
     /// Whether pieces are taken in order.
     pub(crate) sequential: AtomicBool,
+    /// Whether it shows its peers a piece at a time while it seeds.
+    pub(crate) super_seeding: AtomicBool,
     /// Its place in the queue.
     pub(crate) position: AtomicUsize,
     /// Starting and stopping take turns.
@@ -126,6 +128,7 @@ impl Entry {
             private,
             wishes,
             sequential: AtomicBool::new(false),
+            super_seeding: AtomicBool::new(false),
             position: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::default(),
             state: Mutex::new(state),

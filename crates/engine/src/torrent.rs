@@ -241,6 +241,21 @@ impl Torrent {
         self.remembered().await;
     }
 
+    /// Whether it shows its peers a piece at a time while it seeds (BEP 16).
+    pub fn is_super_seeding(&self) -> bool {
+        self.entry.super_seeding.load(Ordering::Relaxed)
+    }
+
+    /// Shows peers that come from here on a piece at a time while it seeds (BEP 16), or everything. It is for the only
+    /// seed of a swarm, which need not send much more than one copy then; with other seeds there it is a hindrance.
+    pub async fn set_super_seeding(&self, on: bool) {
+        self.entry.super_seeding.store(on, Ordering::Relaxed);
+        if let Some(mailbox) = self.entry.mailbox() {
+            let _ = mailbox.send(ToTorrent::SuperSeeding(on)).await;
+        }
+        self.remembered().await;
+    }
+
     /// Connects to these peers too. They are not remembered.
     ///
     /// # Errors

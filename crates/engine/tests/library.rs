@@ -13,6 +13,7 @@ use made::{add, bytes, torrent, write};
 use quelea::queue::{Goal, Goals, Limits, Move, Then};
 use quelea::{AddTorrent, Error, Event, Session, Settings, State, Torrent};
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,6 +95,8 @@ fn torrents_come_back_as_they_were() {
         session.set_queue_limits(Limits { downloads: Some(1), seeds: None, checks: 1, slow: None });
         let mut first = bed.add(0);
         first.labels = vec!["linux".into(), " linux\n".into(), String::new()];
+        first.super_seeding = true;
+        first.sequential = true;
         first.goals = Some(Goals { ratio: Some(2.5), then: Then::Remove, ..Goals::default() });
         let first = session.add(first).await.unwrap();
         let second = session.add(bed.add(1)).await.unwrap();
@@ -112,6 +115,10 @@ fn torrents_come_back_as_they_were() {
         assert!(matches!(third.add_tracker(0, "nonsense").await, Err(Error::BadTracker { .. })));
         assert!(matches!(third.remove_tracker("udp://x").await, Err(Error::BadTracker { .. })));
         second.set_labels(&["a".into(), "b".into()]).await.unwrap();
+        second.set_super_seeding(true).await;
+        second.set_sequential(true).await;
+        let limits = quelea::Limits { download: NonZeroU64::new(5), upload: NonZeroU64::new(7) };
+        third.set_limits(limits).await;
         second.force_start().await.unwrap();
         becomes(&second, State::Downloading).await;
         let ids = [&fourth, &third, &first, &second].map(Torrent::id);
@@ -130,7 +137,9 @@ fn torrents_come_back_as_they_were() {
                         .iter()
                         .map(|file| file.path.as_str().to_owned())
                         .collect();
-                    (snapshot.position, torrent.id(), snapshot.labels.clone(), trackers, goals, names)
+                    let wishes = (torrent.is_super_seeding(), torrent.is_sequential(), torrent.limits());
+                    let labels = snapshot.labels.clone();
+                    (snapshot.position, torrent.id(), labels, trackers, goals, names, wishes)
                 })
                 .collect();
             all.sort_by_key(|torrent| torrent.0);
@@ -143,6 +152,9 @@ fn torrents_come_back_as_they_were() {
             [(0, "udp://127.0.0.1:3".to_owned()), (1, "http://127.0.0.1:1/announce".to_owned())]
         );
         assert_eq!(before[2].2, ["linux"]);
+        let none = quelea::Limits::NONE;
+        assert_eq!(before[1].6, (false, false, limits));
+        assert_eq!((before[2].6, before[3].6), ((true, true, none), (true, true, none)));
         // No close: what was told is there.
         drop(session);
         let mut settings = bed.settings("out");

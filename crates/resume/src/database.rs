@@ -21,7 +21,7 @@ const GUARD: &str = "state.lock";
 /// `QLST`, where SQLite keeps whose file it is.
 const APPLICATION: i32 = 0x514c_5354;
 /// The form of the tables below.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 /// Another process may hold the database so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Torrents that are remembered; of more, those are forgotten that were saved longest ago.
@@ -235,6 +235,10 @@ impl Database {
         if version < 2 {
             begun.execute_batch(library::TABLES)?;
             begun.execute_batch(places::TABLES)?;
+        } else if version < 3 {
+            begun.execute_batch(library::SINCE_2)?;
+        }
+        if version < VERSION {
             begun.pragma_update(None, "user_version", VERSION)?;
         }
         // Every column that is used, so that a table of another form shows itself here.

@@ -68,13 +68,17 @@ CREATE TABLE library (
     priorities BLOB,
     sequential INTEGER NOT NULL,
     incomplete BLOB,
-    wants_named INTEGER NOT NULL
+    wants_named INTEGER NOT NULL,
+    super_seeding INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE metainfo (
     torrent INTEGER PRIMARY KEY REFERENCES library ON DELETE CASCADE,
     info BLOB NOT NULL
 );
 ";
+
+/// What version 2 had not.
+pub(super) const SINCE_2: &str = "ALTER TABLE library ADD COLUMN super_seeding INTEGER NOT NULL DEFAULT 0";
 
 /// A torrent of the library.
 #[derive(Debug, Clone, PartialEq)]
@@ -131,6 +135,8 @@ pub struct Kept {
     pub priorities: Option<Vec<u8>>,
     /// Whether pieces are taken in order.
     pub sequential: bool,
+    /// Whether a seed shows its peers a piece at a time (BEP 16).
+    pub super_seeding: bool,
     /// Whether it is being removed.
     pub leaving: Leaving,
 }
@@ -370,14 +376,14 @@ impl Database {
                 "INSERT OR REPLACE INTO library VALUES (?1, ?2,
                      coalesce((SELECT position FROM library WHERE id = ?1), 1 << 40), ?3, ?4, ?5, ?6, ?7, ?8, ?9,
                      ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31,
-                     ?32, ?33)
+                     ?32, ?33, ?34)
                  ON CONFLICT (id) DO UPDATE SET
                      trackers = ?6, labels = ?7, wanted = ?8, preallocate = ?9, seeding = ?10, paused = ?11,
                      forced = ?12, waived = ?13, goals = ?14, goal_ratio = ?15, goal_seconds = ?16, goal_idle = ?17,
                      goal_then = ?18, seeded = ?19, wanted_length = ?21, wanted_have = ?22, pieces_have = ?24,
                      downloaded = ?25, uploaded = ?26, leaving = ?27, directory = ?3,
                      limit_down = ?28, limit_up = ?29, priorities = ?30, sequential = ?31, incomplete = ?32,
-                     wants_named = ?33",
+                     wants_named = ?33, super_seeding = ?34",
             )?;
             let mut info_of = begun.prepare("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)")?;
             let mut delete = begun.prepare("DELETE FROM library WHERE id = ?1")?;
@@ -448,6 +454,7 @@ fn put_row(put: &mut rusqlite::Statement<'_>, row: &Kept) -> rusqlite::Result<()
         row.sequential,
         row.incomplete.as_ref().map(|path| path.as_os_str().as_bytes()),
         row.wants_named,
+        row.super_seeding,
     ])?;
     Ok(())
 }
@@ -457,7 +464,8 @@ fn read_all(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
         "SELECT id, info_hash, directory, name, private, trackers, labels, wanted, preallocate, seeding, paused,
                 forced, waived, goals, goal_ratio, goal_seconds, goal_idle, goal_then, seeded, total_length,
                 wanted_length, wanted_have, pieces, pieces_have, downloaded, uploaded, leaving,
-                limit_down, limit_up, priorities, sequential, incomplete, wants_named
+                limit_down, limit_up, priorities, sequential, incomplete, wants_named,
+                super_seeding
          FROM library ORDER BY position, id",
     )?;
     query.query_map([], read_row)?.collect()
@@ -516,5 +524,6 @@ fn read_row(row: &SqlRow<'_>) -> rusqlite::Result<Kept> {
         sequential: row.get(30)?,
         incomplete: row.get::<_, Option<Vec<u8>>>(31)?.map(|bytes| OsString::from_vec(bytes).into()),
         wants_named: row.get(32)?,
+        super_seeding: row.get(33)?,
     })
 }

@@ -168,6 +168,7 @@ fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Result<()> {
     torrent.wanted = wanted(&torrent.metainfo, &options.select)?;
     torrent.priorities = priorities(&torrent.metainfo, &options.priority)?;
     torrent.sequential = options.sequential;
+    torrent.super_seeding = options.super_seed;
     torrent.preallocate = options.preallocate;
     torrent.peers.clone_from(&options.peer);
     Ok(())

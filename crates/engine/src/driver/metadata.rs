@@ -164,6 +164,7 @@ impl Running {
             | ToTorrent::Retry
             | ToTorrent::OpenPieces(_)
             | ToTorrent::Sequential(_)
+            | ToTorrent::SuperSeeding(_)
             | ToTorrent::DownloadLimited(_)
             | ToTorrent::Change(_)
             | ToTorrent::Changed(_)

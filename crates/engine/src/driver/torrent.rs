@@ -231,6 +231,7 @@ impl Running {
             ToTorrent::Ban { ip, banned: true } => machine.handle_ban(now, ip),
             ToTorrent::Ban { ip, banned: false } => machine.handle_unban(ip),
             ToTorrent::Sequential(sequential) => machine.set_sequential(sequential),
+            ToTorrent::SuperSeeding(on) => machine.set_super_seeding(now, on),
             ToTorrent::DownloadLimited(limited) => machine.set_download_limited(limited),
             ToTorrent::Stop(_) => {}
         }

@@ -204,6 +204,7 @@ impl Session {
             let wishes = Wishes { root: root.into(), incomplete, wanted, priorities, preallocate };
             let entry = Arc::new(Entry::new(id, info_hash, peer_id, (name, private), wishes, state));
             entry.sequential.store(torrent.sequential, Ordering::Relaxed);
+            entry.super_seeding.store(torrent.super_seeding, Ordering::Relaxed);
             shared.next_id += u64::from(id == fresh.0);
             shared.waiting.insert(id, start);
             shared.torrents.insert(id, Arc::clone(&entry));
@@ -274,6 +275,7 @@ impl Session {
         let name = (kept.name.into(), kept.private);
         let entry = Arc::new(Entry::new(id, kept.info_hash, peer_id, name, wishes, state));
         entry.sequential.store(kept.sequential, Ordering::Relaxed);
+        entry.super_seeding.store(kept.super_seeding, Ordering::Relaxed);
         shared.torrents.insert(id, Arc::clone(&entry));
         shared.queue.insert(self.inner.clock.now(), id, newcomer);
         entry.position.store(shared.queue.order().len() - 1, Ordering::Relaxed);

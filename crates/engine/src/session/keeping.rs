@@ -91,6 +91,7 @@ impl Session {
             leaving,
             priorities: priorities.map(|all| all.iter().map(|priority| priority.get()).collect()),
             sequential: entry.sequential.load(Ordering::Relaxed),
+            super_seeding: entry.super_seeding.load(Ordering::Relaxed),
         }
     }
 }

@@ -142,6 +142,8 @@ impl Session {
         if let Some(mailbox) = entry.mailbox() {
             // Read after the task can be told, so that no change is lost in between.
             let _ = mailbox.send(ToTorrent::Sequential(entry.sequential.load(Ordering::Relaxed))).await;
+            let hides = entry.super_seeding.load(Ordering::Relaxed);
+            let _ = mailbox.send(ToTorrent::SuperSeeding(hides)).await;
         }
         entry.tell_limited(&self.inner.limiter).await;
         self.tell_blocked(entry).await;

@@ -213,3 +213,34 @@ fn a_folder_that_cannot_be_made_is_an_error() {
     std::fs::write(folder.path().join("in the way"), "").unwrap();
     assert!(Database::open(&folder.path().join("in the way/state"), &mut Vec::new()).is_err());
 }
+
+#[test]
+fn one_of_the_second_version_keeps_its_torrents() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut database, _) = open(folder.path());
+    save(&mut database, "a", true);
+    drop(database);
+    let earlier = rusqlite::Connection::open(folder.path().join(NAME)).unwrap();
+    earlier.execute_batch("ALTER TABLE library DROP COLUMN super_seeding").unwrap();
+    earlier.pragma_update(None, "user_version", 2).unwrap();
+    earlier
+        .execute(
+            "INSERT INTO library VALUES (7, ?1, 0, ?2, 'name', 0, '', '', NULL, 0, 1, 0, 0, 0, 0, NULL, NULL, NULL, 0, 5,
+                 10, 10, 10, 1, 1, 2, 3, 0, 0, 0, NULL, 1, NULL, 0)",
+            rusqlite::params![[5u8; 20], b"/there"],
+        )
+        .unwrap();
+    drop(earlier);
+    let (library, kept) = crate::Library::open(folder.path(), |warning| panic!("{warning}")).unwrap();
+    let [torrent] = kept.as_slice() else { panic!("{kept:?}") };
+    assert_eq!((torrent.id, torrent.name.as_str(), torrent.sequential), (7, "name", true));
+    assert!(!torrent.super_seeding);
+    let mut changed = torrent.clone();
+    changed.super_seeding = true;
+    library.put(changed.clone(), None);
+    drop(library);
+    let (_, kept) = crate::Library::open(folder.path(), |warning| panic!("{warning}")).unwrap();
+    assert_eq!(kept, [changed]);
+    let (database, _) = open(folder.path());
+    assert_eq!(database.load(&name("a")).unwrap(), Some(saved(true)));
+}
