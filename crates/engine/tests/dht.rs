@@ -324,9 +324,9 @@ fn routers_that_cannot_be_used_are_told() {
         let states: Vec<&RouterState> = routers.iter().map(|router| &router.state).collect();
         assert!(matches!(states[..], [RouterState::Failed(_), RouterState::Failed(_), RouterState::Asked]));
         let told = loop {
-            match events.next().await.unwrap() {
-                event @ Event::DhtAlone { .. } => break event.to_string(),
-                _ => {}
+            let event = events.next().await.unwrap();
+            if matches!(event, Event::DhtAlone { .. }) {
+                break event.to_string();
             }
         };
         assert!(told.contains("nonsense (not of the form HOST:PORT)"), "{told}");

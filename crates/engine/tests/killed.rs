@@ -289,7 +289,7 @@ async fn live(folder: &Path, peer: SocketAddr, seed: u64) {
             }
         });
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[test]
@@ -371,10 +371,10 @@ impl Life {
                     *before = (have, label);
                 }
                 ["have", name, have] => {
-                    self.told.entry(name.to_owned()).or_default().0 = have.parse().unwrap()
+                    self.told.entry(name.to_owned()).or_default().0 = have.parse().unwrap();
                 }
                 ["label", name, label] => {
-                    self.told.entry(name.to_owned()).or_default().1 = label.parse().unwrap()
+                    self.told.entry(name.to_owned()).or_default().1 = label.parse().unwrap();
                 }
                 _ => {}
             }
@@ -417,6 +417,7 @@ fn live_through(kills: u32, apart: bool, seed: &Session) {
     let mut life = Life::new(peer, apart);
     for kill in 0..kills {
         let mut victim = life.start(random(u64::MAX) | 1);
+        #[allow(clippy::disallowed_methods, reason = "a process that hangs is waited for by the real clock")]
         let began = std::time::Instant::now();
         // One of four is killed while it begins.
         let early = random(4) == 0;

@@ -45,7 +45,11 @@ async fn visit(args: &DhtArgs) -> anyhow::Result<Status> {
     // What can be wrong with the key is found before anybody is asked.
     let secret = match &args.action {
         DhtAction::Put { key: Some(path), .. } | DhtAction::Publish { key: path, .. } => Some(key_of(path)?),
-        _ => None,
+        DhtAction::Status
+        | DhtAction::GetPeers { .. }
+        | DhtAction::Scrape { .. }
+        | DhtAction::Put { key: None, .. }
+        | DhtAction::Get { .. } => None,
     };
     let session = Session::start(settings)?;
     let Some(dht) = session.dht() else {
@@ -163,7 +167,7 @@ async fn get_peers(dht: &Dht, info_hash: Id, json: bool) -> anyhow::Result<Statu
                 all.extend(peers.iter().map(ToString::to_string));
             }
             Told::Done(found) => last = found,
-            _ => {}
+            Told::Item(_) | Told::Torrents { .. } | _ => {}
         }
     }
     answered(&last)?;
@@ -226,7 +230,9 @@ async fn put(
         Status::Usage.because(match why {
             quelea::dht::Invalid::ValueTooBig => "the text is longer than an item may be: 996 bytes",
             quelea::dht::Invalid::SaltTooBig => "the salt is longer than 64 bytes",
-            _ => "this cannot be stored",
+            quelea::dht::Invalid::NotBencoded
+            | quelea::dht::Invalid::Sequence
+            | quelea::dht::Invalid::Signature => "this cannot be stored",
         })
     })?;
     let (target, sequence) = (item.target(), item.sequence());
