@@ -259,13 +259,13 @@ mod tests {
         let quarter = 15 * 60 * 9 / 10..=15 * 60;
         let half = 30 * 60 * 9 / 10..=30 * 60;
         for (need, outcome, expected) in [
-            (Hungry, Peers, quarter.clone()),
+            (Hungry, Peers, quarter),
             (Hungry, Nothing, 54..=60),
             (Hungry, Nobody, 13..=15),
             (Fed, Peers, half.clone()),
             (Fed, Nothing, half.clone()),
             (Seeding, Peers, half.clone()),
-            (Seeding, Nothing, half.clone()),
+            (Seeding, Nothing, half),
             (Seeding, Nobody, 13..=15),
         ] {
             let mut schedule = Schedule::new(1);

@@ -143,7 +143,7 @@ fn items_with_bad_signatures_and_wrong_values_are_not_told() {
     let mut dht = node();
     dht.add_router(Time::ZERO, address(1));
     let item = Item::sign([5; 32], Vec::new(), 1, b"i1e".to_vec()).unwrap();
-    let owner = item.owner.clone().unwrap();
+    let owner = item.owner.unwrap();
     let mut told = Vec::new();
     for value in [&b"i2e"[..], b"i1e"] {
         dht.owned_item(Time::ZERO, &owner.key, b"");
