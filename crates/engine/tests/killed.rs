@@ -32,11 +32,13 @@ use std::time::Duration;
 const VARIABLES: [&str; 3] = ["QUELEA_KILLED_IN", "QUELEA_KILLED_PEER", "QUELEA_KILLED_SEED"];
 /// Far more than a session takes to begin, or to finish.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// Looks at what a moment ago did not fit.
+const LOOKS: u32 = 200;
 /// What the seed sends at most, so that there is time to be killed.
 const RATE: u64 = 8 << 20;
 /// Payload in memory, and on its way, that a kill may cost.
 const MEMORY: usize = 1 << 20;
-const UNDER_WAY: u64 = 8 << 20;
+const UNDER_WAY: u64 = 2 << 20;
 
 /// Names, piece lengths and files.
 type Kind = (&'static str, usize, &'static [(&'static str, usize)]);
@@ -157,21 +159,42 @@ async fn settled(torrent: &Torrent) -> Arc<Snapshot> {
     }
 }
 
-/// Holds what the session says against what lies on the disk.
-async fn check(world: &World, torrents: &[Torrent]) {
-    let mut own = BTreeSet::new();
+/// Holds what the session says against what lies on the disk; what does not fit. Files that are complete may be on their
+/// way from the directory for incomplete ones, so the caller looks again.
+async fn look(world: &World, torrents: &[Torrent]) -> Result<Vec<String>, String> {
+    let (mut own, mut found) = (BTreeSet::new(), Vec::new());
     for torrent in torrents {
-        let snapshot = settled(torrent).await;
+        let (name, snapshot) = (torrent.name(), settled(torrent).await);
         let placement = torrent.placement().await.unwrap();
-        let (good, unknown) = on_disk(kind_of(torrent.name()), &placement);
+        let (good, unknown) = on_disk(kind_of(name), &placement);
         let have = snapshot.pieces_have;
-        assert!(have >= good, "{}: {good} pieces are on the disk, it knows of {have}", torrent.name());
-        assert!(have <= good + unknown, "{}: it calls {have} pieces good; {good} are", torrent.name());
+        if have < good || have > good + unknown {
+            return Err(format!(
+                "{name}: it calls {have} pieces good; {good} are, and perhaps {unknown} more"
+            ));
+        }
         own.extend(placement.paths.iter().map(|path| placement.directory.join(path)));
-        say(&format!("found {} {have} {}", torrent.name(), torrent.labels().join("")));
+        found.push(format!("found {name} {have} {}", torrent.labels().join("")));
     }
     let strays: Vec<_> = world.found().difference(&own).cloned().collect();
-    assert!(strays.is_empty(), "these are nobody's: {strays:?}; theirs are {own:?}");
+    if strays.is_empty() {
+        Ok(found)
+    } else {
+        Err(format!("these are nobody's: {strays:?}; theirs are {own:?}"))
+    }
+}
+
+/// Waits until what the session says is what lies on the disk, which is no more than a moment.
+async fn check(world: &World, torrents: &[Torrent]) {
+    let mut looks = 0;
+    loop {
+        match look(world, torrents).await {
+            Ok(found) => return found.iter().for_each(|line| say(line)),
+            Err(why) => assert!(looks < LOOKS, "{why}"),
+        }
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Does one thing to a torrent after the other.
@@ -267,9 +290,12 @@ async fn live(folder: &Path, peer: SocketAddr, seed: u64) {
             while settled(torrent).await.state != State::Seeding {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
+        }
+        check(&world, &torrents).await;
+        for torrent in &torrents {
             let placement = torrent.placement().await.unwrap();
-            let (good, unknown) = on_disk(kind_of(torrent.name()), &placement);
-            assert_eq!((good, unknown), (torrent.snapshot().pieces, 0), "{}", torrent.name());
+            let found = on_disk(kind_of(torrent.name()), &placement);
+            assert_eq!(found, (torrent.snapshot().pieces, 0), "{}", torrent.name());
         }
         session.close().await;
         return;
