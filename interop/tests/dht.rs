@@ -3,7 +3,8 @@
 //! the metadata come from who was found.
 //!
 //! Transmission and qBittorrent look for public nodes whatever they are told, so that they have no part where hosts are
-//! mere loopback addresses. qBittorrent learns of nodes by a torrent file alone, so that it is given no link.
+//! mere loopback addresses. qBittorrent learns of nodes by a torrent file alone, so that it is given no link. rTorrent
+//! 0.9.8 only seeds here: of the peers that it finds by the DHT it was seen to connect to none.
 #![allow(missing_docs)]
 
 use std::net::SocketAddr;
@@ -88,11 +89,6 @@ fn a_file_to_qbittorrent() -> Result<()> {
 }
 
 #[test]
-fn a_file_to_rtorrent() -> Result<()> {
-    transfer(&[Quelea], Rtorrent, File, FEW)
-}
-
-#[test]
 fn a_link_to_libtorrent() -> Result<()> {
     transfer(&[Quelea], Libtorrent, Link, FEW)
 }
@@ -105,11 +101,6 @@ fn a_link_to_transmission() -> Result<()> {
 #[test]
 fn a_link_to_aria2() -> Result<()> {
     transfer(&[Quelea], Aria2, Link, FEW)
-}
-
-#[test]
-fn a_link_to_rtorrent() -> Result<()> {
-    transfer(&[Quelea], Rtorrent, Link, FEW)
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `quelea dht`: a short visit to the DHT.
 //!
-//! The node asks and answers nobody (BEP 43), since it is gone before it would be of use to others.
+//! The node answers others, however soon it is gone: who answers no ping (BEP 43) has not shown that it receives at its
+//! address, so that careful nodes give it short answers, without the filters of a scrape and without long items.
 
 use crate::args::{DhtAction, DhtArgs, DhtTarget};
 use crate::clock;
@@ -38,7 +39,6 @@ async fn visit(args: &DhtArgs) -> anyhow::Result<Status> {
     settings.bind.clone_from(&options.bind);
     settings.state_dir = state::directory(options.state_dir.as_deref());
     settings.dht = true;
-    settings.dht_read_only = true;
     if !options.dht_bootstrap.is_empty() {
         settings.dht_bootstrap.clone_from(&options.dht_bootstrap);
     }
