@@ -106,26 +106,24 @@ impl World {
     }
 }
 
-/// What lies of a torrent on the disk, found without the library: good pieces, and pieces that cannot be judged because
-/// a file of theirs that is not wanted is not there (its bytes lie in the part file).
+/// What lies of a torrent on the disk, found without the library: good pieces, and others that cannot be judged because
+/// they have bytes of a file that is not wanted, which may lie in the part file.
 fn on_disk(kind: Kind, placement: &Placement) -> (u32, u32) {
-    let mut content = Vec::new();
-    let mut known = Vec::new();
-    for ((path, wanted), (_, real)) in placement.paths.iter().zip(&placement.wanted).zip(payload(kind)) {
-        let found = std::fs::read(placement.directory.join(path));
-        let judged = *wanted || found.is_ok();
-        let mut found = found.unwrap_or_default();
-        found.resize(real.len(), 0);
+    let (mut content, mut is_wanted) = (Vec::new(), Vec::new());
+    for ((path, wanted), (_, length)) in placement.paths.iter().zip(&placement.wanted).zip(kind.2) {
+        let mut found = std::fs::read(placement.directory.join(path)).unwrap_or_default();
+        found.resize(*length, 0);
         content.extend(found);
-        known.extend(std::iter::repeat_n(judged, real.len()));
+        is_wanted.extend(std::iter::repeat_n(*wanted, *length));
     }
     let real: Vec<u8> = payload(kind).into_iter().flat_map(|(_, bytes)| bytes).collect();
     let (mut good, mut unknown) = (0, 0);
-    for ((real, found), known) in real.chunks(kind.1).zip(content.chunks(kind.1)).zip(known.chunks(kind.1)) {
-        if known.contains(&false) {
-            unknown += 1;
-        } else if quelea_digest::sha1(real) == quelea_digest::sha1(found) {
+    let pieces = content.chunks(kind.1).zip(is_wanted.chunks(kind.1));
+    for (real, (found, wanted)) in real.chunks(kind.1).zip(pieces) {
+        if quelea_digest::sha1(real) == quelea_digest::sha1(found) {
             good += 1;
+        } else if wanted.contains(&false) {
+            unknown += 1;
         }
     }
     (good, unknown)
