@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 /// Where the session that is to be killed finds its world; its peer; its random seed, 0 to finish.
@@ -53,13 +53,18 @@ const KINDS: [Kind; 3] = [
     ("gamma", 65_536, &[("", 3_000_000)]),
 ];
 
-fn payload((name, _, files): Kind) -> Vec<(&'static str, Vec<u8>)> {
-    let number = name.len() as u64 + u64::from(name.as_bytes()[0]);
-    files.iter().zip(number * 100..).map(|(&(path, length), seed)| (path, bytes(length, seed))).collect()
+/// The files of a torrent; made once, since it takes a while.
+fn payload(kind: Kind) -> &'static [(&'static str, Vec<u8>)] {
+    static ALL: [OnceLock<Vec<(&str, Vec<u8>)>>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
+    let number = KINDS.iter().position(|other| other.0 == kind.0).expect("one of ours");
+    ALL[number].get_or_init(|| {
+        let seeds = number as u64 * 100..;
+        kind.2.iter().zip(seeds).map(|(&(path, length), seed)| (path, bytes(length, seed))).collect()
+    })
 }
 
 fn metainfo(kind: Kind) -> Vec<u8> {
-    torrent(kind.0, &payload(kind), kind.1)
+    torrent(kind.0, payload(kind), kind.1)
 }
 
 fn length(kind: Kind) -> u64 {
@@ -116,7 +121,7 @@ fn on_disk(kind: Kind, placement: &Placement) -> (u32, u32) {
         content.extend(found);
         is_wanted.extend(std::iter::repeat_n(*wanted, *length));
     }
-    let real: Vec<u8> = payload(kind).into_iter().flat_map(|(_, bytes)| bytes).collect();
+    let real: Vec<u8> = payload(kind).iter().flat_map(|(_, bytes)| bytes.iter().copied()).collect();
     let (mut good, mut unknown) = (0, 0);
     let pieces = content.chunks(kind.1).zip(is_wanted.chunks(kind.1));
     for (real, (found, wanted)) in real.chunks(kind.1).zip(pieces) {
@@ -477,7 +482,7 @@ fn kills() -> u32 {
 fn whatever_is_done_to_torrents_a_kill_leaves_them_whole() {
     let folder = tempfile::tempdir().unwrap();
     for kind in KINDS {
-        write(folder.path(), kind.0, &payload(kind));
+        write(folder.path(), kind.0, payload(kind));
     }
     let mut settings = Settings::new(folder.path());
     settings.port = 0;
