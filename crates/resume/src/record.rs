@@ -238,7 +238,9 @@ impl Record {
             let mut state = self.state();
             (state.have.clone(), std::mem::take(&mut state.touched), state.totals)
         };
-        let (moves, wanted) = (self.place().moves, wanted_bits(&self.store));
+        // One after the other: who moves the files has them locked while it tells where they are.
+        let moves = self.place().moves;
+        let wanted = wanted_bits(&self.store);
         let mut stamps = Vec::new();
         for (&holder, &written) in &touched {
             if self.state().doubtful.contains(&holder) {
