@@ -55,7 +55,8 @@ const KINDS: [Kind; 3] = [
 
 /// The files of a torrent; made once, since it takes a while.
 fn payload(kind: Kind) -> &'static [(&'static str, Vec<u8>)] {
-    static ALL: [OnceLock<Vec<(&str, Vec<u8>)>>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
+    type Files = Vec<(&'static str, Vec<u8>)>;
+    static ALL: [OnceLock<Files>; KINDS.len()] = [const { OnceLock::new() }; KINDS.len()];
     let number = KINDS.iter().position(|other| other.0 == kind.0).expect("one of ours");
     ALL[number].get_or_init(|| {
         let seeds = number as u64 * 100..;
