@@ -62,7 +62,7 @@ fn flood(opening: &[u8], ears: Ears, chunk: impl Fn(&World) -> Vec<u8>, enough: 
         }
         let seed = world.seed(HONEST, &[world.address()]).await;
         world.is_whole().await;
-        let (poured, grown) = (poured.load(Ordering::Relaxed), peak() - before);
+        let (poured, grown) = (poured.load(Ordering::Relaxed), peak().saturating_sub(before));
         eprintln!("{} KiB were poured out, memory grew by {grown} KiB", poured >> 10);
         assert!(poured >= enough.min(1 << 20), "{poured} bytes were poured out");
         assert!(grown < GROWTH, "memory grew by {grown} KiB");

@@ -54,7 +54,7 @@ async fn survives(hostile: &[&Tracker], fired: impl Fn(&World) -> bool) -> Vec<T
     let seed = world.seed(HONEST, &[]).await;
     tell.send(Some(seed.address())).unwrap();
     world.is_whole().await;
-    let grown = peak() - before;
+    let grown = peak().saturating_sub(before);
     eprintln!("memory grew by {grown} KiB");
     assert!(grown < GROWTH, "memory grew by {grown} KiB");
     assert!(world.torrent.snapshot().peers_known <= ADDRESSES);

@@ -50,6 +50,8 @@ struct State {
     /// The files to be brought to the disk before those pieces may be called good, and whether this run wrote to
     /// them, so that they stand otherwise than before.
     touched: BTreeMap<Holder, bool>,
+    /// How files stood when the torrent began, of which the database has not been told.
+    unsaid: Vec<(i64, Option<Stamp>)>,
     /// Files that could not be brought to the disk, or are gone.
     doubtful: BTreeSet<Holder>,
     totals: Totals,
@@ -74,6 +76,7 @@ impl Record {
         let state = State {
             have: plan.trusted.clone(),
             touched: BTreeMap::new(),
+            unsaid: Vec::new(),
             doubtful: BTreeSet::new(),
             totals: before,
             saved_totals: before,
@@ -90,8 +93,11 @@ impl Record {
         // Files that changed are taken down as they stood before they are hashed: who changes them meanwhile
         // is noticed next time.
         // Of what nothing is known nothing is trusted, so there is nothing to take back.
+        // How the files stood is then told with the first pieces.
         if saved.is_some() {
             record.begin(database, &plan.trusted, &plan.changed)?;
+        } else {
+            record.state().unsaid.clone_from(&plan.changed);
         }
         Ok(record)
     }
@@ -234,14 +240,16 @@ impl Record {
     /// Brings what was written to the disk: what there is to tell the database then. With `end` the torrent is over:
     /// its blocks, if all that it wrote has been told.
     pub(super) fn news<'a>(&'a self, end: Option<&'a [SavedBlock<BlockBuf>]>) -> News<'a> {
-        let (have, touched, totals) = {
+        let (have, touched, unsaid, totals) = {
             let mut state = self.state();
-            (state.have.clone(), std::mem::take(&mut state.touched), state.totals)
+            let (touched, unsaid) = (std::mem::take(&mut state.touched), std::mem::take(&mut state.unsaid));
+            (state.have.clone(), touched, unsaid, state.totals)
         };
         // One after the other: who moves the files has them locked while it tells where they are.
         let moves = self.place().moves;
         let wanted = wanted_bits(&self.store);
-        let mut stamps = Vec::new();
+        // What was written to since stands otherwise: that comes behind.
+        let mut stamps = unsaid.clone();
         for (&holder, &written) in &touched {
             if self.state().doubtful.contains(&holder) {
                 stamps.push((number_of(holder), None));
@@ -262,7 +270,7 @@ impl Record {
                 }
             }
         }
-        News { record: self, have, touched, totals, moves, wanted, stamps, end }
+        News { record: self, have, touched, unsaid, totals, moves, wanted, stamps, end }
     }
 
     /// The stamp of a file that this run has written to, once that is on the disk.
@@ -308,6 +316,7 @@ pub(super) struct News<'a> {
     record: &'a Record,
     have: Bitfield,
     touched: BTreeMap<Holder, bool>,
+    unsaid: Vec<(i64, Option<Stamp>)>,
     totals: Totals,
     moves: u64,
     wanted: Vec<u8>,
@@ -335,11 +344,14 @@ pub(super) fn save_all(
         named.iter().zip(&news).map(|(name, each)| (name, each.change())).collect();
     let told = database.save_all(&changes);
     drop(changes);
-    for (News { record, touched, totals, .. }, stale) in news.into_iter().zip(stale) {
+    for (News { record, touched, unsaid, totals, .. }, stale) in news.into_iter().zip(stale) {
         let mut state = record.state();
         if told.is_ok() {
             record.is_known.store(true, Ordering::Relaxed);
             state.saved_totals = totals;
+        }
+        if told.is_err() {
+            state.unsaid = unsaid;
         }
         if told.is_err() || stale {
             for (holder, written) in touched {

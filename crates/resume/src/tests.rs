@@ -173,12 +173,7 @@ fn a_disk_that_lies_about_syncing_would_be_found_out() {
 fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("downloads");
-    let content = Content {
-        files: vec![FileSpec { path: "a".into(), length: 4_000, pad: false }],
-        wanted: vec![true],
-        geometry: Geometry::new(4_000, 1_000).unwrap(),
-        bytes: (0..4_000).map(|number| (number % 251) as u8 + 1).collect(),
-    };
+    let content = four_pieces();
     let store = content.open(&root, None).unwrap();
     let name = Name { info_hash: [1; 20], directory: b"downloads".to_vec() };
     let database = Mutex::new(Some(Database::in_memory()));
@@ -218,4 +213,43 @@ fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_tr
     let saved = database.lock().unwrap().as_ref().unwrap().load(&name).unwrap().unwrap();
     let plan = Plan::new(Some(&saved), &content.open(&root, None).unwrap());
     assert_eq!((plan.trusted.count(), plan.check.len()), (0, 4));
+}
+
+#[test]
+fn what_lay_there_before_anything_was_known_is_hashed_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("downloads");
+    let content = four_pieces();
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("a"), &content.bytes).unwrap();
+    let store = content.open(&root, None).unwrap();
+    let name = Name { info_hash: [1; 20], directory: b"downloads".to_vec() };
+    let database = Mutex::new(Some(Database::in_memory()));
+    let plan = Plan::new(None, &store);
+    assert_eq!((plan.trusted.count(), plan.check.len()), (0, 4));
+    let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
+    let record = Record::start(
+        (name.clone(), name.clone()),
+        store,
+        vec![(name.clone(), lock)],
+        (None, &plan),
+        Box::new(|_| ()),
+        database.lock().unwrap().as_mut().unwrap(),
+    );
+    let record = record.unwrap();
+    record.found(plan.check.into_iter());
+    record.save(&database, Some(&[])).unwrap();
+    let saved = database.lock().unwrap().as_ref().unwrap().load(&name).unwrap().unwrap();
+    let plan = Plan::new(Some(&saved), &content.open(&root, None).unwrap());
+    assert_eq!((plan.trusted.count(), plan.check.len()), (4, 0));
+}
+
+/// A torrent of one file.
+fn four_pieces() -> Content {
+    Content {
+        files: vec![FileSpec { path: "a".into(), length: 4_000, pad: false }],
+        wanted: vec![true],
+        geometry: Geometry::new(4_000, 1_000).unwrap(),
+        bytes: (0..4_000).map(|number| (number % 251) as u8 + 1).collect(),
+    }
 }
