@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn tests_may_look_down_past_the_table() {
-        assert!(!named("quelea-swarm").allows("quelea-digest", false));
-        assert!(named("quelea-swarm").allows("quelea-digest", true));
+        assert!(!named("quelea-swarm").allows("quelea-bencode", false));
+        assert!(named("quelea-swarm").allows("quelea-bencode", true));
     }
 }
