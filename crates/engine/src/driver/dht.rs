@@ -33,7 +33,7 @@ const HELD: usize = 256;
 const SEARCHES: usize = 1_024;
 /// With fewer than eight nodes the network counts as joined after this; a small one has no more.
 const SETTLING: Duration = Duration::from_secs(2);
-/// Where nobody has answered after this, nobody will soon: one unanswered query takes six seconds.
+/// Where nobody has answered after this, nobody will soon: one unanswered query takes five seconds.
 const LONELY: Duration = Duration::from_secs(15);
 /// While it joins, the node looks this often whether it has.
 const GLANCE: Duration = Duration::from_millis(100);
