@@ -1,8 +1,9 @@
-//! What a user may do to a torrent's files while it runs. A seed that rests is woken for it.
+//! What a user may do to a torrent's files, whether or not it runs.
 
 use crate::driver::ToTorrent;
-use crate::driver::torrent::changes::{Change, Placement, refuse};
+use crate::driver::torrent::changes::{Change, Placement};
 use crate::driver::torrent::recheck::Rechecking;
+use crate::entry::Running;
 use crate::{Error, Result, Torrent};
 use quelea_storage::{Existing, Relocating};
 use quelea_swarm::picker::Priority;
@@ -32,7 +33,7 @@ impl Torrent {
     ///
     /// # Errors
     /// [`Error::NoSuchFile`], [`Error::BadName`], [`Error::Storage`] when something is in the way or the system
-    /// refuses, [`Error::NotRunning`], [`Error::Busy`].
+    /// refuses, [`Error::InUse`], [`Error::Busy`].
     pub async fn rename(&self, from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> Result<()> {
         let (done, ended) = oneshot::channel();
         self.wish(Change::Rename { from: from.into(), to: to.into(), done })?;
@@ -45,14 +46,15 @@ impl Torrent {
     ///
     /// # Errors
     /// [`Error::NothingSelected`] when nothing would be wanted or there is not an entry for each file,
-    /// [`Error::Storage`], [`Error::NotRunning`], [`Error::Busy`].
+    /// [`Error::Storage`], [`Error::InUse`], [`Error::Busy`].
     pub async fn set_file_priorities(&self, files: Vec<Priority>) -> Result<()> {
         let (done, ended) = oneshot::channel();
         self.wish(Change::Priorities { files, done })?;
         ended.await.map_err(|_| Error::Closed)?
     }
 
-    /// Hashes all files anew. The torrent pauses meanwhile; what it has afterwards is what is on the disk.
+    /// Hashes all files anew. The torrent pauses meanwhile; what it has afterwards is what is on the disk. One that
+    /// was paused is paused again then.
     pub fn recheck(&self) -> Recheck {
         let (done, ended) = oneshot::channel();
         let progress = Arc::new(Rechecking::default());
@@ -63,10 +65,14 @@ impl Torrent {
     /// Where its files are.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] and [`Error::Closed`].
+    /// [`Error::Closed`]; for a torrent that does not run also [`Error::Gone`], [`Error::InUse`] and
+    /// [`Error::Storage`].
     pub async fn placement(&self) -> Result<Placement> {
+        let session = self.session()?;
+        let Some(mailbox) = session.mailbox(self.entry()).await else {
+            return session.look_up_place(self.entry()).await;
+        };
         let (reply, answer) = oneshot::channel();
-        let mailbox = self.session()?.mailbox(self.entry()).await.ok_or(Error::NotRunning)?;
         mailbox.send(ToTorrent::Where(reply)).await.map_err(|_| Error::Closed)?;
         answer.await.map_err(|_| Error::Closed)
     }
@@ -74,17 +80,15 @@ impl Torrent {
     /// Hands a change to the torrent's task.
     fn wish(&self, change: Change) -> Result<()> {
         let session = self.session()?;
-        if let Some(mailbox) = self.entry().mailbox() {
+        // One that stands apart may be about to end.
+        if let Some(Running { mailbox, apart: false, .. }) = self.entry().running() {
             return mailbox.try_send(ToTorrent::Change(change)).map_err(|refused| match refused {
                 TrySendError::Full(_) => Error::Busy,
                 TrySendError::Closed(_) => Error::Closed,
             });
         }
         let entry = Arc::clone(self.entry());
-        session.at_home(async move |session| match session.mailbox(&entry).await {
-            Some(mailbox) => _ = mailbox.send(ToTorrent::Change(change)).await,
-            None => refuse(change, Error::NotRunning),
-        });
+        session.at_home(async move |session| session.arrange(&entry, change).await);
         Ok(())
     }
 }
@@ -105,7 +109,7 @@ impl Moving {
     ///
     /// # Errors
     /// [`Error::Storage`] when something is in the way, there is not enough room, it was cancelled or the system
-    /// refuses; [`Error::InUse`], [`Error::NotRunning`], [`Error::Busy`], [`Error::Closed`].
+    /// refuses; [`Error::InUse`], [`Error::Busy`], [`Error::Closed`].
     pub async fn outcome(self) -> Result<()> {
         self.outcome?.await.map_err(|_| Error::Closed)?
     }
@@ -142,7 +146,7 @@ impl Recheck {
     /// Comes when all pieces were looked at.
     ///
     /// # Errors
-    /// [`Error::Storage`] when it was cancelled or something stands in a file's place; [`Error::NotRunning`],
+    /// [`Error::Storage`] when it was cancelled or something stands in a file's place; [`Error::InUse`],
     /// [`Error::Busy`], [`Error::Closed`].
     pub async fn outcome(self) -> Result<()> {
         self.outcome?.await.map_err(|_| Error::Closed)?

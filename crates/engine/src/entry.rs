@@ -60,6 +60,8 @@ pub(crate) struct EntryState {
     pub(crate) placed: Option<Arc<Placement>>,
     /// Since when nobody does.
     pub(crate) quiet_since: Option<Time>,
+    /// Changes of its files that are under way although it may not run.
+    pub(crate) arranging: u32,
     /// Whether it is leaving the session.
     pub(crate) leaving: bool,
     /// When its queue figures were last told.
@@ -82,6 +84,8 @@ pub(crate) struct Running {
     pub(crate) limit: NodeId,
     pub(crate) mailbox: mpsc::Sender<ToTorrent>,
     pub(crate) published: Published,
+    /// Whether it only arranges files, for a torrent that may not run.
+    pub(crate) apart: bool,
     /// The pieces that it was last told it may have open.
     pub(crate) open_pieces: Arc<AtomicUsize>,
 }
@@ -248,6 +252,12 @@ impl Entry {
             }
         };
         let mut snapshot = Arc::clone(&published.lock().unwrap_or_else(PoisonError::into_inner));
+        let apart = matches!(&state.life, Life::Running(Running { apart: true, .. }));
+        if apart && snapshot.state != State::Checking {
+            let shown = Arc::make_mut(&mut snapshot);
+            shown.state = resting;
+            shown.error = state.error.as_deref().map(str::to_owned).or_else(|| shown.error.take());
+        }
         if snapshot.position != position || snapshot.labels.len() + state.labels.len() > 0 {
             let changed = Arc::make_mut(&mut snapshot);
             changed.position = position;

@@ -54,7 +54,7 @@ pub enum Error {
         "no file can be called {0:?}: name a path below the download directory, of names that every system takes"
     )]
     BadName(PathBuf),
-    /// The torrent is not running, so its files can't be changed.
+    /// The torrent is not running, so it takes no peers.
     #[error("the torrent is not running; start it first")]
     NotRunning,
     /// Too many changes of the torrent's files wait for their turn.

@@ -126,7 +126,8 @@ fn rename(files: &mut [FileSpec], names: &Names) {
     }
 }
 
-fn known_priorities(begun: &Begun, files: &[FileSpec]) -> Option<Vec<Priority>> {
+/// How much each file is wanted, where that was changed while it ran.
+pub(crate) fn known_priorities(begun: &Begun, files: &[FileSpec]) -> Option<Vec<Priority>> {
     let numbers = begun.arrangement.priorities.as_ref().filter(|numbers| numbers.len() == files.len())?;
     let priorities: Vec<Priority> = numbers.iter().filter_map(|&number| Priority::new(number)).collect();
     let any = priorities.iter().zip(files).any(|(priority, file)| priority.is_wanted() && !file.pad);

@@ -1,6 +1,7 @@
 //! A session: its threads, its listening port, its torrents.
 
 mod adding;
+mod arranging;
 mod blocking;
 mod checking;
 mod closing;

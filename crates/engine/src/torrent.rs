@@ -72,7 +72,7 @@ impl Torrent {
     }
 
     /// Stops it until it is resumed. It leaves its trackers, and has no connection and no open file when this
-    /// returns.
+    /// returns. What was being done to its files is cancelled; what is wished for later is done all the same.
     ///
     /// # Errors
     /// See [`Torrent`].
@@ -80,7 +80,8 @@ impl Torrent {
         self.session()?.pause(&self.entry).await
     }
 
-    /// Lets it run when its turn comes, whatever paused, forced or stopped it before. One that has reached its
+    /// Lets it run when its turn comes, whatever paused, forced or stopped it before, and once its files are where
+    /// they were to go. One that has reached its
     /// goal goes on nevertheless; one that its disk stopped tries at once whether that is mended.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! What is done to a torrent's files while it runs, and what the next session makes of it.
+//! What is done to a torrent's files, whether or not it runs, and what the next session makes of it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -442,6 +442,182 @@ fn priorities_that_were_changed_hold_after_a_pause_and_in_the_next_session() {
         let leech = bed.leech();
         let again = leech.restore().await.unwrap().remove(0);
         assert_eq!(again.placement().await.unwrap().wanted, [false, true, false, false]);
+        leech.close().await;
+        seed.close().await;
+    });
+}
+
+/// Whether it has no task: then it has no lock either.
+fn holds_nothing(bed: &Bed) -> bool {
+    std::fs::read_dir(bed.path("state/locks")).map_or(0, |locks| locks.count()) == 0
+}
+
+#[test]
+fn a_paused_torrent_is_arranged_and_stays_paused_also_in_the_next_session() {
+    run(async {
+        let bed = Bed::new();
+        let (seed, leech) = (bed.seed().await, bed.leech());
+        leech.restore().await.unwrap();
+        let mut some = bed.from(&seed);
+        some.wanted = Some(vec![true, true, true, false]);
+        let leeched = leech.add(some).await.unwrap();
+        complete(&leeched).await;
+        leeched.pause().await.unwrap();
+        let downloaded = leeched.snapshot().downloaded;
+        let still = |torrent: &Torrent| {
+            assert_eq!(torrent.snapshot().state, State::Paused);
+            assert!(holds_nothing(&bed), "it holds its files");
+        };
+        leeched.move_to(bed.far("far"), Existing::Refuse).outcome().await.unwrap();
+        still(&leeched);
+        assert_eq!(leeched.placement().await.unwrap().directory, bed.far("far"));
+        leeched.rename("folder/sub", "folder/other").await.unwrap();
+        still(&leeched);
+        let error = leeched.rename("folder/sub", "folder/x").await.unwrap_err();
+        assert!(matches!(error, Error::NoSuchFile(_)), "{error}");
+        let moving = leeched.move_to(bed.path("never"), Existing::Refuse);
+        moving.progress().cancel();
+        assert!(matches!(moving.outcome().await, Err(Error::Storage(_))));
+        assert!(!bed.path("never/folder/a").exists());
+        leeched.set_file_priorities(vec![Priority::USUAL; 4]).await.unwrap();
+        still(&leeched);
+        assert!(leeched.snapshot().wanted_have < leeched.snapshot().wanted_length);
+        leeched.set_labels(&["label".to_owned()]).await.unwrap();
+        leeched.add_tracker(0, "http://127.0.0.1:9/announce").await.unwrap();
+        let names = ["folder/a", "folder/other/b", "folder/other/c", "folder/other/d"];
+        still(&leeched);
+        leech.close().await;
+        let leech = bed.leech();
+        let leeched = leech.restore().await.unwrap().remove(0);
+        still(&leeched);
+        let placement = leeched.placement().await.unwrap();
+        assert_eq!((placement.directory, placement.wanted), (bed.far("far"), vec![true; 4]));
+        assert_eq!(placement.paths, names.map(PathBuf::from));
+        assert_eq!(leeched.labels(), ["label"]);
+        assert_eq!(leeched.trackers().len(), 1);
+        still(&leeched);
+        let mut events = leech.events();
+        leeched.resume().await.unwrap();
+        leeched.add_peers(&[SocketAddr::new("127.0.0.1".parse().unwrap(), seed.port())]).await.unwrap();
+        assert!(!hashed(&mut events).await.0, "it was hashed");
+        complete(&leeched).await;
+        bed.assert_at(&bed.far("far"), &names);
+        assert_eq!(downloaded + leeched.snapshot().downloaded, bed.length());
+        leech.close().await;
+        seed.close().await;
+    });
+}
+
+#[test]
+fn a_recheck_of_a_paused_torrent_leaves_it_paused_with_what_is_on_the_disk() {
+    run(async {
+        let bed = Bed::new();
+        let (seed, leech) = (bed.seed().await, bed.leech());
+        leech.restore().await.unwrap();
+        let leeched = leech.add(bed.from(&seed)).await.unwrap();
+        complete(&leeched).await;
+        leeched.pause().await.unwrap();
+        let pieces = leeched.snapshot().pieces;
+        let mut changed = bed.files[0].1.clone();
+        changed[7 * PIECE] ^= 1;
+        std::fs::write(bed.path("out/folder/a"), changed).unwrap();
+        let mut events = leech.events();
+        let recheck = leeched.recheck();
+        let progress = recheck.progress();
+        recheck.outcome().await.unwrap();
+        assert_eq!(progress.checked(), pieces);
+        assert_eq!(hashed(&mut events).await, (true, pieces - 1));
+        let snapshot = leeched.snapshot();
+        assert_eq!((snapshot.state, snapshot.pieces_have), (State::Paused, pieces - 1));
+        assert!(holds_nothing(&bed), "it holds its files");
+        leech.close().await;
+        let leech = bed.leech();
+        let leeched = leech.restore().await.unwrap().remove(0);
+        assert_eq!(leeched.snapshot().pieces_have, pieces - 1);
+        leeched.resume().await.unwrap();
+        leeched.add_peers(&[SocketAddr::new("127.0.0.1".parse().unwrap(), seed.port())]).await.unwrap();
+        complete(&leeched).await;
+        assert_eq!(leeched.snapshot().downloaded, PIECE as u64);
+        leech.close().await;
+        seed.close().await;
+    });
+}
+
+#[test]
+fn what_lies_there_unchecked_is_arranged_first_and_checked_when_the_torrent_runs() {
+    run(async {
+        let bed = Bed::new();
+        for state in [true, false] {
+            write(&bed.path("out"), "folder", &bed.files);
+            let mut settings = bed.settings("out");
+            settings.state_dir = state.then(|| bed.path("state"));
+            let session = Session::start(settings).unwrap();
+            let mut events = session.events();
+            let mut paused = add(&bed.torrent);
+            paused.paused = true;
+            let torrent = session.add(paused).await.unwrap();
+            assert_eq!(torrent.placement().await.unwrap().paths, NAMES.map(PathBuf::from));
+            torrent.rename("folder/a", "folder/e").await.unwrap();
+            torrent.move_to(bed.far("far"), Existing::Refuse).outcome().await.unwrap();
+            torrent
+                .set_file_priorities(vec![
+                    Priority::HIGHEST,
+                    Priority::USUAL,
+                    Priority::USUAL,
+                    Priority::UNWANTED,
+                ])
+                .await
+                .unwrap();
+            let placement = torrent.placement().await.unwrap();
+            assert_eq!(
+                (&*placement.wanted, torrent.snapshot().state),
+                (&[true, true, true, false][..], State::Paused)
+            );
+            torrent.resume().await.unwrap();
+            let (hashed, good) = hashed(&mut events).await;
+            assert_eq!((hashed, good), (true, torrent.snapshot().pieces));
+            complete(&torrent).await;
+            bed.assert_at(&bed.far("far"), &["folder/e", "folder/sub/b", "folder/sub/c", "folder/sub/d"]);
+            torrent.remove(true).await.unwrap();
+            session.close().await;
+            assert!(!bed.far("far/folder").exists(), "something is left");
+        }
+    });
+}
+
+#[test]
+fn a_queued_torrent_is_arranged_and_one_that_may_run_meanwhile_does_so_afterwards() {
+    run(async {
+        let bed = Bed::new();
+        let seed = bed.seed().await;
+        let mut settings = bed.settings("out");
+        settings.state_dir = Some(bed.path("state"));
+        let mut limits = settings.queue;
+        settings.queue.downloads = Some(0);
+        let leech = Session::start(settings).unwrap();
+        let leeched = leech.add(bed.from(&seed)).await.unwrap();
+        assert_eq!(leeched.snapshot().state, State::Queued);
+        leeched.rename("folder", "all").await.unwrap();
+        assert_eq!(leeched.snapshot().state, State::Queued);
+        let (moving, recheck) = (leeched.move_to(bed.far("far"), Existing::Refuse), leeched.recheck());
+        limits.downloads = None;
+        leech.set_queue_limits(limits);
+        moving.outcome().await.unwrap();
+        recheck.outcome().await.unwrap();
+        leeched.add_peers(&[SocketAddr::new("127.0.0.1".parse().unwrap(), seed.port())]).await.unwrap();
+        complete(&leeched).await;
+        bed.assert_at(
+            &bed.far("far"),
+            &NAMES.map(|name| name.replace("folder", "all")).each_ref().map(String::as_str),
+        );
+        // One that leaves meanwhile says so.
+        leeched.pause().await.unwrap();
+        let (moving, removed) = (leeched.move_to(bed.path("out"), Existing::Refuse), leeched.remove(true));
+        removed.await.unwrap();
+        let left = moving.outcome().await;
+        assert!(matches!(left, Ok(()) | Err(Error::Gone | Error::Closed | Error::Storage(_))), "{left:?}");
+        assert!(!bed.path("out/all").exists() && !bed.far("far/all").exists(), "something is left");
+        assert!(matches!(leeched.rename("all", "x").await, Err(Error::Gone)));
         leech.close().await;
         seed.close().await;
     });

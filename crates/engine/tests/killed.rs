@@ -202,10 +202,15 @@ async fn check(world: &World, torrents: &[Torrent]) {
 }
 
 /// Does one thing to a torrent after the other.
-async fn rummage(torrent: Torrent, places: [PathBuf; 5], mut rng: fastrand::Rng) {
+async fn rummage(torrent: Torrent, places: [PathBuf; 5], peer: SocketAddr, mut rng: fastrand::Rng) {
     let files = kind_of(torrent.name()).2.len();
     loop {
         tokio::time::sleep(Duration::from_millis(rng.u64(0..60))).await;
+        // One of three times it does not run meanwhile.
+        let pauses = rng.u32(0..3) == 0;
+        if pauses {
+            torrent.pause().await.unwrap();
+        }
         let done = match rng.u32(0..10) {
             0..4 => {
                 let moving = torrent.move_to(&places[rng.usize(0..5)], Existing::Refuse);
@@ -248,13 +253,13 @@ async fn rummage(torrent: Torrent, places: [PathBuf; 5], mut rng: fastrand::Rng)
                 say(&format!("label {} {}", torrent.name(), number + 1));
                 Ok(())
             }
-            _ => {
-                torrent.pause().await.unwrap();
-                torrent.resume().await.unwrap();
-                settled(&torrent).await;
-                Ok(())
-            }
+            _ => torrent.recheck().outcome().await,
         };
+        if pauses {
+            torrent.resume().await.unwrap();
+            settled(&torrent).await;
+            torrent.add_peers(&[peer]).await.unwrap();
+        }
         match done {
             Ok(()) | Err(Error::Busy) => {}
             Err(error) => panic!("{}: {error}", torrent.name()),
@@ -306,7 +311,7 @@ async fn live(folder: &Path, peer: SocketAddr, seed: u64) {
     }
     for torrent in torrents {
         let watched = torrent.clone();
-        tokio::spawn(rummage(torrent, world.places(), rng.fork()));
+        tokio::spawn(rummage(torrent, world.places(), peer, rng.fork()));
         tokio::spawn(async move {
             let mut told = 0;
             loop {

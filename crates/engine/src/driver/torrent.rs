@@ -1,6 +1,7 @@
 //! A torrent's task: feeds its machine, and does what the machine says.
 
 pub(crate) mod changes;
+mod figures;
 pub(crate) mod recheck;
 mod trouble;
 
@@ -13,10 +14,9 @@ use crate::events::{Event, TorrentId};
 use crate::outbox::Outbox;
 use crate::outside::Outside;
 use crate::session::slots::{Share, Use};
-use crate::snapshot::{Snapshot, State, TrackerStatus, Waiting};
+use crate::snapshot::{Snapshot, State, TrackerStatus};
 use changes::Changes;
 use quelea_block::BlockBuf;
-use quelea_dht::schedule::Need;
 use quelea_discovery::external::Witness;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
@@ -24,12 +24,11 @@ use quelea_resume::{Ending, Keeper, Record, SavedBlock, Totals};
 use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict, StorageError};
 use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
 use quelea_swarm::peers::PeerKey;
-use quelea_swarm::torrent::{Stats, Torrent as Machine};
+use quelea_swarm::torrent::Torrent as Machine;
 use quelea_time::Time;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use trouble::Trouble;
@@ -80,6 +79,10 @@ pub(crate) struct TorrentTask {
     pub(crate) movers: Arc<Semaphore>,
     /// The upload slots that the session lets it have.
     pub(crate) slots: Share,
+    /// The torrent's state, where the task is there to arrange its files alone: then it knows no peer.
+    pub(crate) apart: Option<State>,
+    /// Whether there are pieces that should have been hashed first, so that more may be here than is known.
+    pub(crate) unchecked: bool,
 }
 
 /// Hears a torrent's figures, what it does with its upload slots, and whether it is a seed that nobody wants anything of.
@@ -148,6 +151,10 @@ impl Running {
         let mut publish = tokio::time::interval(PUBLISH);
         publish.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut batch = Vec::with_capacity(BATCH);
+        if self.task.apart.is_some() {
+            let now = self.now();
+            self.task.machine.stop(now);
+        }
         self.drain();
         if self.task.machine.is_complete() {
             self.finish();
@@ -361,8 +368,11 @@ impl Running {
         }
     }
 
-    /// All wanted pieces are there: the files get their exact lengths.
+    /// All wanted pieces are there: the files get their exact lengths, once the torrent runs.
     fn finish(&mut self) {
+        if self.task.apart.is_some() {
+            return;
+        }
         self.files = Files::Finishing;
         let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
         self.task.io.pipeline.run(move || {
@@ -386,134 +396,6 @@ impl Running {
     fn tell(&self, event: Event) {
         // Nobody listening is no fault.
         let _ = self.task.events.send(event);
-    }
-
-    /// Tells the trackers how far we are.
-    fn note(&mut self) {
-        let now = self.now();
-        let stats = self.task.machine.stats(now);
-        let left = self.task.wanted_length - self.wanted_have;
-        let note = Note {
-            uploaded: self.task.earlier.uploaded + stats.uploaded,
-            downloaded: self.task.earlier.downloaded + stats.downloaded,
-            left,
-            hungry: stats.pieces_missing > 0 && stats.connected < 5,
-            found_back: std::mem::take(&mut self.found_back),
-        };
-        if let Some(desk) = &self.task.dht {
-            let need = match (left, note.hungry) {
-                (0, _) => Need::Seeding,
-                (_, true) => Need::Hungry,
-                (_, false) => Need::Fed,
-            };
-            desk.note(self.task.id, need, note.found_back);
-        }
-        self.task.trackers.note(self.task.id, note);
-    }
-
-    fn publish(&mut self) {
-        self.look_after_recheck();
-        self.note();
-        let snapshot = Arc::new(self.snapshot());
-        if let Some((record, _)) = &self.task.keeping {
-            let Totals { downloaded, uploaded } = self.task.earlier;
-            record.moved(Totals {
-                downloaded: snapshot.downloaded - downloaded,
-                uploaded: snapshot.uploaded - uploaded,
-            });
-        }
-        let quiet = self.is_quiet();
-        let Stats { interested, slots_used, .. } = self.task.machine.stats(self.now());
-        let slots = Use { interested, share: self.task.machine.upload_slots(), held: slots_used };
-        (self.task.watch)(&snapshot, slots, quiet);
-        self.take_slots();
-        *self.task.published.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&snapshot);
-        self.tell(Event::Progress(self.task.id, snapshot));
-    }
-
-    /// Has as many upload slots as the session says.
-    fn take_slots(&mut self) {
-        let slots = self.task.slots.load(Ordering::Relaxed);
-        if slots != self.task.machine.upload_slots() {
-            let now = self.now();
-            self.task.machine.set_upload_slots(now, slots);
-            self.drain();
-        }
-    }
-
-    /// Whether it is a seed that nobody wants anything of.
-    fn is_quiet(&mut self) -> bool {
-        let now = self.now();
-        let stats = self.task.machine.stats(now);
-        self.task.machine.is_complete()
-            && self.trouble.is_none()
-            && self.changes.are_none()
-            && (stats.connected, stats.connecting, stats.pieces_verifying) == (0, 0, 0)
-    }
-
-    fn snapshot(&mut self) -> Snapshot {
-        let now = self.now();
-        let stats = self.task.machine.stats(now);
-        let missing = self.task.wanted_length - self.wanted_have;
-        let received = (self.wanted_have + stats.bytes_unverified).min(self.task.wanted_length);
-        let state = match (&self.trouble, missing) {
-            _ if self.is_rechecking() => State::Checking,
-            (Some(_), _) => State::Failed,
-            // What was downloaded is complete once every file is as it should be.
-            (None, 0) if self.files == Files::Finished || stats.downloaded == 0 => State::Seeding,
-            (None, _) => State::Downloading,
-        };
-        let rate = stats.download_rate;
-        let left = self.task.wanted_length - received;
-        let eta = (state == State::Downloading && rate > 0)
-            .then(|| Duration::from_millis(left.saturating_mul(1_000) / rate));
-        let waiting = (state == State::Downloading && rate == 0).then_some(self.waits_for(&stats));
-        Snapshot {
-            id: self.task.id,
-            name: self.task.info.name.clone(),
-            position: 0,
-            labels: Vec::new(),
-            state,
-            waiting,
-            total_length: self.task.info.geometry.total_length(),
-            wanted_length: self.task.wanted_length,
-            wanted_have: self.wanted_have,
-            wanted_received: received,
-            pieces: self.task.info.geometry.pieces(),
-            pieces_have: stats.pieces_have,
-            pieces_checked: self.changes.recheck().map_or(0, |recheck| recheck.checked()),
-            moving: self.changes.moving(),
-            downloaded: self.task.earlier.downloaded + stats.downloaded,
-            uploaded: self.task.earlier.uploaded + stats.uploaded,
-            downloaded_ever: self.task.before.downloaded.saturating_add(stats.downloaded),
-            uploaded_ever: self.task.before.uploaded.saturating_add(stats.uploaded),
-            wasted: stats.wasted,
-            download_rate: rate,
-            upload_rate: stats.upload_rate,
-            eta,
-            peers_connected: stats.connected,
-            seeds_connected: stats.seeds,
-            peers_known: stats.known,
-            trackers: self.tracker_statuses.clone(),
-            error: self.trouble.as_ref().map(|trouble| trouble.message().to_owned()),
-        }
-    }
-
-    /// Why nothing arrives, given that nothing does.
-    fn waits_for(&self, stats: &Stats) -> Waiting {
-        if stats.pieces_verifying as u32 >= stats.pieces_missing {
-            Waiting::Disk
-        } else if stats.useful > 0 {
-            Waiting::Unchoke
-        } else if stats.connected > 0 {
-            Waiting::Pieces
-        } else if stats.known > 0 {
-            Waiting::Connections
-        } else if self.trackers_answered || self.tracker_statuses.is_empty() {
-            Waiting::Peers
-        } else {
-            Waiting::Trackers
-        }
     }
 
     async fn stop(&mut self) {
@@ -563,7 +445,9 @@ impl Running {
     /// Has all of it remembered, so that the next run goes on from here.
     async fn save(&mut self, now: Time) {
         let Some((record, keeper)) = self.task.keeping.take() else { return };
-        let blocks = (!self.is_writing(now)).then(|| self.blocks_to_save());
+        // What was not checked is to be checked next time, as after a stop that was not clean.
+        let clean = !self.is_writing(now) && !self.task.unchecked;
+        let blocks = clean.then(|| self.blocks_to_save());
         let (done, saved) = oneshot::channel();
         let done = move || {
             // Who no longer waits for it needs not be told.

@@ -300,6 +300,7 @@ impl EntryState {
             quiet_since: None,
             wants_named: false,
             placed: None,
+            arranging: 0,
             leaving: false,
             told: Time::ZERO,
         }

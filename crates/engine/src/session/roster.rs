@@ -28,7 +28,17 @@ enum Aim {
     Off,
     /// Announce and take connections, without a task.
     Rest,
+    /// Have files arranged by a task that knows no peer.
+    Apart,
     Run,
+}
+
+/// The task that a torrent has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    None,
+    Apart,
+    Usual,
 }
 
 impl Session {
@@ -96,7 +106,7 @@ impl Session {
             return false;
         }
         match self.aim(entry) {
-            Aim::Run => return false,
+            Aim::Run | Aim::Apart => return false,
             Aim::Rest => self.rest(entry),
             Aim::Off => self.withdraw(entry),
         }
@@ -105,41 +115,67 @@ impl Session {
 
     /// Brings a torrent to where it should be.
     pub(super) async fn settle(&self, entry: &Arc<Entry>) {
+        // Whoever wants its files arranged asks for itself.
+        let _ = self.bring(entry).await;
+    }
+
+    /// Brings a torrent to where it should be.
+    ///
+    /// # Errors
+    /// Why its files cannot be arranged.
+    pub(super) async fn bring(&self, entry: &Arc<Entry>) -> Result<()> {
         let _turn = entry.turn.lock().await;
         loop {
-            let runs = matches!(entry.state().life, Life::Running(_));
-            match (self.aim(entry), runs) {
-                (Aim::Run, true) => return self.answer(entry.id, Ok(())),
-                (Aim::Run, false) => {
-                    entry.state().wanted = true;
-                    if let Err(error) = self.wake(entry).await {
+            let task = match &entry.state().life {
+                Life::Running(running) if running.apart => Task::Apart,
+                Life::Running(_) => Task::Usual,
+                Life::Opening(_) | Life::Resting => Task::None,
+            };
+            match (self.aim(entry), task) {
+                (Aim::Run, Task::Usual) | (Aim::Apart, Task::Apart) => break,
+                (Aim::Run | Aim::Rest | Aim::Off, Task::Apart) => self.stop_task(entry).await,
+                (Aim::Apart, Task::None) => {
+                    let state = self.resting_state(entry);
+                    if let Err(error) = self.wake(entry, Some(state)).await {
                         entry.state().life = Life::Resting;
-                        if self.aim(entry) == Aim::Run {
-                            return self.fail(entry, error);
+                        if self.aim(entry) == Aim::Apart {
+                            return Err(error);
                         }
                     }
                 }
-                (Aim::Rest, true) => {
+                (Aim::Run, Task::None) => {
+                    entry.state().wanted = true;
+                    if let Err(error) = self.wake(entry, None).await {
+                        entry.state().life = Life::Resting;
+                        if self.aim(entry) == Aim::Run {
+                            self.fail(entry, error);
+                            return Ok(());
+                        }
+                    }
+                }
+                (Aim::Rest, Task::Usual) => {
                     self.inner.doors.set(entry.info_hash, Door::Resting(entry.id));
                     self.stop_task(entry).await;
                     self.inner.trackers.detach(entry.id);
                     self.detach_dht(entry);
                 }
-                (Aim::Off, true) => {
+                (Aim::Off | Aim::Apart, Task::Usual) => {
                     self.inner.doors.close(&entry.info_hash);
                     self.stop_task(entry).await;
                     self.withdraw(entry);
                 }
-                (Aim::Rest, false) => {
+                (Aim::Rest, Task::None) => {
                     self.rest(entry);
-                    return self.answer(entry.id, Ok(()));
+                    break;
                 }
-                (Aim::Off, false) => {
+                (Aim::Off, Task::None) => {
                     self.withdraw(entry);
-                    return self.answer(entry.id, Ok(()));
+                    break;
                 }
             }
         }
+        self.answer(entry.id, Ok(()));
+        Ok(())
     }
 
     /// What a torrent should do at this moment.
@@ -149,8 +185,12 @@ impl Session {
             if shared.events.is_none() { None } else { shared.queue.standing(entry.id) }
         };
         let state = entry.state();
+        let is_apart = matches!(&state.life, Life::Running(running) if running.apart);
         match standing {
-            Some(Standing::Active) if state.leaving => Aim::Off,
+            Some(_) if state.leaving => Aim::Off,
+            // One that may run waits until its files are arranged.
+            Some(Standing::Paused | Standing::Failed | Standing::Queued) if state.arranging > 0 => Aim::Apart,
+            Some(Standing::Active) if is_apart && state.arranging > 0 => Aim::Apart,
             Some(Standing::Active) if state.whole && !state.wanted => Aim::Rest,
             Some(Standing::Active) => Aim::Run,
             Some(Standing::Paused | Standing::Failed | Standing::Queued) | None => Aim::Off,

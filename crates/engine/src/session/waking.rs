@@ -28,9 +28,11 @@ const MAILBOX: usize = 1_024;
 impl Session {
     /// Opens a torrent's files, checks what lies there, and starts its task.
     ///
+    /// With a state to show meanwhile, the task only arranges files: nothing is checked first, and nobody hears of it.
+    ///
     /// # Errors
     /// [`Error::InUse`], [`Error::Storage`], [`Error::Duplicate`] or [`Error::Closed`].
-    pub(super) async fn wake(&self, entry: &Arc<Entry>) -> Result<()> {
+    pub(super) async fn wake(&self, entry: &Arc<Entry>, apart: Option<State>) -> Result<()> {
         let (seed, events) = {
             let mut shared = self.shared();
             (shared.rng.u64(..), shared.events.clone().ok_or(Error::Closed)?)
@@ -39,7 +41,7 @@ impl Session {
         let id = entry.id;
         let info = &self.info(entry).await?;
         let files = file_flags(info, entry.wishes.wanted.as_deref());
-        let published = &self.first_figures(entry);
+        let published = &first_figures(entry, apart.unwrap_or(State::Checking));
         entry.state().life = Life::Opening(Arc::clone(published));
         let Opened { store, plan, mut begun, priorities, finished_to } =
             self.open(entry, info, files).await?;
@@ -60,23 +62,24 @@ impl Session {
             limit,
             dht: self.dht_of(entry).is_some(),
         });
-        if !plan.check.is_empty() && io.store.has_data() {
-            self.may_check(id).await?;
-        }
-        let found = self.check(info, &io, published, &events, plan.check.clone()).await;
-        self.shared().queue.end_check(id);
-        self.dispatch();
-        let found = found?;
+        let unchecked = apart.is_some() && !plan.check.is_empty();
+        let found = match apart {
+            Some(_) => Vec::new(),
+            None => self.check_first(info, &io, published, &plan, id).await?,
+        };
         let mut have = plan.trusted.clone();
         found.iter().for_each(|&piece| _ = have.set(piece));
-        let shown = show_found(published, &info.geometry, &wanted_pieces, &have);
-        entry.state().figures = Figures::of(&shown);
-        // What is complete is told once its files are as they should be.
-        if shown.state == State::Downloading {
-            let _ = events.send(Event::Progress(id, shown));
-        }
-        if io.store.has_data() {
-            let _ = events.send(Event::Checked { id, good: have.count(), pieces: info.geometry.pieces() });
+        if apart.is_none() {
+            let shown = show_found(published, &info.geometry, &wanted_pieces, &have);
+            entry.state().figures = Figures::of(&shown);
+            // What is complete is told once its files are as they should be.
+            if shown.state == State::Downloading {
+                let _ = events.send(Event::Progress(id, shown));
+            }
+            if io.store.has_data() {
+                let _ =
+                    events.send(Event::Checked { id, good: have.count(), pieces: info.geometry.pieces() });
+            }
         }
         let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let worker = self.inner.workers.place();
@@ -127,17 +130,22 @@ impl Session {
             finished_to,
             movers: Arc::clone(&self.inner.movers),
             slots,
+            apart,
+            unchecked,
         };
-        let left = task.wanted_length - published_have(published);
-        self.announce(entry, left);
-        if let Some(desk) = self.dht_of(entry) {
-            desk.attach(id, &mailbox);
-        }
         let limit = io.limit.node();
-        let door = OpenDoor { torrent: mailbox.clone(), io, worker: worker.clone() };
-        self.inner.doors.set(entry.info_hash, Door::Open(door));
+        if apart.is_none() {
+            let left = task.wanted_length - published_have(published);
+            self.announce(entry, left);
+            if let Some(desk) = self.dht_of(entry) {
+                desk.attach(id, &mailbox);
+            }
+            let door = OpenDoor { torrent: mailbox.clone(), io, worker: worker.clone() };
+            self.inner.doors.set(entry.info_hash, Door::Open(door));
+        }
         let (published, open_pieces) = (Arc::clone(published), Arc::default());
-        entry.state().life = Life::Running(Running { limit, mailbox, published, open_pieces });
+        entry.state().life =
+            Life::Running(Running { limit, mailbox, published, apart: apart.is_some(), open_pieces });
         worker.spawn(task.run());
         if let Some(mailbox) = entry.mailbox() {
             // Read after the task can be told, so that no change is lost in between.
@@ -158,10 +166,23 @@ impl Session {
         self.on_disk(move || entry.info()).await?
     }
 
-    /// The figures that a torrent shows until its task has its own.
-    fn first_figures(&self, entry: &Entry) -> Published {
-        let snapshot = entry.snapshot(State::Checking);
-        Arc::new(Mutex::new(snapshot))
+    /// Hashes what must be hashed before the torrent runs, when its turn comes. The pieces that are good.
+    async fn check_first(
+        &self,
+        info: &Arc<Info>,
+        io: &TorrentIo,
+        published: &Published,
+        plan: &Plan,
+        id: TorrentId,
+    ) -> Result<Vec<PieceIndex>> {
+        let events = self.shared().events.clone().ok_or(Error::Closed)?;
+        if !plan.check.is_empty() && io.store.has_data() {
+            self.may_check(id).await?;
+        }
+        let found = self.check(info, io, published, &events, plan.check.clone()).await;
+        self.shared().queue.end_check(id);
+        self.dispatch();
+        found
     }
 
     /// Waits for its turn to hash.
@@ -276,6 +297,11 @@ impl Session {
         })
         .await
     }
+}
+
+/// The figures that a torrent shows until its task has its own.
+fn first_figures(entry: &Entry, state: State) -> Published {
+    Arc::new(Mutex::new(entry.snapshot(state)))
 }
 
 /// What a torrent's figures say is there.

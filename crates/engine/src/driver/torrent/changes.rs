@@ -337,9 +337,21 @@ impl Running {
         if let Some((_, keeper)) = &self.task.keeping {
             keeper.hurry();
         }
-        self.publish();
+        // What was wanted is not what is wanted; what is here is known when it runs.
+        self.publish_all();
         self.tell(Event::PrioritiesChanged(self.task.id));
         let _ = done.send(Ok(()));
+    }
+}
+
+impl Change {
+    /// Has somebody else told how it ends; who was to be told.
+    pub(crate) fn replace_done(&mut self, by: Done) -> Done {
+        let (Self::Move { done, .. }
+        | Self::Rename { done, .. }
+        | Self::Priorities { done, .. }
+        | Self::Recheck { done, .. }) = self;
+        std::mem::replace(done, by)
     }
 }
 

@@ -124,6 +124,7 @@ impl Running {
             keeper.hurry();
         }
         self.task.machine.set_have(now, &have);
+        self.task.unchecked &= outcome.cancelled;
         self.wanted_have = self.task.have_length();
         let pieces = self.task.info.geometry.pieces();
         self.tell(Event::Checked { id: self.task.id, good: have.count(), pieces });
@@ -139,11 +140,18 @@ impl Running {
 
     fn end_recheck(&mut self, now: Time) {
         if self.trouble.is_none() {
-            self.task.machine.resume(now);
+            self.go_on_with_peers(now);
         } else {
             self.retry();
         }
         self.publish();
+    }
+
+    /// Has the machine go on, unless the torrent may not run.
+    pub(super) fn go_on_with_peers(&mut self, now: Time) {
+        if self.task.apart.is_none() {
+            self.task.machine.resume(now);
+        }
     }
 
     /// Whether the torrent pauses because its files are being hashed.

@@ -161,7 +161,7 @@ impl Running {
             self.task.machine.handle_write_failed(piece, blocks);
         }
         if !self.is_rechecking() {
-            self.task.machine.resume(now);
+            self.go_on_with_peers(now);
         }
         self.tell(Event::Resumed(self.task.id));
         if trouble.unfinished {
