@@ -11,19 +11,25 @@ use quelea_time::Time;
 const BUCKETS: usize = 2_048;
 
 /// What strangers may cost us.
+///
+/// The default serves some 5,000 queries a second, which takes a node a few per cent of a core and about 1.2 MiB/s of
+/// upload. A usual node is asked a few dozen times a second and gets nowhere near: the bound is for a node that suddenly
+/// has the whole network's interest, and serves it as far as most lines allow. It cannot be turned against others, whatever
+/// it is: nobody unproven is sent more than three times what came from there, and no address is answered more than ten
+/// times a second. Limits of the session's upload do not cover answers, so who has a slow line takes less.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     /// Queries a second of one address, in the long run.
     pub queries: u32,
     /// Queries of one address at once.
     pub burst: u32,
-    /// Bytes a second of answers to everybody.
+    /// Bytes a second of answers to everybody, headers of UDP and IP not counted.
     pub answered: u32,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { queries: 10, burst: 60, answered: 512 << 10 }
+        Self { queries: 10, burst: 60, answered: 2 << 20 }
     }
 }
 
@@ -70,12 +76,9 @@ impl Gate {
 
     /// Whether a query of this address may pass.
     pub fn admit(&mut self, now: Time, from: IpAddr) -> bool {
-        let mut bytes = Vec::with_capacity(48);
-        bytes.extend(self.secret);
-        match from.to_canonical() {
-            IpAddr::V4(ip) => bytes.extend(ip.octets()),
-            IpAddr::V6(ip) => bytes.extend(&ip.octets()[..8]),
-        }
+        let mut bytes = [0; 40];
+        bytes[..32].copy_from_slice(&self.secret);
+        bytes[32..].copy_from_slice(&crate::id::host(from));
         let hash = sha256(&bytes);
         let index = usize::from(u16::from_le_bytes([hash[0], hash[1]])) % BUCKETS;
         let Allowance { queries, burst, .. } = self.allowance;
@@ -104,6 +107,16 @@ mod tests {
         }
         assert!((110..=121).contains(&passed), "{passed}");
         assert!(gate.admit(Time::from_secs(10), quiet));
+    }
+
+    #[test]
+    fn by_default_five_thousand_queries_a_second_are_served() {
+        let mut gate = Gate::new(Allowance::default(), [1; 32]);
+        for number in 0..100_000_u32 {
+            let now = Time::from_nanos(u64::from(number) * 200_000);
+            let asker = IpAddr::from((0xc612_0000 + number % 20_000).to_be_bytes());
+            assert!(gate.admit(now, asker) && gate.answer(now, 400), "{number}");
+        }
     }
 
     #[test]

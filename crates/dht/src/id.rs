@@ -9,6 +9,10 @@ use quelea_digest::crc32c;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(pub [u8; 20]);
 
+/// How far two ids are from each other: their exclusive or, as a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Distance(u128, u32);
+
 impl Id {
     /// Bits in an id.
     pub const BITS: usize = 160;
@@ -26,20 +30,22 @@ impl Id {
     }
 
     /// How far two ids are from each other.
-    pub fn distance(&self, other: &Self) -> [u8; 20] {
-        core::array::from_fn(|at| self.0[at] ^ other.0[at])
+    pub fn distance(&self, other: &Self) -> Distance {
+        let ((a, b), (c, d)) = (self.halves(), other.halves());
+        Distance(a ^ c, b ^ d)
+    }
+
+    /// The number that it is, in two words.
+    fn halves(&self) -> (u128, u32) {
+        let high = self.0.first_chunk().map_or(0, |high| u128::from_be_bytes(*high));
+        (high, self.0.last_chunk().map_or(0, |low| u32::from_be_bytes(*low)))
     }
 
     /// How many leading bits two ids have in common: 160 for equal ones.
     pub fn common_prefix(&self, other: &Self) -> usize {
-        let mut bits = 0;
-        for byte in self.distance(other) {
-            if byte != 0 {
-                return bits + byte.leading_zeros() as usize;
-            }
-            bits += 8;
-        }
-        bits
+        let Distance(high, low) = self.distance(other);
+        let bits = if high == 0 { u128::BITS + low.leading_zeros() } else { high.leading_zeros() };
+        bits as usize
     }
 
     /// An id that has exactly `prefix` leading bits in common with this one; `prefix` is below 160.

@@ -33,5 +33,5 @@ pub mod token;
 pub mod walk;
 
 pub use dht::{Announce, Config, Dht, Event, Families, Found, Saved, SearchId, Stats, Transmit};
-pub use id::Id;
+pub use id::{Distance, Id};
 pub use item::Item;

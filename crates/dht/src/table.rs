@@ -296,10 +296,15 @@ impl Table {
 
     /// The `count` nodes nearest to `target`, the nearest first; bad ones are left out.
     pub fn nearest(&self, target: &Id, count: usize) -> Vec<Entry> {
+        self.near(target, count).into_iter().copied().collect()
+    }
+
+    fn near<'a>(&'a self, target: &Id, count: usize) -> Vec<&'a Entry> {
         let first = self.bucket_of(target);
-        let mut found: Vec<Entry> = Vec::with_capacity(count + K);
-        let mut take = |bucket: &Bucket| {
-            found.extend(bucket.nodes.iter().filter(|entry| !entry.is_bad()));
+        let mut found: Vec<&Entry> = Vec::with_capacity(FIRST_SIZES[0]);
+        let mut take = |bucket: &'a Bucket| {
+            let good = bucket.nodes.iter().filter(|entry| !entry.is_bad());
+            found.extend(good);
             found.len() >= count
         };
         // What has more bits in common with the target than we have stands in its bucket; next come the buckets
@@ -316,31 +321,36 @@ impl Table {
                 enough = take(bucket);
             }
         }
+        if found.len() > count {
+            found.select_nth_unstable_by_key(count, |entry| entry.id.distance(target));
+            found.truncate(count);
+        }
         found.sort_unstable_by_key(|entry| entry.id.distance(target));
-        found.truncate(count);
         found
     }
 
-    /// Nodes near `target` to name to an asker: those that others reach come first. At most half of them may not have their ids (BEP 42), as far as there
-    /// are others; nobody from afar hears of nodes in our own network.
-    pub fn named(&self, target: &Id, count: usize, asker: IpAddr) -> Vec<Entry> {
-        let mut near = self.nearest(target, 3 * count);
-        if !is_local(asker) {
-            near.retain(|entry| !is_local(entry.address.ip()));
+    /// Nodes near `target` to name to an asker: those that others reach come first. At most half of them may not have
+    /// their ids (BEP 42), as far as there are others; nobody from afar hears of nodes in our own network.
+    pub fn named(&self, target: &Id, count: usize, asker: IpAddr) -> Vec<&Entry> {
+        let near = self.near(target, 3 * count);
+        let is_near = is_local(asker);
+        let near = || near.iter().copied().filter(|entry| is_near || !is_local(entry.address.ip()));
+        let fitting = near().filter(|entry| entry.reachable && entry.fits).count();
+        let mut unfit = (count / 2).max(count.saturating_sub(fitting));
+        let mut named = Vec::with_capacity(count);
+        for entry in near().filter(|entry| entry.reachable) {
+            if named.len() == count {
+                return named;
+            }
+            if entry.fits || unfit > 0 {
+                named.push(entry);
+                unfit = unfit.saturating_sub(usize::from(!entry.fits));
+            }
         }
         // Those that others may not reach come last.
-        let (mut near, hidden): (Vec<Entry>, Vec<Entry>) =
-            near.into_iter().partition(|entry| entry.reachable);
-        let fitting = near.iter().filter(|entry| entry.fits).count();
-        let mut unfit = (count / 2).max(count.saturating_sub(fitting));
-        near.retain(|entry| {
-            let taken = entry.fits || unfit > 0;
-            unfit = unfit.saturating_sub(usize::from(!entry.fits));
-            taken
-        });
-        near.extend(hidden);
-        near.truncate(count);
-        near
+        let left = count - named.len();
+        named.extend(near().filter(|entry| !entry.reachable).take(left));
+        named
     }
 
     /// Where to begin a walk of our own: the nearest, and where there are few, the nearest bad ones as well, which may

@@ -4,7 +4,6 @@
 //! changes every five minutes, and a token is good under the present key and the one before.
 
 use crate::Id;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 use quelea_digest::sha256;
@@ -40,14 +39,15 @@ impl Tokens {
     }
 
     fn of_period(&self, period: u64, ip: IpAddr, target: &Id) -> [u8; LENGTH] {
-        let mut bytes = Vec::with_capacity(96);
-        bytes.extend(self.secret);
-        bytes.extend(period.to_be_bytes());
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => bytes.extend(ip.octets()),
-            IpAddr::V6(ip) => bytes.extend(ip.octets()),
-        }
-        bytes.extend(target.0);
+        let ip = match ip.to_canonical() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        let mut bytes = [0; 76];
+        bytes[..32].copy_from_slice(&self.secret);
+        bytes[32..40].copy_from_slice(&period.to_be_bytes());
+        bytes[40..56].copy_from_slice(&ip.octets());
+        bytes[56..].copy_from_slice(&target.0);
         let hash = sha256(&bytes);
         core::array::from_fn(|at| hash[at])
     }

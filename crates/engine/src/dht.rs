@@ -2,6 +2,7 @@
 
 use crate::driver::dht::{Command, Desk, Goal};
 use crate::{Error, Result};
+pub use quelea_dht::gate::Allowance as DhtAllowance;
 pub use quelea_dht::item::{Invalid, Ownership, public_key, target_of};
 pub use quelea_dht::{Announce, Found, Id, Item, Stats};
 use std::net::SocketAddr;

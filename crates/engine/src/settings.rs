@@ -1,5 +1,6 @@
 //! What a session can be told when it starts.
 
+use crate::dht::DhtAllowance;
 use crate::{AlternativeLimits, Limits, PortMappingSettings};
 use quelea_swarm::choker::SeedChoking;
 use quelea_swarm::queue::{self, Goals, Slow};
@@ -78,6 +79,8 @@ pub struct Settings {
     pub dht_enforce_ids: bool,
     /// The node of the DHT asks and answers nobody (BEP 43): for who cannot be reached, and for short visits.
     pub dht_read_only: bool,
+    /// How much the node of the DHT does for strangers.
+    pub dht_allowance: DhtAllowance,
     /// Whether connected peers are told of each other, and may tell of others (BEP 11). Never in private torrents.
     pub pex: bool,
     /// Whether neighbours in the local network are told of public torrents, and heard (BEP 14). Off unless it is turned
@@ -128,6 +131,7 @@ impl Settings {
             dht_bootstrap: Self::PUBLIC_ROUTERS.map(str::to_owned).to_vec(),
             dht_enforce_ids: false,
             dht_read_only: false,
+            dht_allowance: DhtAllowance::default(),
             pex: true,
             lsd: false,
             random_seed: None,

@@ -19,6 +19,8 @@ use quelea_time::Time;
 const AMPLIFICATION: usize = 3;
 /// Bytes of an answer that holds no item (BEP 32, "Maximum packet size").
 const MAX_ANSWER: usize = 1_024;
+/// Bytes of a usual answer.
+const ANSWER: usize = 384;
 /// Peers in one answer.
 const VALUES: usize = 60;
 /// Bytes that a peer takes in an answer, with its length before it.
@@ -112,7 +114,7 @@ impl Dht {
         let must_show = !asker.proven && !asker.brief;
         let own = self.sides[side_of(from)].as_ref().map(|side| side.table.own())?;
         let mut response = Response::new(own);
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(ANSWER);
         match query.method {
             Method::Ping => write_response(&response, Compact::default(), transaction, from, &mut out),
             Method::FindNode(target) | Method::Unknown(Some(target)) => {

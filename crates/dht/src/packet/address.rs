@@ -59,7 +59,8 @@ pub fn compact_address(address: SocketAddr, out: &mut Vec<u8>) {
 
 /// Nodes of one family in their compact form.
 pub fn compact_nodes(nodes: impl IntoIterator<Item = (Id, SocketAddr)>) -> Vec<u8> {
-    let mut out = Vec::new();
+    let nodes = nodes.into_iter();
+    let mut out = Vec::with_capacity(nodes.size_hint().1.unwrap_or_default() * 38);
     for (id, address) in nodes {
         out.extend(id.0);
         compact_address(address, &mut out);

@@ -19,6 +19,7 @@ use quelea_dht::{Announce, Config, Dht, Event as Heard, Id, Item, Saved, SearchI
 use quelea_net::Binding;
 use quelea_time::Time;
 use routers::Routers;
+use sockets::BATCH;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,6 +38,11 @@ const SETTLING: Duration = Duration::from_secs(2);
 const LONELY: Duration = Duration::from_secs(15);
 /// While it joins, the node looks this often whether it has.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Where several datagrams come at a time, but fewer than [`MANY`], those of so long are read at once: to be woken for each
+/// costs as much as to answer it.
+const GATHER: Duration = Duration::from_millis(1);
+const SEVERAL: usize = 2;
+const MANY: usize = BATCH / 4;
 /// How often searches that nobody waits for are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 /// What is known is saved so long after joining, and this often.
@@ -109,6 +115,8 @@ struct Node {
     next_look: Time,
     /// A datagram that its socket does not take yet, and the family of that.
     unsent: Option<(usize, Transmit)>,
+    /// Nothing is read before this.
+    next_read: Option<Time>,
 }
 
 /// Runs the node until the session ends.
@@ -132,11 +140,13 @@ pub(crate) async fn run(setup: Setup) {
         met: None,
         next_look: now,
         unsent: None,
+        next_read: None,
     };
     loop {
         let now = clock.now();
         node.settle(now);
         let due = node.due();
+        let reads = node.next_read.is_none();
         let Node { sockets, routers, unsent, .. } = &mut node;
         let blocked = unsent.as_ref().map(|(family, _)| *family);
         tokio::select! {
@@ -148,12 +158,12 @@ pub(crate) async fn run(setup: Setup) {
                 Some(command) => node.obey(clock.now(), command),
                 None => return,
             },
-            () = sockets.readable() => {
-                if node.read() {
-                    // Others on this thread have their turn.
-                    tokio::task::yield_now().await;
-                }
-            }
+            () = sockets.readable(), if reads => match node.read() {
+                // Others on this thread have their turn.
+                BATCH.. => tokio::task::yield_now().await,
+                SEVERAL..MANY => node.next_read = Some(clock.now() + GATHER),
+                _ => {}
+            },
             () = sockets.writable(blocked) => {}
             () = clock.sleep_until(due) => {}
             () = desk.stir.notified() => {}
@@ -169,8 +179,11 @@ pub(crate) async fn run(setup: Setup) {
 impl Node {
     /// Does all that is due.
     fn settle(&mut self, now: Time) {
+        self.next_read = self.next_read.filter(|&at| at > now);
         self.machine.handle_timeout(now);
-        self.look_for_the_network(now);
+        if self.standing != Standing::Joined || now >= self.next_look {
+            self.look_for_the_network(now);
+        }
         if self.standing == Standing::Joined {
             while let Some(task) = self.desk.next(now) {
                 let search = self.machine.find_peers(now, task.info_hash, Some(task.announce));
@@ -196,11 +209,11 @@ impl Node {
             Standing::Joined => (None, self.desk.timeout()),
             Standing::Joining | Standing::Alone => (self.routers.timeout(), None),
         };
-        [self.machine.timeout(), glance, names, torrents].into_iter().flatten().min()
+        [self.machine.timeout(), self.next_read, glance, names, torrents].into_iter().flatten().min()
     }
 
-    /// Reads datagrams. Whether there are more.
-    fn read(&mut self) -> bool {
+    /// Reads datagrams; how many.
+    fn read(&mut self) -> usize {
         let now = self.clock.now();
         let (machine, routers) = (&mut self.machine, &mut self.routers);
         let joined = self.standing == Standing::Joined;

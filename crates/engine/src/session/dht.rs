@@ -57,6 +57,7 @@ impl Starting<'_> {
         let config = Config {
             read_only: self.settings.dht_read_only,
             enforce_ids: self.settings.dht_enforce_ids,
+            allowance: self.settings.dht_allowance,
             saved,
             ..Config::new(rng.u64(..), secret)
         };

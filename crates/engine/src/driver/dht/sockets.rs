@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::UdpSocket;
 
 /// Datagrams read before others have their turn.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 /// The longest datagram of the DHT; of a longer one the rest is lost, so that it is not understood.
 const MAX_DATAGRAM: usize = 4_096;
 
@@ -72,9 +72,10 @@ impl Sockets {
         std::future::pending::<()>().await;
     }
 
-    /// Gives the datagrams that are there to `take`, a batch of each family at most. Whether there may be more.
-    pub(super) fn read(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) -> bool {
-        let mut more = false;
+    /// Gives the datagrams that are there to `take`, a batch of each family at most. How many there were of the family that
+    /// had the most: of a whole [`BATCH`] there may be more.
+    pub(super) fn read(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
+        let mut most = 0;
         for socket in self.families.iter().flatten() {
             let mut read = 0;
             while read < BATCH {
@@ -86,9 +87,9 @@ impl Sockets {
                 }
                 read += 1;
             }
-            more |= read == BATCH;
+            most = most.max(read);
         }
-        more
+        most
     }
 
     /// Sends a datagram. The family whose socket must be waited for before it can go.
