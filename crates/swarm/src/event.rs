@@ -3,6 +3,7 @@
 use crate::peers::PeerKey;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
+use quelea_discovery::Parting;
 use quelea_metainfo::geometry::{PieceIndex, Span};
 use quelea_wire::handshake::Reserved;
 use quelea_wire::{Message, PeerId};
@@ -62,6 +63,19 @@ pub enum Farewell {
     Fault(&'static str),
     /// The torrent stops.
     Stopped,
+}
+
+impl Farewell {
+    /// What the end says of the peer's address.
+    pub(crate) fn parting(self) -> Parting {
+        match self {
+            Self::Silent | Self::Stopped => Parting::Lost,
+            Self::Fault(_) => Parting::Faulty,
+            Self::BothSeeds | Self::Twin | Self::Useless | Self::Banned | Self::Blocked | Self::Outdone => {
+                Parting::Unneeded
+            }
+        }
+    }
 }
 
 /// What became of a piece that was to be verified.

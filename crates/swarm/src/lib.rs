@@ -25,6 +25,7 @@ extern crate std;
 
 pub mod choker;
 pub mod dialling;
+mod door;
 pub mod event;
 pub mod limit;
 pub mod metadata;

@@ -20,6 +20,7 @@ mod connections;
 mod exchange;
 mod peer;
 
+use crate::door::Door;
 use crate::event::Farewell;
 use crate::peers::{PeerKey, Peers};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,8 +31,7 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use fastrand::Rng;
 use peer::Peer;
-use quelea_discovery::peers::CAPACITY;
-use quelea_discovery::{PeerList, Source};
+use quelea_discovery::Source;
 use quelea_metainfo::InfoHashes;
 use quelea_time::Time;
 use quelea_wire::{Message, PeerId};
@@ -97,10 +97,9 @@ pub struct Progress {
 pub struct Fetch {
     config: Config,
     peers: Peers<Peer>,
-    list: PeerList,
+    door: Door,
     /// Whether our outside address of each family, IPv4 first, is known.
     external: (bool, bool),
-    connecting: Vec<SocketAddr>,
     /// What trackers told: all that a private torrent may use (BEP 27).
     from_trackers: BTreeSet<SocketAddr>,
     /// Peers that fell silent when they were asked for several pieces at a time.
@@ -119,9 +118,8 @@ impl Fetch {
         let mut rng = Rng::with_seed(config.seed);
         Self {
             peers: Peers::default(),
-            list: PeerList::new(CAPACITY, rng.u64(..)),
+            door: Door::new(config.peer_id, config.max_peers, config.max_half_open, rng.u64(..)),
             external: (false, false),
-            connecting: Vec::new(),
             from_trackers: BTreeSet::new(),
             careful: BTreeSet::new(),
             assemblies: BTreeMap::new(),
@@ -143,10 +141,10 @@ impl Fetch {
         if self.ended {
             return None;
         }
-        if !self.peers.is_empty() || !self.connecting.is_empty() {
+        if !self.peers.is_empty() || self.door.connecting() > 0 {
             return Some(self.next_tick);
         }
-        self.list.next_due(self.next_tick).map(|due| due.max(self.next_tick))
+        self.door.list.next_due(self.next_tick).map(|due| due.max(self.next_tick))
     }
 
     /// The time has come that [`Fetch::timeout`] told.
@@ -177,8 +175,8 @@ impl Fetch {
         });
         Progress {
             connected: self.peers.len(),
-            connecting: self.connecting.len(),
-            known: self.list.len(),
+            connecting: self.door.connecting(),
+            known: self.door.list.len(),
             size: best.map(|assembly| assembly.size),
             received: best.map_or(0, |assembly| assembly.received),
         }
@@ -188,7 +186,7 @@ impl Fetch {
     /// private torrent are the ones that trackers named.
     pub fn known_peers(&self, private: bool) -> Vec<(SocketAddr, Source)> {
         let connected: BTreeSet<SocketAddr> = self.peers.iter().map(|(_, peer)| peer.address).collect();
-        let mut known: Vec<(SocketAddr, Source)> = self.list.sound_with_source().collect();
+        let mut known: Vec<(SocketAddr, Source)> = self.door.list.sound_with_source().collect();
         known.sort_by_key(|(address, _)| !connected.contains(address));
         if private {
             known.retain(|(address, _)| self.from_trackers.contains(address));

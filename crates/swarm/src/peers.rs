@@ -81,7 +81,7 @@ impl<T> Peers<T> {
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (PeerKey, &T)> {
+    pub fn iter(&self) -> impl Iterator<Item = (PeerKey, &T)> + Clone {
         self.slots.iter().enumerate().filter_map(|(slot, (generation, value))| {
             Some((PeerKey { slot: slot as u32, generation: *generation }, value.as_ref()?))
         })
@@ -92,6 +92,11 @@ impl<T> Peers<T> {
         self.slots.iter_mut().enumerate().filter_map(|(slot, (generation, value))| {
             Some((PeerKey { slot: slot as u32, generation: *generation }, value.as_mut()?))
         })
+    }
+
+    /// The keys of those of which it is true.
+    pub fn keys_where(&self, is_meant: impl Fn(&T) -> bool) -> Vec<PeerKey> {
+        self.iter().filter(|(_, value)| is_meant(value)).map(|(key, _)| key).collect()
     }
 
     /// The keys of all of them.

@@ -32,6 +32,7 @@ pub use stats::{PeerStats, Stats};
 pub use upload::READ_ALREADY;
 
 use crate::choker;
+use crate::door::Door;
 use crate::event::{Event, Farewell, Output};
 use crate::peers::{PeerKey, Peers};
 use crate::picker::Picker;
@@ -40,12 +41,10 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::IpAddr;
 use core::time::Duration;
 use fastrand::Rng;
 use peer::Peer;
-use quelea_discovery::PeerList;
-use quelea_discovery::peers::CAPACITY;
 use quelea_metainfo::geometry::{Geometry, PieceIndex, Span};
 use quelea_time::Time;
 use quelea_wire::{Bitfield, PeerId};
@@ -100,19 +99,16 @@ pub struct Torrent<B> {
     /// The UDP port of our node of the DHT.
     dht_port: Option<u16>,
     metadata: Arc<[u8]>,
-    max_peers: usize,
-    max_half_open: usize,
     upload_slots: usize,
     seed_choking: choker::SeedChoking,
 
     picker: Picker<B>,
     peers: Peers<Peer>,
-    list: PeerList,
+    door: Door,
     exchange: exchange::Exchange,
     /// Our addresses as the world sees them.
     external: Vec<IpAddr>,
     private: bool,
-    connecting: Vec<SocketAddr>,
     lonely: Option<network::Lonely>,
     suspects: BTreeMap<PieceIndex, Vec<verify::Suspect>>,
     spread: spread::Spread,
@@ -147,10 +143,10 @@ impl<B> Torrent<B> {
         let mut picker = Picker::new(config.geometry, &config.wanted, config.have, rng.u64(..));
         picker.set_open_limit(config.open_pieces);
         let completed = picker.missing_wanted() == 0;
-        let mut list = PeerList::new(CAPACITY, rng.u64(..));
-        list.set_seeding(completed);
+        let mut door = Door::new(config.peer_id, config.max_peers, config.max_half_open, rng.u64(..));
+        door.list.set_seeding(completed);
         if config.private {
-            list.set_private();
+            door.list.set_private();
         }
         Self {
             geometry: config.geometry,
@@ -160,18 +156,15 @@ impl<B> Torrent<B> {
             port: config.port,
             dht_port: None,
             metadata: config.metadata,
-            max_peers: config.max_peers,
-            max_half_open: config.max_half_open.max(1),
             upload_slots: config.upload_slots,
             seed_choking: choker::SeedChoking::RoundRobin,
             completed,
             picker,
             peers: Peers::default(),
-            list,
+            door,
             exchange: exchange::Exchange::new(config.pex && !config.private),
             external: Vec::new(),
             private: config.private,
-            connecting: Vec::new(),
             lonely: None,
             suspects: BTreeMap::new(),
             spread: spread::Spread::new(config.geometry.pieces(), rng.u32(..config.geometry.pieces().max(1))),
@@ -208,11 +201,11 @@ impl<B> Torrent<B> {
         if self.stopped {
             return None;
         }
-        if !self.peers.is_empty() || !self.connecting.is_empty() {
+        if !self.peers.is_empty() || self.door.connecting() > 0 {
             return Some(self.next_tick);
         }
         let probe = self.lonely.map(|lonely| lonely.probe);
-        let due = self.list.next_due(self.next_tick).into_iter().chain(probe).min();
+        let due = self.door.list.next_due(self.next_tick).into_iter().chain(probe).min();
         due.map(|due| due.max(self.next_tick))
     }
 

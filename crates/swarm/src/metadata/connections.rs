@@ -2,6 +2,7 @@
 
 use super::peer::Peer;
 use super::{Fetch, Output, TICK};
+use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE};
 use crate::event::{Farewell, Hello, Refusal};
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
@@ -17,20 +18,10 @@ use quelea_wire::extension::handshake::ExtensionHandshake;
 use quelea_wire::extension::{Extension, HANDSHAKE, Ids};
 use quelea_wire::handshake::Feature;
 
-/// A peer that says nothing for this long is gone (BEP 3: keep-alives come every two minutes).
-const SILENCE: Duration = Duration::from_secs(150);
-/// We say something at least this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(100);
-/// Connections from one address at most.
-const PER_ADDRESS: usize = 8;
-/// Dials started in one tick at most.
-const DIALS_A_TICK: usize = 30;
 /// A peer that is of no use for this long gives its place to another that waits.
 const USELESS: Duration = Duration::from_secs(10);
 /// One that is of no use for this long goes, if any other address is worth a try.
 const USELESS_LONG: Duration = Duration::from_secs(30);
-/// How often a peer may break the protocol in small ways.
-const MAX_FAULTS: u32 = 20;
 
 impl Fetch {
     /// Addresses were learnt. Those that cannot be peers are left out, and the list is bounded.
@@ -48,9 +39,9 @@ impl Fetch {
             let canonical =
                 |address: &SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
             self.from_trackers.extend(addresses.iter().map(canonical).take(room));
-            self.list.add_all(now, addresses, source);
+            self.door.list.add_all(now, addresses, source);
         } else {
-            self.list.add_all(now, addresses, source);
+            self.door.list.add_all(now, addresses, source);
         }
         self.connect_more(now);
     }
@@ -61,7 +52,7 @@ impl Fetch {
         if !core::mem::replace(known, true)
             && let Some(port) = self.config.port
         {
-            self.list.set_external(SocketAddr::new(ip, port));
+            self.door.list.set_external(SocketAddr::new(ip, port));
         }
     }
 
@@ -70,23 +61,15 @@ impl Fetch {
     /// # Errors
     /// A [`Refusal`]; the driver then closes the connection.
     pub fn handle_connected(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Refusal> {
-        self.connecting.retain(|&address| address != hello.address);
+        self.door.greeted(hello.address);
         if self.admit(&hello) == Err(Refusal::Full) {
             self.make_room(now, USELESS);
         }
         if let Err(refusal) = self.admit(&hello) {
-            if refusal == Refusal::Ourselves && !hello.incoming {
-                self.list.exclude(hello.address);
-            } else if !hello.incoming {
-                self.list.failed(now, hello.address);
-            }
+            self.door.turn_away(now, &hello, refusal);
             return Err(refusal);
         }
-        if hello.incoming {
-            self.list.accepted(now, hello.address);
-        } else {
-            self.list.connected(now, hello.address);
-        }
+        self.door.let_in(now, &hello);
         let extended = hello.reserved.has(Feature::ExtensionProtocol);
         let fast = hello.reserved.has(Feature::Fast);
         let one_at_a_time = self.careful.contains(&hello.address);
@@ -102,31 +85,15 @@ impl Fetch {
     }
 
     fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
-        let ip = hello.address.ip();
-        let of_ip = || self.peers.iter().filter(move |(_, peer)| peer.address.ip() == ip);
         if self.ended {
-            Err(Refusal::Stopped)
-        } else if hello.peer_id == self.config.peer_id {
-            Err(Refusal::Ourselves)
-        } else if self.list.is_banned(ip) {
-            Err(Refusal::Banned)
-        } else if self.list.is_blocked(ip) {
-            Err(Refusal::Blocked)
-        } else if of_ip().any(|(_, peer)| peer.address == hello.address || peer.peer_id == hello.peer_id) {
-            Err(Refusal::Duplicate)
-        } else if self.peers.len() >= self.config.max_peers {
-            Err(Refusal::Full)
-        } else if hello.incoming && of_ip().count() >= PER_ADDRESS {
-            Err(Refusal::Crowd)
-        } else {
-            Ok(())
+            return Err(Refusal::Stopped);
         }
+        self.door.admit(hello, self.peers.iter().map(|(_, peer)| (&peer.address, &peer.peer_id)))
     }
 
     /// A connection could not be made, or its handshake failed.
     pub fn handle_connect_failed(&mut self, now: Time, address: SocketAddr) {
-        self.connecting.retain(|&other| other != address);
-        self.list.failed(now, address);
+        self.door.connect_failed(now, address);
         self.connect_more(now);
     }
 
@@ -155,37 +122,28 @@ impl Fetch {
     }
 
     pub(super) fn disconnect(&mut self, now: Time, key: PeerKey, why: Farewell) {
-        let parting = match why {
-            Farewell::Silent | Farewell::Stopped => Parting::Lost,
-            Farewell::Fault(_) => Parting::Faulty,
-            Farewell::Banned
-            | Farewell::Blocked
-            | Farewell::Outdone
-            | Farewell::BothSeeds
-            | Farewell::Twin
-            | Farewell::Useless => Parting::Unneeded,
-        };
-        if self.forget(now, key, parting) {
+        if self.forget(now, key, why.parting()) {
             self.outputs.push_back(Output::Disconnect(key, why));
         }
     }
 
     fn forget(&mut self, now: Time, key: PeerKey, parting: Parting) -> bool {
         let Some(peer) = self.peers.remove(key) else { return false };
-        self.list.disconnected(now, peer.address, parting);
+        self.door.left(now, peer.address, parting);
         true
     }
 
     pub(super) fn ban(&mut self, now: Time, ip: IpAddr, why: &'static str) {
-        if self.list.is_banned(ip) {
-            return;
+        if self.door.ban(ip) {
+            self.outputs.push_back(Output::Banned(ip, why));
+            self.show_out(now, Farewell::Banned);
         }
-        self.list.ban(ip);
-        self.outputs.push_back(Output::Banned(ip, why));
-        for key in self.peers.keys() {
-            if self.peers.get(key).is_some_and(|peer| peer.address.ip() == ip) {
-                self.disconnect(now, key, Farewell::Banned);
-            }
+    }
+
+    /// Sees off those who may not stay any more.
+    fn show_out(&mut self, now: Time, why: Farewell) {
+        for key in self.peers.keys_where(|peer| self.door.is_closed_to(peer.address.ip())) {
+            self.disconnect(now, key, why);
         }
     }
 
@@ -196,33 +154,20 @@ impl Fetch {
 
     /// Takes a ban back.
     pub fn handle_unban(&mut self, ip: IpAddr) {
-        self.list.unban(ip);
+        self.door.list.unban(ip);
     }
 
     /// Blocks addresses from here on; those that are connected are seen off.
     pub fn set_filter(&mut self, now: Time, filter: Arc<Filter>) {
-        self.list.set_filter(filter);
-        for key in self.peers.keys() {
-            if self.peers.get(key).is_some_and(|peer| self.list.is_blocked(peer.address.ip())) {
-                self.disconnect(now, key, Farewell::Blocked);
-            }
-        }
+        self.door.list.set_filter(filter);
+        self.show_out(now, Farewell::Blocked);
     }
 
     /// Dials as many addresses as may be dialled at this moment.
     pub(super) fn connect_more(&mut self, now: Time) {
-        if self.ended {
-            return;
-        }
-        for _ in 0..DIALS_A_TICK {
-            let room = self.config.max_peers.saturating_sub(self.peers.len() + self.connecting.len());
-            if room == 0 || self.connecting.len() >= self.config.max_half_open.max(1) {
-                break;
-            }
-            let Some(address) = self.list.candidate(now) else { break };
-            self.list.dialled(now, address);
-            self.connecting.push(address);
-            self.outputs.push_back(Output::Connect(address));
+        if !self.ended {
+            let dialled = self.door.dial(now, self.peers.len());
+            self.outputs.extend(dialled.into_iter().map(Output::Connect));
         }
     }
 
@@ -267,8 +212,8 @@ impl Fetch {
                 self.send(now, key, Message::KeepAlive);
             }
         }
-        if self.list.candidate(now).is_some() {
-            let full = self.peers.len() >= self.config.max_peers;
+        if self.door.list.candidate(now).is_some() {
+            let full = self.door.is_full(self.peers.len());
             self.make_room(now, if full { USELESS } else { USELESS_LONG });
         }
     }

@@ -96,7 +96,7 @@ impl Fetch {
         peer.extensions.update(&handshake.ids);
         if let (true, Some(port)) = (peer.incoming, handshake.port) {
             // A refusal concerns that address alone.
-            let _ = self.list.listens_on(now, peer.address, port);
+            let _ = self.door.list.listens_on(now, peer.address, port);
         }
         let before = peer.size;
         let changes = handshake.metadata_size.is_some_and(|size| before != Some(size));

@@ -3,6 +3,7 @@
 use super::Torrent;
 use super::peer::Peer;
 use super::upload::Occasion;
+use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE};
 use crate::event::{Event, Farewell, Hello, Output, Refusal};
 use crate::peers::PeerKey;
 use crate::picker::SAVED;
@@ -20,14 +21,6 @@ use quelea_wire::extension::{Extension, HANDSHAKE};
 use quelea_wire::fast::allowed_fast;
 use quelea_wire::handshake::Feature;
 
-/// A peer that says nothing for this long is gone (BEP 3: keep-alives come every two minutes).
-const SILENCE: Duration = Duration::from_secs(150);
-/// We say something at least this often.
-const KEEP_ALIVE: Duration = Duration::from_secs(100);
-/// Connections from one address at most: people behind one router, not a crowd of one.
-const PER_ADDRESS: usize = 16;
-/// Dials started in one tick at most.
-const DIALS_A_TICK: usize = 30;
 /// Pieces given to a newcomer though it is choked (BEP 6, "allowed fast").
 const ALLOWED_FAST: usize = 10;
 /// A peer that nobody wants anything of for this long gives its place to another.
@@ -38,8 +31,6 @@ const LATE: Duration = Duration::from_secs(5);
 const TURNOVER: Duration = Duration::from_secs(300);
 /// One of this many gives way (libtorrent: 4 %).
 const TURNOVER_PART: usize = 25;
-/// How often a peer may break the protocol in small ways.
-const MAX_FAULTS: u32 = 20;
 
 impl<B> Torrent<B> {
     /// Addresses were learnt. Those that cannot be peers are left out, and the list is bounded.
@@ -49,7 +40,7 @@ impl<B> Torrent<B> {
         addresses: impl IntoIterator<Item = SocketAddr>,
         source: Source,
     ) {
-        self.list.add_all(now, addresses, source);
+        self.door.list.add_all(now, addresses, source);
         self.connect_more(now);
     }
 
@@ -58,7 +49,7 @@ impl<B> Torrent<B> {
     pub fn set_face(&mut self, port: u16, addresses: Vec<IpAddr>) {
         self.port = Some(port);
         for &ip in &addresses {
-            self.list.set_external(SocketAddr::new(ip, port));
+            self.door.list.set_external(SocketAddr::new(ip, port));
         }
         self.external = addresses;
     }
@@ -68,7 +59,7 @@ impl<B> Torrent<B> {
     /// # Errors
     /// A [`Refusal`]; the driver then closes the connection.
     pub fn handle_connected(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Refusal> {
-        self.connecting.retain(|&address| address != hello.address);
+        self.door.greeted(hello.address);
         if let Some(twin) = self.twin_to_replace(&hello) {
             self.disconnect(now, twin, Farewell::Twin);
         }
@@ -76,18 +67,10 @@ impl<B> Torrent<B> {
             self.make_room(now);
         }
         if let Err(refusal) = self.admit(&hello) {
-            if refusal == Refusal::Ourselves && !hello.incoming {
-                self.list.exclude(hello.address);
-            } else if !hello.incoming {
-                self.list.failed(now, hello.address);
-            }
+            self.door.turn_away(now, &hello, refusal);
             return Err(refusal);
         }
-        if hello.incoming {
-            self.list.accepted(now, hello.address);
-        } else {
-            self.list.connected(now, hello.address);
-        }
+        self.door.let_in(now, &hello);
         let mut peer = Peer::new(now, hello, self.geometry.pieces());
         peer.tally = self.picker.peer_joined(&peer.has);
         let key = self.peers.insert(peer);
@@ -111,32 +94,12 @@ impl<B> Torrent<B> {
         if self.stopped {
             return Err(Refusal::Stopped);
         }
-        if hello.peer_id == self.peer_id {
-            return Err(Refusal::Ourselves);
-        }
-        if self.list.is_banned(hello.address.ip()) {
-            return Err(Refusal::Banned);
-        }
-        if self.list.is_blocked(hello.address.ip()) {
-            return Err(Refusal::Blocked);
-        }
-        if self.peers.len() >= self.max_peers {
-            return Err(Refusal::Full);
-        }
-        if self.peers.iter().any(|(_, peer)| peer.address == hello.address || is_same(peer, hello)) {
-            return Err(Refusal::Duplicate);
-        }
-        let neighbours = self.peers.iter().filter(|(_, peer)| peer.address.ip() == hello.address.ip());
-        if hello.incoming && neighbours.count() >= PER_ADDRESS {
-            return Err(Refusal::Crowd);
-        }
-        Ok(())
+        self.door.admit(hello, self.peers.iter().map(|(_, peer)| (&peer.address, &peer.peer_id)))
     }
 
     /// A connection could not be made, or its handshake failed.
     pub fn handle_connect_failed(&mut self, now: Time, address: SocketAddr) {
-        self.connecting.retain(|&other| other != address);
-        self.list.failed(now, address);
+        self.door.connect_failed(now, address);
         self.connect_more(now);
     }
 
@@ -162,32 +125,23 @@ impl<B> Torrent<B> {
     }
 
     pub(super) fn disconnect(&mut self, now: Time, key: PeerKey, why: Farewell) {
-        let parting = match why {
-            Farewell::Silent | Farewell::Stopped => Parting::Lost,
-            Farewell::Fault(_) => Parting::Faulty,
-            Farewell::Banned
-            | Farewell::Blocked
-            | Farewell::Outdone
-            | Farewell::BothSeeds
-            | Farewell::Twin
-            | Farewell::Useless => Parting::Unneeded,
-        };
-        if self.forget(now, key, parting) {
+        if self.forget(now, key, why.parting()) {
             self.outputs.push_back(Output::Disconnect(key, why));
         }
     }
 
     pub(super) fn ban(&mut self, now: Time, ip: IpAddr, why: &'static str) {
         // Who sent what was saved by an earlier run is not known.
-        if ip == SAVED.ip || self.list.is_banned(ip) {
-            return;
+        if ip != SAVED.ip && self.door.ban(ip) {
+            self.tell(Event::Banned(ip, why));
+            self.show_out(now, Farewell::Banned);
         }
-        self.list.ban(ip);
-        self.tell(Event::Banned(ip, why));
-        for key in self.peers.keys() {
-            if self.peers.get(key).is_some_and(|peer| peer.address.ip() == ip) {
-                self.disconnect(now, key, Farewell::Banned);
-            }
+    }
+
+    /// Sees off those who may not stay any more.
+    fn show_out(&mut self, now: Time, why: Farewell) {
+        for key in self.peers.keys_where(|peer| self.door.is_closed_to(peer.address.ip())) {
+            self.disconnect(now, key, why);
         }
     }
 
@@ -198,17 +152,13 @@ impl<B> Torrent<B> {
 
     /// Takes a ban back.
     pub fn handle_unban(&mut self, ip: IpAddr) {
-        self.list.unban(ip);
+        self.door.list.unban(ip);
     }
 
     /// Blocks addresses from here on; those that are connected are seen off.
     pub fn set_filter(&mut self, now: Time, filter: Arc<Filter>) {
-        self.list.set_filter(filter);
-        for key in self.peers.keys() {
-            if self.peers.get(key).is_some_and(|peer| self.list.is_blocked(peer.address.ip())) {
-                self.disconnect(now, key, Farewell::Blocked);
-            }
-        }
+        self.door.list.set_filter(filter);
+        self.show_out(now, Farewell::Blocked);
     }
 
     /// While others wait for a place, those that give least are seen off from time to time, so that the torrent
@@ -218,7 +168,7 @@ impl<B> Torrent<B> {
             return;
         }
         self.next_turnover = now + TURNOVER;
-        if self.peers.len() * 10 < self.max_peers * 9 || self.list.candidate(now).is_none() {
+        if !self.door.is_crowded(self.peers.len()) || self.door.list.candidate(now).is_none() {
             return;
         }
         let mut worst: Vec<(u64, PeerKey)> = Vec::new();
@@ -244,7 +194,7 @@ impl<B> Torrent<B> {
         if let Some(shown) = &peer.shown {
             self.withdraw_offers(shown);
         }
-        self.list.disconnected(now, peer.address, parting);
+        self.door.left(now, peer.address, parting);
         self.note_loss(now);
         let had_slot = !peer.we_choke_it;
         self.exchange_left(peer);
@@ -270,19 +220,11 @@ impl<B> Torrent<B> {
             return;
         }
         // Without this a torrent whose peers have all become useless would never meet another.
-        if self.peers.len() >= self.max_peers && !self.completed && self.list.candidate(now).is_some() {
+        if self.door.is_full(self.peers.len()) && !self.completed && self.door.list.candidate(now).is_some() {
             self.make_room(now);
         }
-        for _ in 0..DIALS_A_TICK {
-            let room = self.max_peers.saturating_sub(self.peers.len() + self.connecting.len());
-            if room == 0 || self.connecting.len() >= self.max_half_open {
-                break;
-            }
-            let Some(address) = self.list.candidate(now) else { break };
-            self.list.dialled(now, address);
-            self.connecting.push(address);
-            self.outputs.push_back(Output::Connect(address));
-        }
+        let dialled = self.door.dial(now, self.peers.len());
+        self.outputs.extend(dialled.into_iter().map(Output::Connect));
     }
 
     fn greet(&mut self, now: Time, key: PeerKey) {
@@ -377,7 +319,7 @@ impl<B> Torrent<B> {
         }
         if let (true, Some(port)) = (peer.incoming, handshake.port) {
             // A refusal concerns that address alone.
-            let _ = self.list.listens_on(now, peer.address, port);
+            let _ = self.door.list.listens_on(now, peer.address, port);
         }
     }
 
@@ -435,7 +377,7 @@ fn of_v6(ip: IpAddr) -> Option<Ipv6Addr> {
     }
 }
 
-/// Whether a peer that is connected is the one that says hello. Its id alone does not tell: ids can be copied.
+/// Whether a peer that is connected is the one that says hello.
 fn is_same(peer: &Peer, hello: &Hello) -> bool {
     peer.peer_id == hello.peer_id && peer.address.ip() == hello.address.ip()
 }

@@ -177,7 +177,7 @@ impl<B> Torrent<B> {
         if let Some(peer) = self.peers.get(key)
             && peer.is_seed
         {
-            self.list.set_seed(peer.address, true);
+            self.door.list.set_seed(peer.address, true);
         }
     }
 

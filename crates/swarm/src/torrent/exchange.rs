@@ -207,7 +207,7 @@ impl<B> Torrent<B> {
             may_name(scope, *address) && (local || seen.insert(address.ip()))
         });
         let contacts = contacts.map(|(address, flags)| (address, flags.has(Flags::UPLOAD_ONLY)));
-        let named = self.list.add_contacts(now, contacts, Source::Pex, earlier);
+        let named = self.door.list.add_contacts(now, contacts, Source::Pex, earlier);
         peer.exchanged.named = Some(earlier.saturating_add(named));
         self.connect_more(now);
     }

@@ -54,13 +54,7 @@ impl<B> Torrent<B> {
         }
         let Some(lonely) = self.lonely.as_mut().filter(|lonely| lonely.probe <= now) else { return };
         lonely.probe = now + PROBE;
-        if self.connecting.is_empty()
-            && let Some(address) = self.list.probe(now)
-        {
-            self.list.dialled(now, address);
-            self.connecting.push(address);
-            self.outputs.push_back(Output::Connect(address));
-        }
+        self.outputs.extend(self.door.probe(now).map(Output::Connect));
     }
 
     /// A peer has left.
@@ -73,7 +67,7 @@ impl<B> Torrent<B> {
     /// A peer is connected.
     pub(super) fn note_company(&mut self, now: Time) {
         if self.lonely.take().is_some_and(|lonely| now.since(lonely.since) >= GONE) {
-            self.list.forgive(now);
+            self.door.list.forgive(now);
             self.tell(Event::FoundBack);
         }
     }

@@ -55,7 +55,7 @@ impl<B> Torrent<B> {
             return;
         }
         self.completed = completed;
-        self.list.set_seeding(completed);
+        self.door.list.set_seeding(completed);
         if completed {
             self.tell(Event::Completed);
         }
