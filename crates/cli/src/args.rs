@@ -1,13 +1,13 @@
 //! The command line, described once: help, completions, manual pages, environment variables and the keys of the
 //! configuration file all come from here.
 
-mod asking;
 mod content;
 mod dht;
+mod discovery;
 
-pub(crate) use asking::Asking;
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
+pub(crate) use discovery::Discovery;
 
 use crate::exit;
 use crate::quantity;
@@ -15,7 +15,6 @@ use crate::select;
 use crate::source::Source;
 use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -219,6 +218,7 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Files"
     )]
     pub(crate) sequential: bool,
@@ -232,6 +232,7 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Files"
     )]
     pub(crate) preallocate: bool,
@@ -243,6 +244,7 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Peers"
     )]
     pub(crate) seed: bool,
@@ -257,6 +259,7 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Peers"
     )]
     pub(crate) super_seed: bool,
@@ -280,14 +283,6 @@ pub(crate) struct Options {
     #[arg(env = "QUELEA_PORT", hide_env = true, help_heading = "Peers")]
     pub(crate) port: u16,
 
-    /// Listen on and connect from this local address; repeatable
-    ///
-    /// Give one IPv4 and one IPv6 address to use both. A torrent's URL is fetched from it too. Names are still
-    /// resolved by the system.
-    #[arg(long, value_name = "ADDR", env = "QUELEA_BIND", hide_env = true, value_delimiter = ' ')]
-    #[arg(help_heading = "Peers")]
-    pub(crate) bind: Vec<IpAddr>,
-
     /// Do not ask the router to forward the port
     ///
     /// Without it the port is forwarded where the router can (PCP, NAT-PMP or UPnP), so that peers can connect to this
@@ -298,72 +293,18 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Peers"
     )]
     pub(crate) no_port_map: bool,
+
+    #[command(flatten, next_help_heading = "Peers")]
+    pub(crate) discovery: Discovery,
 
     /// Connect to at most this many peers of a torrent
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(env = "QUELEA_MAX_PEERS", hide_env = true, help_heading = "Peers")]
     pub(crate) max_peers: u16,
-
-    /// Do not use the DHT
-    ///
-    /// Without it public torrents find peers by the DHT too, with or without a tracker, and a node of it runs on the UDP
-    /// port of the same number. Nothing of a private torrent ever goes there.
-    #[arg(long, env = "QUELEA_NO_DHT", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        help_heading = "Peers"
-    )]
-    pub(crate) no_dht: bool,
-
-    /// Join the DHT by this node, instead of by the public ones; repeatable
-    ///
-    /// Nodes that were known at the end of an earlier download are tried as well.
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "QUELEA_DHT_BOOTSTRAP",
-        hide_env = true,
-        value_delimiter = ' '
-    )]
-    #[arg(help_heading = "Peers", value_parser = dht::node)]
-    pub(crate) dht_bootstrap: Vec<String>,
-
-    /// Connect to this peer too; repeatable
-    #[arg(long, value_name = "ADDR:PORT", env = "QUELEA_PEER", hide_env = true, value_delimiter = ' ')]
-    #[arg(help_heading = "Peers")]
-    pub(crate) peer: Vec<SocketAddr>,
-
-    /// Tell peers nothing of each other, and take no peers that they name
-    ///
-    /// Peer exchange is never used for private torrents.
-    #[arg(long, env = "QUELEA_NO_PEX", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        help_heading = "Peers"
-    )]
-    pub(crate) no_pex: bool,
-
-    /// Neither tell the local network of torrents nor listen for neighbours
-    ///
-    /// Local discovery is never used for private torrents.
-    #[arg(long, env = "QUELEA_NO_LSD", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        help_heading = "Peers"
-    )]
-    pub(crate) no_lsd: bool,
 
     /// Receive at most this many bytes a second: 500K, 2.5M; 0 for no limit
     ///
@@ -395,6 +336,7 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Output"
     )]
     pub(crate) json: bool,
@@ -406,6 +348,7 @@ pub(crate) struct Options {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Output"
     )]
     pub(crate) quiet: bool,
@@ -463,8 +406,8 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     pub(crate) fetch: bool,
 
-    #[command(flatten)]
-    pub(crate) asking: Asking,
+    #[command(flatten, next_help_heading = "Magnet links")]
+    pub(crate) discovery: Discovery,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The torrent of a magnet link for commands that do not download it: peers are asked, and that is all.
 
-use crate::args::Asking;
+use crate::args::Discovery;
 use crate::clock;
 use crate::display;
 use crate::exit::Status;
@@ -29,35 +29,29 @@ pub(crate) fn is_hopeless(magnet: &Magnet, peers: &[SocketAddr], alone: bool) ->
 }
 
 /// Asks peers what the torrent of a link is, and tells on standard error how far that is.
-pub(crate) fn fetch(link: &str, asking: &Asking, quiet: bool) -> anyhow::Result<Metainfo> {
+pub(crate) fn fetch(link: &str, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
     let magnet = source::magnet(link)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fetched = runtime.block_on(follow(magnet, asking, quiet));
+    let fetched = runtime.block_on(follow(magnet, discovery, quiet));
     runtime.shutdown_background();
     fetched
 }
 
-async fn follow(magnet: Magnet, asking: &Asking, quiet: bool) -> anyhow::Result<Metainfo> {
+async fn follow(magnet: Magnet, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
     let mut signals = Signals::listen()?;
     let mut settings = Settings::new(".");
     // Whichever is free: there may be another one running.
     settings.port = 0;
-    settings.bind.clone_from(&asking.bind);
-    settings.dht = !asking.no_dht;
-    settings.pex = !asking.no_pex;
-    settings.lsd = !asking.no_lsd;
+    discovery.apply(&mut settings);
     // Gone in a moment, so nobody should count on it.
     settings.dht_read_only = true;
-    if !asking.dht_bootstrap.is_empty() {
-        settings.dht_bootstrap.clone_from(&asking.dht_bootstrap);
-    }
     let session = Session::start(settings)?;
     let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
-    if is_hopeless(&magnet, &asking.peer, asking.no_dht && asking.no_lsd) {
+    if is_hopeless(&magnet, &discovery.peer, discovery.no_dht && discovery.no_lsd) {
         return Err(Status::Network.because(HOPELESS));
     }
     let mut request = MagnetRequest::new(magnet);
-    request.peers.clone_from(&asking.peer);
+    request.peers.clone_from(&discovery.peer);
     let ended = tokio::select! {
         ended = watch(session.fetch_metadata(request)?, &name, quiet) => ended,
         () = signals.stop() => Err(Status::Interrupted.because("stopped before the metadata was here")),

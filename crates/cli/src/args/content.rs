@@ -1,6 +1,6 @@
 //! Options of the commands that make torrents of files and compare files with torrents.
 
-use super::{Asking, source_parser};
+use super::{Discovery, source_parser};
 use crate::source::Source;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -96,8 +96,8 @@ pub(crate) struct VerifyArgs {
     #[arg(short, long, conflicts_with_all = ["json", "all"])]
     pub(crate) quiet: bool,
 
-    #[command(flatten)]
-    pub(crate) asking: Asking,
+    #[command(flatten, next_help_heading = "Magnet links")]
+    pub(crate) discovery: Discovery,
 }
 
 #[derive(Debug, Args)]

@@ -134,6 +134,7 @@ pub(crate) struct DhtOptions {
         default_value = "no",
         default_missing_value = "yes",
         hide_default_value = true,
+        hide_possible_values = true,
         help_heading = "Options"
     )]
     pub(crate) json: bool,

@@ -107,10 +107,10 @@ fn line(check: &Check) -> String {
 
 /// Where a download would listen.
 fn addresses(options: &Options) -> Vec<IpAddr> {
-    if options.bind.is_empty() {
+    if options.discovery.bind.is_empty() {
         vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
     } else {
-        options.bind.clone()
+        options.discovery.bind.clone()
     }
 }
 
@@ -120,7 +120,9 @@ fn listen(options: &Options, port: u16) -> Result<(), (SocketAddr, std::io::Erro
         match TcpListener::bind(address) {
             Ok(_) => {}
             Err(error)
-                if options.bind.is_empty() && address.is_ipv6() && error.kind() != ErrorKind::AddrInUse => {}
+                if options.discovery.bind.is_empty()
+                    && address.is_ipv6()
+                    && error.kind() != ErrorKind::AddrInUse => {}
             Err(error) => return Err((address, error)),
         }
     }
@@ -164,7 +166,7 @@ fn port(options: &Options) -> Check {
 
 /// Whether the DHT has its UDP port, as far as that can be told before the TCP port is chosen.
 fn dht(options: &Options) -> Check {
-    if options.no_dht {
+    if options.discovery.no_dht {
         return Check::note("DHT", "it is off", "without --no-dht peers are found by it too");
     }
     if options.port == 0 {
@@ -173,7 +175,8 @@ fn dht(options: &Options) -> Check {
     let refused = addresses(options).into_iter().find_map(|address| {
         let address = SocketAddr::new(address, options.port);
         let error = UdpSocket::bind(address).err()?;
-        let missing = options.bind.is_empty() && address.is_ipv6() && error.kind() != ErrorKind::AddrInUse;
+        let missing =
+            options.discovery.bind.is_empty() && address.is_ipv6() && error.kind() != ErrorKind::AddrInUse;
         (!missing).then_some((address, error))
     });
     match refused {
@@ -219,7 +222,7 @@ fn routes(options: &Options) -> Vec<Check> {
     let v4 = from.iter().any(|from| from.is_ipv4() && reaches(*from, Ipv4Addr::new(192, 0, 2, 1).into()));
     let far = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
     let v6 = from.iter().any(|from| from.is_ipv6() && reaches(*from, far.into()));
-    let remedy = if options.bind.is_empty() {
+    let remedy = if options.discovery.bind.is_empty() {
         "connect this machine to a network that has it"
     } else {
         "give --bind an address of each kind that has a route"

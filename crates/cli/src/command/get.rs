@@ -102,16 +102,10 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
 pub(super) fn settings(options: &Options) -> Settings {
     let mut settings = Settings::new(&options.output_dir);
     settings.port = options.port;
-    settings.bind.clone_from(&options.bind);
+    options.discovery.apply(&mut settings);
     settings.port_mapping = (!options.no_port_map).then(PortMappingSettings::default);
     settings.max_peers = usize::from(options.max_peers);
     settings.state_dir = state::directory(options.state_dir.as_deref());
-    settings.dht = !options.no_dht;
-    if !options.dht_bootstrap.is_empty() {
-        settings.dht_bootstrap.clone_from(&options.dht_bootstrap);
-    }
-    settings.pex = !options.no_pex;
-    settings.lsd = !options.no_lsd;
     settings.limits = Limits { download: options.max_download, upload: options.max_upload };
     settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings
@@ -147,7 +141,7 @@ impl<'a> Loading<'a> {
         while self.tasks.len() < AT_ONCE
             && let Some(source) = self.sources.next()
         {
-            let (bind, name) = (self.options.bind.clone(), source.to_string());
+            let (bind, name) = (self.options.discovery.bind.clone(), source.to_string());
             let source = source.clone();
             let task = tokio::spawn(async move { source::load(source, &bind).await });
             self.tasks.push_back((name, task));
@@ -170,7 +164,7 @@ fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Result<()> {
     torrent.sequential = options.sequential;
     torrent.super_seeding = options.super_seed;
     torrent.preallocate = options.preallocate;
-    torrent.peers.clone_from(&options.peer);
+    torrent.peers.clone_from(&options.discovery.peer);
     Ok(())
 }
 

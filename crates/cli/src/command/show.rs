@@ -19,10 +19,10 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<Status> {
         Source::File(path) => source::read_file(path)?,
         Source::Url(url) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(source::fetch(url, &args.asking.bind))?
+            runtime.block_on(source::fetch(url, &args.discovery.bind))?
         }
         Source::Magnet(link) if args.fetch => {
-            let metainfo = metadata::fetch(link, &args.asking, false)?;
+            let metainfo = metadata::fetch(link, &args.discovery, false)?;
             return print(args, &metainfo);
         }
         Source::Magnet(link) => {

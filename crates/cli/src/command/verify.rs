@@ -44,9 +44,9 @@ fn load(args: &VerifyArgs) -> anyhow::Result<Metainfo> {
         Source::File(path) => source::read_file(path)?,
         Source::Url(url) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(source::fetch(url, &args.asking.bind))?
+            runtime.block_on(source::fetch(url, &args.discovery.bind))?
         }
-        Source::Magnet(link) => return metadata::fetch(link, &args.asking, args.quiet),
+        Source::Magnet(link) => return metadata::fetch(link, &args.discovery, args.quiet),
     };
     source::parse(&args.source, &bytes)
 }

@@ -19,7 +19,7 @@ pub(super) fn planned(options: &Options) -> Check {
     if options.no_port_map {
         return Check::ok(NAME, "turned off: the router is not asked to forward the port");
     }
-    let Some(route) = route(&options.bind) else {
+    let Some(route) = route(&options.discovery.bind) else {
         return Check::ok(NAME, "no router is known that could be asked to forward the port");
     };
     if is_public(route.local.into()) {
@@ -34,7 +34,7 @@ pub(super) fn planned(options: &Options) -> Check {
 
 /// Asks the router as a download would, and gives the port back.
 pub(super) fn tried(options: &Options) -> anyhow::Result<Check> {
-    if route(&options.bind).is_none_or(|route| is_public(route.local.into())) {
+    if route(&options.discovery.bind).is_none_or(|route| is_public(route.local.into())) {
         return Ok(planned(options));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -65,12 +65,12 @@ impl Downloads<'_> {
     /// Begins to follow a link.
     pub(super) fn follow(&mut self, source: String, magnet: Magnet) {
         let subject = subject(&magnet);
-        let alone = self.options.no_dht && self.options.no_lsd;
-        if metadata::is_hopeless(&magnet, &self.options.peer, alone) {
+        let alone = self.options.discovery.no_dht && self.options.discovery.no_lsd;
+        if metadata::is_hopeless(&magnet, &self.options.discovery.peer, alone) {
             self.report.warn(metadata::HOPELESS);
         }
         let mut request = MagnetRequest::new(magnet);
-        request.peers.clone_from(&self.options.peer);
+        request.peers.clone_from(&self.options.discovery.peer);
         match self.session.fetch_metadata(request) {
             Ok(fetching) => self.fetches.fetches.push(Fetch { source, subject, fetching }),
             Err(Error::Duplicate) => self.report.say(&format!("{source}: the same torrent is given twice")),
