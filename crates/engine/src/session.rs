@@ -39,6 +39,7 @@ use quelea_resume::{Keeper, Library};
 use quelea_storage::{FilePool, Pipeline};
 use quelea_swarm::queue::Queue;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
@@ -74,6 +75,10 @@ struct Inner {
     slots: Mutex<slots::Slots>,
     /// Open once the session has brought its torrents back.
     library: OnceLock<Arc<Library>>,
+    /// Torrents that ran when the memory was last divided.
+    running: AtomicUsize,
+    /// Whether it is about to be divided.
+    dividing: AtomicBool,
     /// Wakes who serves the queue's times.
     stir: Arc<Notify>,
     /// Those who move files to other directories; more at a time would only let disks seek.

@@ -88,3 +88,55 @@ fn a_list_of_ranges_ends_connections_and_keeps_strangers_out() {
         seed.close().await;
     });
 }
+
+#[test]
+fn a_ban_ends_connections_at_once_and_outlasts_the_session() {
+    run(async {
+        let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let files = [("", bytes(300_000, 3))];
+        let torrent = torrent("file", &files, 65_536);
+        write(seed_dir.path(), "file", &files);
+        let kept = |directory: &Path| {
+            let mut settings = Settings::new(directory);
+            settings.port = 0;
+            settings.bind = vec![HERE];
+            settings.state_dir = Some(leech_dir.path().join("state"));
+            // Somebody is connected until he is banned.
+            settings.limits.download = std::num::NonZeroU64::new(1_000);
+            Session::start(settings).unwrap()
+        };
+        let seed = session(seed_dir.path());
+        seed.add(add(&torrent)).await.unwrap();
+        let other: IpAddr = "2001:db8::1".parse().unwrap();
+        let leech = kept(leech_dir.path());
+        // Before anything is remembered.
+        assert!(leech.ban(other).await);
+        leech.restore().await.unwrap();
+        let leeched = leech.add(from(add(&torrent), &seed)).await.unwrap();
+        while leeched.snapshot().peers_connected == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let third: IpAddr = "192.0.2.1".parse().unwrap();
+        assert!(leech.ban(HERE).await && leech.ban(third).await && leech.unban(third).await);
+        while leeched.snapshot().peers_connected > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        leech.close().await;
+        let leech = kept(leech_dir.path());
+        let leeched = leech.restore().await.unwrap().remove(0);
+        assert_eq!(leech.banned(), [HERE, other]);
+        while leeched.snapshot().state != State::Downloading {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        leeched.add_peers(&[SocketAddr::new(HERE, seed.port())]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!((leeched.snapshot().peers_connected, leeched.snapshot().peers_known), (0, 0));
+        assert!(leech.unban(HERE).await && leech.unban(other).await);
+        leech.close().await;
+        let leech = kept(leech_dir.path());
+        leech.restore().await.unwrap();
+        assert_eq!(leech.banned(), [] as [IpAddr; 0]);
+        leech.close().await;
+        seed.close().await;
+    });
+}

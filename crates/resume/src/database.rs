@@ -1,9 +1,10 @@
 //! The state database: one SQLite file for all torrents of a user.
 //!
-//! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. A database
+//! Every process of the user may have it open at the same time; SQLite's own locks keep them apart. It has a write-ahead
+//! log, so that who reads waits for nobody's disk, unless other machines may have it open too. A database
 //! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
 
-use super::{library, number_of, places};
+use super::{bans, library, number_of, places};
 use quelea_block::BlockBuf;
 use quelea_storage::Holder;
 use quelea_storage::file_layer::Stamp;
@@ -21,7 +22,7 @@ const GUARD: &str = "state.lock";
 /// `QLST`, where SQLite keeps whose file it is.
 const APPLICATION: i32 = 0x514c_5354;
 /// The form of the tables below.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 /// Another process may hold the database so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Torrents that are remembered; of more, those are forgotten that were saved longest ago.
@@ -138,6 +139,7 @@ pub struct Change<'a> {
 /// The state database, open.
 pub struct Database {
     connection: Connection,
+    path: PathBuf,
 }
 
 /// A database that cannot be used as it is.
@@ -189,13 +191,13 @@ impl Database {
         if is_for_reading_only(path) {
             return Err(Unfit::Aside("it is damaged, or a later SQLite wrote it".to_owned()));
         }
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(PATIENCE)?;
-        connection.pragma_update(None, "foreign_keys", true)?;
-        // What is committed outlasts a loss of power; see the order of things in `record`.
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        let mut database = Self { connection };
+        let mut database = Self { connection: connect(path)?, path: path.to_owned() };
         database.look_over()?;
+        // Whoever reads does not wait for who writes, and a commit waits for the disk once. Where that cannot be
+        // it is done without.
+        if !is_shared(path) {
+            let _ = database.connection.pragma_update(None, "journal_mode", "WAL");
+        }
         database.forget_old()?;
         Ok(database)
     }
@@ -217,6 +219,7 @@ impl Database {
             begun.execute_batch(TABLES)?;
             begun.execute_batch(library::TABLES)?;
             begun.execute_batch(places::TABLES)?;
+            begun.execute_batch(bans::TABLE)?;
             begun.pragma_update(None, "application_id", APPLICATION)?;
             begun.pragma_update(None, "user_version", VERSION)?;
             return Ok(begun.commit()?);
@@ -238,6 +241,9 @@ impl Database {
         } else if version < 3 {
             begun.execute_batch(library::SINCE_2)?;
         }
+        if version < 4 {
+            begun.execute_batch(bans::TABLE)?;
+        }
         if version < VERSION {
             begun.pragma_update(None, "user_version", VERSION)?;
         }
@@ -252,11 +258,20 @@ impl Database {
         begun.query_row("SELECT count(bytes) FROM block", [], |_| Ok(()))?;
         begun.query_row("SELECT count(leaving) FROM library", [], |_| Ok(()))?;
         begun.query_row("SELECT count(info) FROM metainfo", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(address) FROM ban", [], |_| Ok(()))?;
         begun.query_row("SELECT count(directory) FROM place", [], |_| Ok(()))?;
         begun.query_row("SELECT count(paths) FROM names", [], |_| Ok(()))?;
         begun.query_row("SELECT count(files) FROM priority", [], |_| Ok(()))?;
         begun.query_row("SELECT count(paths), count(existing), count(staged) FROM moving", [], |_| Ok(()))?;
         Ok(begun.commit()?)
+    }
+
+    /// Another connection with the same database, which nobody's writing holds up.
+    ///
+    /// # Errors
+    /// Those of SQLite.
+    pub fn connect_again(&self) -> Result<Self, StateError> {
+        Ok(Self { connection: connect(&self.path)?, path: self.path.clone() })
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -349,6 +364,24 @@ impl Database {
         }
         Ok(begun.commit()?)
     }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // What is committed outlasts a loss of power; see the order of things in `record`.
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+/// Whether the database lies on a file system that other machines may have open too: they cannot share the memory that
+/// a write-ahead log needs (SQLite's "Write-Ahead Logging").
+fn is_shared(path: &Path) -> bool {
+    /// NFS, SMB 1, SMB 2 and 3, Ceph, AFS, Coda, 9P, FUSE: `linux/magic.h`.
+    const NETWORKS: [u64; 8] =
+        [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x00c3_6400, 0x5346_414f, 0x7375_7245, 0x0102_1997, 0x6573_5546];
+    rustix::fs::statfs(path).is_ok_and(|found| NETWORKS.contains(&(found.f_type as u64 & 0xffff_ffff)))
 }
 
 fn save(begun: &Connection, name: &Name, change: &Change<'_>) -> rusqlite::Result<()> {

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The longest time that a piece which was written is not remembered, as long as the disk keeps up.
 const INTERVAL: Duration = Duration::from_secs(3);
+/// Who is in a hurry waits so long for others who are.
+const GATHER: Duration = Duration::from_millis(100);
 /// The count of bytes that were moved is saved with pieces, and without any after so many intervals.
 const TOTALS_ROUNDS: u32 = 10;
 
@@ -31,6 +33,8 @@ pub struct Keeper {
 pub(super) struct Shared {
     /// Open from the first torrent on.
     database: Mutex<Option<Database>>,
+    /// The same for those who look up what is known, so that they do not wait for the disk that is written to.
+    reading: Mutex<Option<Database>>,
     work: Mutex<Work>,
     wake: Condvar,
     warn: Box<dyn Fn(String) + Send + Sync>,
@@ -79,6 +83,7 @@ impl Keeper {
     pub fn start(directory: PathBuf, warn: impl Fn(String) + Send + Sync + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             database: Mutex::default(),
+            reading: Mutex::default(),
             work: Mutex::default(),
             wake: Condvar::new(),
             warn: Box::new(warn),
@@ -137,23 +142,29 @@ impl Keeper {
 
     /// Where a torrent is.
     fn place(&self, home: &Name, first: Option<&Path>) -> Result<Vec<u8>, StateError> {
-        let mut slot = self.open()?;
-        let Some(database) = slot.as_mut() else { return Ok(home.directory.clone()) };
-        if let Some(place) = database.place(home)? {
-            return Ok(place);
-        }
-        match first.map(directory_bytes) {
-            Some(first) if first != home.directory && database.load(home)?.is_none() => {
-                database.set_place(home, &first)?;
+        let first = first.map(directory_bytes).filter(|first| *first != home.directory);
+        let (place, is_new) = {
+            let slot = self.read()?;
+            let Some(database) = slot.as_ref() else { return Ok(home.directory.clone()) };
+            let place = database.place(home)?;
+            let is_new = place.is_none() && first.is_some() && database.load(home)?.is_none();
+            (place, is_new)
+        };
+        match (place, first) {
+            (Some(place), _) => Ok(place),
+            (None, Some(first)) if is_new => {
+                if let Some(database) = self.open()?.as_ref() {
+                    database.set_place(home, &first)?;
+                }
                 Ok(first)
             }
-            Some(_) | None => Ok(home.directory.clone()),
+            (None, _) => Ok(home.directory.clone()),
         }
     }
 
     /// The directory where a torrent is that was added with `home`, if not there. Waits for the disk.
     pub fn directory_of(&self, info_hash: [u8; 20], home: &Path) -> Option<PathBuf> {
-        let slot = self.open().ok()?;
+        let slot = self.read().ok()?;
         let place = slot.as_ref()?.place(&Name::new(info_hash, home)).ok()??;
         Some(super::places::path(place))
     }
@@ -170,8 +181,17 @@ impl Keeper {
         Ok(slot)
     }
 
+    /// The database, open for reading.
+    fn read(&self) -> Result<MutexGuard<'_, Option<Database>>, StateError> {
+        let mut slot = self.shared.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_none() {
+            *slot = self.open()?.as_ref().map(Database::connect_again).transpose()?;
+        }
+        Ok(slot)
+    }
+
     fn load(&self, name: &Name) -> Result<(Option<Saved>, Vec<SavedBlock>, Arrangement), StateError> {
-        let slot = self.open()?;
+        let slot = self.read()?;
         let Some(database) = slot.as_ref() else { return Ok(Default::default()) };
         let saved = database.load(name)?;
         let blocks = if saved.is_some() { database.load_blocks(name)? } else { Vec::new() };
@@ -201,10 +221,14 @@ impl Keeper {
         on_trouble: OnTrouble,
     ) -> Option<Arc<Record>> {
         let Begun { name, home, locks, saved, .. } = begun;
-        let started = {
-            let mut slot = self.shared.database();
-            Record::start((home, name), store, locks, (saved.as_ref(), plan), on_trouble, slot.as_mut()?)
-        };
+        let started = Record::start(
+            (home, name),
+            store,
+            locks,
+            (saved.as_ref(), plan),
+            on_trouble,
+            &self.shared.database,
+        );
         match started {
             Ok(record) => {
                 let record = Arc::new(record);
@@ -292,6 +316,12 @@ impl Shared {
                 let idle = |work: &mut Work| work.endings.is_empty() && !work.hurry && !work.stopping;
                 let waited = self.wake.wait_timeout_while(self.work(), INTERVAL, idle);
                 let (mut work, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                if work.endings.is_empty() && !work.stopping {
+                    // Others may be about to have something too; the disk is waited for once for all of them.
+                    let alone = |work: &mut Work| work.endings.is_empty() && !work.stopping;
+                    let waited = self.wake.wait_timeout_while(work, GATHER, alone);
+                    (work, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                }
                 work.hurry = false;
                 (std::mem::take(&mut work.endings), work.stopping)
             };

@@ -21,6 +21,7 @@
 //! own size, since one record of what changed is kept a torrent, however often it changes.
 #![forbid(unsafe_code)]
 
+mod bans;
 pub mod database;
 mod keeper;
 mod library;

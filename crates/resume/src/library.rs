@@ -6,14 +6,15 @@
 //!
 //! Bounded by the session's torrents: of each at most one row waits to be written, however often it changes.
 
-use super::Totals;
 use super::database::{Database, StateError, create_folder};
+use super::{Totals, bans};
 use quelea_metainfo::Info;
 use quelea_swarm::queue::{Goals, Then};
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
+use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -162,6 +163,8 @@ pub struct Library {
 
 struct Shared {
     database: Mutex<Database>,
+    /// The same for those who look something up, so that they do not wait for the disk that is written to.
+    reading: Mutex<Database>,
     work: Mutex<Work>,
     wake: Condvar,
     warn: Box<dyn Fn(String) + Send + Sync>,
@@ -172,6 +175,7 @@ struct Work {
     changes: BTreeMap<u64, Change>,
     /// All torrents in the queue's order, if that has changed.
     order: Option<Vec<u64>>,
+    bans: bans::Changes,
     waiting: Vec<Box<dyn FnOnce() + Send>>,
     stopping: bool,
 }
@@ -183,7 +187,11 @@ enum Change {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.order.is_none() && self.waiting.is_empty()
+        self.has_nothing_to_write() && self.waiting.is_empty()
+    }
+
+    fn has_nothing_to_write(&self) -> bool {
+        self.changes.is_empty() && self.order.is_none() && self.bans.is_empty()
     }
 }
 
@@ -211,6 +219,7 @@ impl Library {
         let _ = database.connection().pragma_update(None, "cache_size", -256);
         let _ = database.connection().release_memory();
         let shared = Arc::new(Shared {
+            reading: Mutex::new(database.connect_again().map_err(|error| error.to_string())?),
             database: Mutex::new(database),
             work: Mutex::default(),
             wake: Condvar::new(),
@@ -245,6 +254,20 @@ impl Library {
         self.shared.wake.notify_one();
     }
 
+    /// The user bans an address, or takes that back.
+    pub fn set_banned(&self, address: IpAddr, banned: bool) {
+        self.shared.work().bans.insert(address, banned);
+        self.shared.wake.notify_one();
+    }
+
+    /// The addresses that the user banned. Waits for the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read, for a person.
+    pub fn banned(&self) -> Result<Vec<IpAddr>, String> {
+        bans::read(self.shared.reading().connection()).map_err(|error| error.to_string())
+    }
+
     /// `done` is called once all that was told is written, or cannot be, which is told.
     pub fn when_written(&self, done: Box<dyn FnOnce() + Send>) {
         let mut work = self.shared.work();
@@ -276,7 +299,7 @@ impl Library {
         if let Some(Change::Put { info: Some(info), .. }) = self.shared.work().changes.get(&id) {
             return Ok(Info::clone(info));
         }
-        let database = self.shared.database();
+        let database = self.shared.reading();
         let bytes = database
             .connection()
             .prepare("SELECT info FROM metainfo WHERE torrent = ?1")
@@ -306,6 +329,7 @@ impl Shared {
             let taken = Work {
                 changes: std::mem::take(&mut work.changes),
                 order: work.order.take(),
+                bans: std::mem::take(&mut work.bans),
                 waiting: std::mem::take(&mut work.waiting),
                 stopping,
             };
@@ -320,7 +344,7 @@ impl Shared {
                              not remembered"
                         ));
                     }
-                    self.put_back(taken.changes, taken.order);
+                    self.put_back(taken.changes, taken.order, taken.bans);
                 }
             }
             for waiting in taken.waiting {
@@ -337,8 +361,11 @@ impl Shared {
     }
 
     /// What could not be written is written later, unless it has changed since.
-    fn put_back(&self, changes: BTreeMap<u64, Change>, order: Option<Vec<u64>>) {
+    fn put_back(&self, changes: BTreeMap<u64, Change>, order: Option<Vec<u64>>, bans: bans::Changes) {
         let mut work = self.work();
+        for (address, banned) in bans {
+            work.bans.entry(address).or_insert(banned);
+        }
         for (id, change) in changes {
             let later = work.changes.remove(&id);
             let change = match (change, later) {
@@ -359,6 +386,10 @@ impl Shared {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn reading(&self) -> MutexGuard<'_, Database> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn database(&self) -> MutexGuard<'_, Database> {
         self.database.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -367,7 +398,7 @@ impl Shared {
 impl Database {
     /// Writes all of it, or nothing.
     fn write(&mut self, work: &Work) -> Result<(), StateError> {
-        if work.changes.is_empty() && work.order.is_none() {
+        if work.has_nothing_to_write() {
             return Ok(());
         }
         let begun = self.connection_mut().transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -403,6 +434,7 @@ impl Database {
             for (position, id) in (0i64..).zip(work.order.iter().flatten()) {
                 place.execute([id.cast_signed(), position])?;
             }
+            bans::write(&begun, &work.bans)?;
         }
         Ok(begun.commit()?)
     }

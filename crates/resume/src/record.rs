@@ -67,7 +67,7 @@ impl Record {
         locks: Vec<(Name, Lock)>,
         (saved, plan): (Option<&Saved>, &Plan),
         on_trouble: OnTrouble,
-        database: &mut Database,
+        database: &Mutex<Option<Database>>,
     ) -> Result<Self, StateError> {
         let before = saved.map_or(Totals::default(), |saved| Totals {
             downloaded: saved.downloaded,
@@ -95,7 +95,9 @@ impl Record {
         // Of what nothing is known nothing is trusted, so there is nothing to take back.
         // How the files stood is then told with the first pieces.
         if saved.is_some() {
-            record.begin(database, &plan.trusted, &plan.changed)?;
+            if let Some(database) = database.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                record.begin(database, &plan.trusted, &plan.changed)?;
+            }
         } else {
             record.state().unsaid.clone_from(&plan.changed);
         }

@@ -111,7 +111,6 @@ fn live(seed: u64, lying: bool, sums: &mut Sums) {
         }
         let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
         let record = {
-            let mut database = database.lock().unwrap();
             let begun = (saved.as_ref(), &plan);
             Record::start(
                 (name.clone(), name.clone()),
@@ -119,7 +118,7 @@ fn live(seed: u64, lying: bool, sums: &mut Sums) {
                 vec![(name.clone(), lock)],
                 begun,
                 Box::new(|_| ()),
-                database.as_mut().unwrap(),
+                &database,
             )
         };
         let record = record.unwrap();
@@ -190,7 +189,7 @@ fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_tr
         vec![(name.clone(), lock)],
         (None, &plan),
         on_trouble,
-        database.lock().unwrap().as_mut().unwrap(),
+        &database,
     );
     let record = record.unwrap();
     let write = |number| {
@@ -234,7 +233,7 @@ fn what_lay_there_before_anything_was_known_is_hashed_once() {
         vec![(name.clone(), lock)],
         (None, &plan),
         Box::new(|_| ()),
-        database.lock().unwrap().as_mut().unwrap(),
+        &database,
     );
     let record = record.unwrap();
     record.found(plan.check.into_iter());

@@ -24,11 +24,11 @@ mod row;
 
 pub use goals::{Goal, Goals, Then};
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 use quelea_time::Time;
-use row::{Check, Row};
+use row::Row;
 
 /// Torrents whose places are looked for one by one.
 const FEW: usize = 8;
@@ -151,6 +151,10 @@ pub struct Queue<K> {
     /// Every key once, in order.
     order: Vec<K>,
     rows: BTreeMap<K, Row>,
+    /// Who waits until its data may be hashed.
+    to_check: BTreeSet<K>,
+    /// Whose data are being hashed.
+    checking: BTreeSet<K>,
     outputs: VecDeque<Output<K>>,
     todo: Todo,
 }
@@ -159,6 +163,8 @@ pub struct Queue<K> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Todo {
     Nothing,
+    /// More data may be hashed.
+    Checks,
     /// Places may have become free, or too few.
     Fill,
     /// A person changed something: who stands first runs, also in place of one that does.
@@ -173,6 +179,8 @@ impl<K: Copy + Ord> Queue<K> {
             goals,
             order: Vec::new(),
             rows: BTreeMap::new(),
+            to_check: BTreeSet::new(),
+            checking: BTreeSet::new(),
             outputs: VecDeque::new(),
             todo: Todo::Nothing,
         }
@@ -193,6 +201,7 @@ impl<K: Copy + Ord> Queue<K> {
     pub fn remove(&mut self, key: K) {
         if self.rows.remove(&key).is_some() {
             self.order.retain(|other| *other != key);
+            self.forget_check(key);
             self.outputs.retain(|output| output.key() != key);
             self.need(Todo::Fill);
         }
@@ -295,20 +304,20 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// A running torrent has data to be hashed; [`Output::Check`] tells when it may be.
     pub fn want_check(&mut self, key: K) {
-        if let Some(row) = self.rows.get_mut(&key)
-            && row.check == Check::None
-        {
-            row.check = Check::Waiting;
-            self.need(Todo::Fill);
+        if self.rows.contains_key(&key) && !self.checking.contains(&key) && self.to_check.insert(key) {
+            self.need(Todo::Checks);
         }
     }
 
     /// The hashing is over, or given up.
     pub fn end_check(&mut self, key: K) {
-        if let Some(row) = self.rows.get_mut(&key) {
-            row.check = Check::None;
-            self.need(Todo::Fill);
-        }
+        self.forget_check(key);
+        self.need(Todo::Checks);
+    }
+
+    fn forget_check(&mut self, key: K) {
+        self.to_check.remove(&key);
+        self.checking.remove(&key);
     }
 
     /// The time has come that [`Queue::timeout`] told.
@@ -338,10 +347,12 @@ impl<K: Copy + Ord> Queue<K> {
     /// The next thing to do, until `None`.
     pub fn poll_output(&mut self, now: Time) -> Option<Output<K>> {
         if self.outputs.is_empty() && self.todo > Todo::Nothing {
-            let reorder = core::mem::replace(&mut self.todo, Todo::Nothing) == Todo::Reorder;
-            self.balance(now, Stage::Downloading, reorder);
-            self.balance(now, Stage::Seeding, reorder);
-            self.tell(now);
+            let todo = core::mem::replace(&mut self.todo, Todo::Nothing);
+            if todo > Todo::Checks {
+                self.balance(now, Stage::Downloading, todo == Todo::Reorder);
+                self.balance(now, Stage::Seeding, todo == Todo::Reorder);
+                self.tell(now);
+            }
             self.grant_checks();
         }
         self.outputs.pop_front()
@@ -459,7 +470,11 @@ impl<K: Copy + Ord> Queue<K> {
     /// the table, which is quick to walk, and only they in the order.
     fn in_order(&self, suits: impl Fn(&Row) -> bool) -> Vec<K> {
         let suiting = self.rows.iter().filter(|(_, row)| suits(row)).map(|(key, _)| *key);
-        let mut keys: Vec<K> = suiting.collect();
+        self.put_in_order(suiting.collect())
+    }
+
+    /// These, which are sorted, by their places.
+    fn put_in_order(&self, mut keys: Vec<K>) -> Vec<K> {
         if keys.len() > FEW {
             // Sorted already, as the table is.
             return self.order.iter().filter(|key| keys.binary_search(key).is_ok()).copied().collect();
@@ -517,25 +532,22 @@ impl<K: Copy + Ord> Queue<K> {
                     self.outputs.push_back(Output::Start(*key));
                 } else {
                     row.settle(now);
-                    row.check = Check::None;
                     self.outputs.push_back(Output::Stop(*key));
+                    self.to_check.remove(key);
+                    self.checking.remove(key);
                 }
             }
         }
     }
 
     fn grant_checks(&mut self) {
-        let waiting = self.in_order(|row| row.check == Check::Waiting);
-        let mut running = self.rows.values().filter(|row| row.check == Check::Running).count();
         let most = self.limits.checks.max(1);
-        for key in &waiting {
-            let Some(row) = self.rows.get_mut(key).filter(|row| row.check == Check::Waiting) else {
-                continue;
-            };
-            if row.active && (row.forced || running < most) {
-                row.check = Check::Running;
-                running += 1;
-                self.outputs.push_back(Output::Check(*key));
+        for key in self.put_in_order(self.to_check.iter().copied().collect()) {
+            let Some(row) = self.rows.get(&key) else { continue };
+            if row.active && (row.forced || self.checking.len() < most) {
+                self.to_check.remove(&key);
+                self.checking.insert(key);
+                self.outputs.push_back(Output::Check(key));
             }
         }
     }

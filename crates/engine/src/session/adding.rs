@@ -36,6 +36,8 @@ impl Session {
         let peers = torrent.peers.clone();
         let heritage = torrent.heritage.clone();
         let (entry, started) = self.enter(torrent)?;
+        // At hand until it runs, not to be read from the library.
+        let _info = entry.info()?;
         self.dispatch();
         let waits = {
             let mut shared = self.shared();
@@ -70,7 +72,7 @@ impl Session {
     }
 
     /// Opens the library in the state directory and brings back the torrents that it has, in their order and as
-    /// they were: paused, queued, seeding. From here on it keeps what becomes of the session's torrents, so that a
+    /// they were: paused, queued, seeding; and whom its user banned. From here on it keeps what becomes of the session's torrents, so that a
     /// later session can bring them back, however this one ends.
     ///
     /// A seed starts resting: its files are looked at when somebody wants something of it.
@@ -92,12 +94,17 @@ impl Session {
                 let _ = events.send(Event::Warning(message));
             }
         };
-        let opened = self.on_disk(move || Library::open(&directory, warn)).await?;
-        let (library, kept) = opened.map_err(Error::Library)?;
+        let opened = self.on_disk(move || {
+            let (library, kept) = Library::open(&directory, warn)?;
+            let banned = library.banned()?;
+            Ok((library, kept, banned))
+        });
+        let (library, kept, banned) = opened.await?.map_err(Error::Library)?;
         let library = Arc::new(library);
         if self.inner.library.set(Arc::clone(&library)).is_err() {
             return Err(Error::Library("this session has it already".to_owned()));
         }
+        self.restore_bans(banned).await;
         let mut roots: HashSet<Arc<Path>> = HashSet::new();
         let mut torrents = Vec::with_capacity(kept.len());
         let mut leaving = Vec::new();

@@ -32,8 +32,9 @@ impl Session {
         }
     }
 
-    /// Bans an address in every torrent; connections with it end. Whether it was not banned before. There are
-    /// 10,000 bans at most; for more there is [`Session::set_filter`].
+    /// Bans an address in every torrent; connections with it end at once. Whether it was not banned before. There are
+    /// 10,000 bans at most; for more there is [`Session::set_filter`]. When this returns, the library has it, if there
+    /// is one ([`Session::restore`]), and bans it in later sessions too.
     pub async fn ban(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let new = {
@@ -41,12 +42,14 @@ impl Session {
             blocked.banned.len() < MOST_BANS && blocked.banned.insert(ip)
         };
         if new {
+            self.remember_ban(ip, true);
             for entry in self.entries() {
                 tell(&entry, ToTorrent::Ban { ip, banned: true }).await;
             }
             for fetch in self.fetches() {
                 let _ = fetch.send(ToTorrent::Ban { ip, banned: true }).await;
             }
+            self.written().await;
         }
         new
     }
@@ -56,11 +59,17 @@ impl Session {
     pub async fn unban(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let was_banned = self.blocked().banned.remove(&ip);
+        if was_banned {
+            self.remember_ban(ip, false);
+        }
         for entry in self.entries() {
             tell(&entry, ToTorrent::Ban { ip, banned: false }).await;
         }
         for fetch in self.fetches() {
             let _ = fetch.send(ToTorrent::Ban { ip, banned: false }).await;
+        }
+        if was_banned {
+            self.written().await;
         }
         was_banned
     }
@@ -68,6 +77,29 @@ impl Session {
     /// The addresses that [`Session::ban`] banned.
     pub fn banned(&self) -> Vec<IpAddr> {
         self.blocked().banned.iter().copied().collect()
+    }
+
+    fn remember_ban(&self, ip: IpAddr, banned: bool) {
+        if let Some(library) = self.inner.library.get() {
+            library.set_banned(ip, banned);
+        }
+    }
+
+    /// Bans whom earlier sessions did; those that this one banned before it knew are remembered from here on.
+    pub(super) async fn restore_bans(&self, known: Vec<IpAddr>) {
+        let new: Vec<IpAddr> = {
+            let mut blocked = self.blocked();
+            for ip in &blocked.banned {
+                self.remember_ban(*ip, true);
+            }
+            let room = MOST_BANS.saturating_sub(blocked.banned.len());
+            known.into_iter().take(room).filter(|ip| blocked.banned.insert(*ip)).collect()
+        };
+        for fetch in self.fetches() {
+            for &ip in &new {
+                let _ = fetch.send(ToTorrent::Ban { ip, banned: true }).await;
+            }
+        }
     }
 
     /// Tells a torrent that has just begun what is blocked.

@@ -29,6 +29,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
@@ -153,6 +154,8 @@ impl Session {
             told,
             slots: Slots::new(clock.now(), slots),
             library: OnceLock::new(),
+            running: AtomicUsize::new(0),
+            dividing: AtomicBool::new(false),
             stir: Arc::clone(&stir),
             movers: Arc::new(Semaphore::new(MOVERS)),
             state: Mutex::new(shared),

@@ -156,7 +156,7 @@ impl Session {
         entry.tell_limited(&self.inner.limiter).await;
         self.tell_blocked(entry).await;
         self.tell_face(entry).await;
-        self.divide_memory().await;
+        self.divide_memory();
         Ok(())
     }
 
@@ -261,7 +261,7 @@ impl Session {
             max_half_open: self.inner.descriptors.half_open,
             // Its share follows before anybody is let in.
             upload_slots: 0,
-            open_pieces: self.open_pieces(&info.geometry, 1),
+            open_pieces: self.open_pieces(&info.geometry, self.running() + 1),
             seed,
         }
     }

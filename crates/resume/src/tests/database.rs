@@ -221,7 +221,7 @@ fn one_of_the_second_version_keeps_its_torrents() {
     save(&mut database, "a", true);
     drop(database);
     let earlier = rusqlite::Connection::open(folder.path().join(NAME)).unwrap();
-    earlier.execute_batch("ALTER TABLE library DROP COLUMN super_seeding").unwrap();
+    earlier.execute_batch("ALTER TABLE library DROP COLUMN super_seeding; DROP TABLE ban").unwrap();
     earlier.pragma_update(None, "user_version", 2).unwrap();
     earlier
         .execute(
@@ -235,6 +235,7 @@ fn one_of_the_second_version_keeps_its_torrents() {
     let [torrent] = kept.as_slice() else { panic!("{kept:?}") };
     assert_eq!((torrent.id, torrent.name.as_str(), torrent.sequential), (7, "name", true));
     assert!(!torrent.super_seeding);
+    assert_eq!(library.banned(), Ok(Vec::new()));
     let mut changed = torrent.clone();
     changed.super_seeding = true;
     library.put(changed.clone(), None);

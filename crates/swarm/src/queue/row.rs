@@ -4,14 +4,6 @@ use super::{Figures, Goal, Goals, Newcomer, Slow, Stage, Then};
 use core::time::Duration;
 use quelea_time::Time;
 
-/// How far the hashing of a torrent's data is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
-    None,
-    Waiting,
-    Running,
-}
-
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) stage: Stage,
@@ -24,7 +16,6 @@ pub(super) struct Row {
     pub(super) told: bool,
     /// Whether it takes a place of the limit.
     pub(super) counted: bool,
-    pub(super) check: Check,
     pub(super) goals: Option<Goals>,
     /// Whether a person let it go on although it has met its goal.
     pub(super) waived: bool,
@@ -51,7 +42,6 @@ impl Row {
             active: false,
             told: false,
             counted: false,
-            check: Check::None,
             goals,
             waived,
             slow_since: now,
