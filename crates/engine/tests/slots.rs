@@ -97,3 +97,49 @@ fn a_session_has_so_many_slots_for_all_torrents_and_passes_on_one_that_is_free()
         session.close().await;
     });
 }
+
+#[test]
+fn more_peers_than_a_torrent_or_the_session_may_have_are_never_held() {
+    run(async {
+        // Connections of the session, peers of a torrent; what can be held of eight that want to be.
+        for (connections, peers, held) in [(3, 200, 3), (200, 2, 4)] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut settings = Settings::new(directory.path());
+            settings.port = 0;
+            settings.bind = vec![OURS.into()];
+            settings.max_connections = connections;
+            settings.max_peers = peers;
+            let session = Session::start(settings).unwrap();
+            let address = SocketAddr::new(OURS.into(), session.port());
+            let mut torrents = Vec::new();
+            let mut strangers = Vec::new();
+            for name in ["a", "b"] {
+                let files = [("", made::bytes(40_000, 1))];
+                made::write(directory.path(), name, &files);
+                let torrent = made::add(&made::torrent(name, &files, 16_384));
+                let info_hash = torrent.metainfo.info.hashes.wire();
+                torrents.push(session.add(torrent).await.unwrap());
+                for number in 0..4 {
+                    let mut peer = Peer::connect_to(address, HONEST).await.unwrap();
+                    let id = format!("-XX0000-{name}{number:011}");
+                    let hello =
+                        [&b"\x13BitTorrent protocol"[..], &MODERN, &info_hash, id.as_bytes()].concat();
+                    // One that is one too many may be refused before it has said anything.
+                    let _ =
+                        peer.send(&[hello, framed(HAVE_NONE, &[]), framed(INTERESTED, &[])].concat()).await;
+                    strangers.push(peer);
+                }
+            }
+            let connected =
+                || torrents.iter().map(|torrent| torrent.snapshot().peers_connected).sum::<usize>();
+            until(|| connected() >= held).await;
+            for _ in 0..50 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                assert!(connected() <= held, "{} are held, {held} may be", connected());
+                assert!(torrents.iter().all(|torrent| torrent.snapshot().peers_connected <= peers));
+            }
+            drop(strangers);
+            session.close().await;
+        }
+    });
+}

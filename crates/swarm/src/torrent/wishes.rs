@@ -10,6 +10,9 @@ use alloc::vec::Vec;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_time::Time;
 use quelea_wire::Message;
+use quelea_wire::extension::HANDSHAKE;
+use quelea_wire::extension::handshake::ExtensionHandshake;
+use quelea_wire::handshake::Feature;
 
 /// In sequential mode, bytes ahead of the first missing piece that are taken in order: enough for several fast
 /// peers, and a few seconds of a film.
@@ -59,7 +62,23 @@ impl<B> Torrent<B> {
         if completed {
             self.tell(Event::Completed);
         }
+        self.tell_upload_only(now);
         self.choose_unchoked(now, Occasion::Between);
+    }
+
+    /// Peers hear whether we want anything yet (BEP 21), in a handshake that says nothing else (BEP 10: a later one
+    /// tells what is new alone). A super-seed has said, and says, nothing of the kind.
+    fn tell_upload_only(&mut self, now: Time) {
+        if self.is_super_seeding() {
+            return;
+        }
+        let news = ExtensionHandshake { upload_only: Some(self.completed), ..ExtensionHandshake::default() };
+        let payload = news.encode();
+        for key in self.peers.keys() {
+            if self.peers.get(key).is_some_and(|peer| peer.reserved.has(Feature::ExtensionProtocol)) {
+                self.send(now, key, Message::Extended { id: HANDSHAKE, payload: payload.clone() });
+            }
+        }
     }
 
     /// Takes pieces in order as far as a window after the first that is missing, or rarest first. Rarest first is

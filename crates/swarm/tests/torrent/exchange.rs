@@ -4,6 +4,7 @@ use crate::bench::Bench;
 use quelea_discovery::Source;
 use quelea_swarm::event::{Farewell, Hello, Output};
 use quelea_swarm::peers::PeerKey;
+use quelea_swarm::picker::Priority;
 use quelea_wire::extension::handshake::ExtensionHandshake;
 use quelea_wire::extension::pex::{Flags, Pex};
 use quelea_wire::extension::{Extension, HANDSHAKE, Ids};
@@ -441,4 +442,28 @@ fn a_private_torrent_tells_nobody_and_takes_only_whom_trackers_and_the_user_name
     bench.machine.handle_addresses(bench.now, [at("198.51.100.20:1")], Source::Tracker);
     bench.machine.handle_addresses(bench.now, [at("198.51.100.21:1")], Source::Manual);
     assert_eq!(dials(&bench.outputs()).len(), 2);
+}
+
+#[test]
+fn peers_hear_at_once_that_nothing_is_wanted_any_more_and_that_something_is_again() {
+    let mut bench = leecher();
+    let extended = bench.dialled("192.0.2.1:6881");
+    let old = bench.old_peer();
+    bench.outputs();
+    for (priority, upload_only) in [(Priority::UNWANTED, true), (Priority::USUAL, false)] {
+        bench.machine.set_priorities(bench.now, |_| priority);
+        let outputs = bench.outputs();
+        let to = |whom: PeerKey| {
+            let of = |output: &Output<()>| match output {
+                Output::Send(key, Message::Extended { id: HANDSHAKE, payload }) if *key == whom => {
+                    ExtensionHandshake::parse(payload).unwrap().upload_only
+                }
+                _ => None,
+            };
+            outputs.iter().filter_map(of).collect::<Vec<_>>()
+        };
+        assert_eq!((to(extended), to(old)), (vec![upload_only], vec![]));
+        bench.machine.set_priorities(bench.now, |_| priority);
+        assert_eq!(introduction(&bench.outputs()), None, "it is said again");
+    }
 }
