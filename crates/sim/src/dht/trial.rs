@@ -214,11 +214,14 @@ impl Trial {
                 // Who has just come is found as well, and takes a place among the eight.
                 let mut distances: Vec<_> = found.nodes.iter().map(|(id, _)| id.distance(&target)).collect();
                 distances.sort_unstable();
-                let reach = distances.get(NEAREST - 1).copied().unwrap_or([0xff; 20]);
+                let reach = distances.get(NEAREST - 1).copied();
                 let nearest = self.world.nearest(&target, NEAREST + 1);
                 let nearest = nearest.iter().filter(|(_, address)| *address != own).take(NEAREST);
-                let hits: Vec<(bool, bool)> =
-                    nearest.map(|(id, address)| (has(address), id.distance(&target) <= reach)).collect();
+                let hits: Vec<(bool, bool)> = nearest
+                    .map(|(id, address)| {
+                        (has(address), reach.is_none_or(|reach| id.distance(&target) <= reach))
+                    })
+                    .collect();
                 self.outcome.nodes.1 += 1;
                 self.outcome.nodes.0 += usize::from(hits.first().is_some_and(|(found, _)| *found));
                 let within = hits.iter().filter(|(_, within)| *within);

@@ -5,7 +5,7 @@ use crate::dht::lie::{Liar, Whim};
 use crate::dht::siege::Besieger;
 use core::time::Duration;
 use fastrand::Rng;
-use quelea_dht::{Config, Dht, Event, Families, Id, SearchId};
+use quelea_dht::{Config, Dht, Distance, Event, Families, Id, SearchId};
 use quelea_time::Time;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -371,7 +371,7 @@ impl World {
 
     /// The honest hosts nearest to an id that everybody reaches, and that have been there for a while.
     pub(crate) fn nearest(&self, target: &Id, count: usize) -> Vec<(Id, SocketAddr)> {
-        let mut all: Vec<([u8; 20], Id, SocketAddr)> = Vec::new();
+        let mut all: Vec<(Distance, Id, SocketAddr)> = Vec::new();
         for host in self.hosts.iter().filter(|host| host.is_public() && self.is_settled(host)) {
             let Some(id) = host.id() else { continue };
             let distance = id.distance(target);
