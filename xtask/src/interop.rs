@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use crate::machine::{Part, cargo_with, find_program, provide, run as run_command};
+use crate::machine::{Part, find_program, provide};
+use crate::metadata::Workspace;
 use crate::report::{Outcome, Report};
+use crate::side_by_side::{self, Plan};
 use crate::test::release_build;
 
 /// What the tests of `interop/` start.
@@ -26,6 +28,16 @@ const PARTS: &[Part] = &[
     Part { package: "util-linux", is_there: || find_program("nsenter").is_some() },
 ];
 
+/// Each test has a network of its own, so that they do not meet; the machine is all that they share.
+const PLAN: Plan<'_> = Plan {
+    at_once: 3,
+    long: &["churn", "dht", "discovery", "outages", "downloads"],
+    busy: &["churn", "downloads", "seeding", "swarms"],
+};
+
+/// The tests of these files move little and wait for others' timers: twice as many of them run at once.
+const WAITING: [&str; 3] = ["dht", "discovery", "outages"];
+
 /// The whole task; `filter` is a part of the name of the tests wanted.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     let mut report = Report::start();
@@ -43,13 +55,16 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
 /// Installs the clients where that is possible and runs the tests against `program`.
 pub(crate) fn check(program: &Path, filter: Option<&str>) -> Result<Outcome> {
     let missing = provide(PARTS)?;
-    let mut command = cargo_with(&["test", "--no-fail-fast", "-p", "quelea-interop"]);
-    // A failed test shows the logs of its clients; its own stack says nothing.
-    command.env("RUST_LIB_BACKTRACE", "0");
-    if let Some(filter) = filter {
-        command.args(["--", filter]);
-    }
-    run_command(command.env("QUELEA_BIN", program))?;
+    let tests = side_by_side::build("quelea-interop")?;
+    let logs = Workspace::load()?.target_directory.join("interop");
+    let cores = std::thread::available_parallelism()?.get();
+    PLAN.run(tests, &logs, |test, command| {
+        if WAITING.contains(&test.name.as_str()) {
+            command.env("RUST_TEST_THREADS", (2 * cores).to_string());
+        }
+        // A failed test shows the logs of its clients; its own stack says nothing.
+        command.env("RUST_LIB_BACKTRACE", "0").env("QUELEA_BIN", program).args(filter);
+    })?;
     if missing.is_empty() {
         return Ok(Outcome::Pass);
     }

@@ -14,6 +14,7 @@ mod machine;
 mod metadata;
 mod purity;
 mod report;
+mod side_by_side;
 mod sources;
 mod test;
 mod tools;
