@@ -38,6 +38,8 @@ impl Source {
 pub enum Parting {
     /// It broke, or the peer closed it.
     Lost,
+    /// The same, of a peer that had fetched the metadata: some begin the download anew with them, and know nobody then.
+    LostWithMetadata,
     /// We closed it and do not miss it: no room, nothing to give or take, connected twice.
     Unneeded,
     /// We closed it because the peer broke the protocol.
@@ -203,14 +205,14 @@ impl Entry {
                 self.failed(now);
             }
             Parting::Unneeded => self.due = now + WAIT_UNNEEDED,
-            Parting::Lost => {
+            Parting::Lost | Parting::LostWithMetadata => {
                 if lasted >= SHORT {
                     self.fails = 0;
                 }
                 if lasted >= LONG {
                     self.hurried = false;
                 }
-                if wanted && !self.hurried {
+                if (wanted || how == Parting::LostWithMetadata) && !self.hurried {
                     self.hurried = true;
                     self.due = now + WAIT_LOST;
                 } else if lasted < SHORT {

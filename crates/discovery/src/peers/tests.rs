@@ -231,7 +231,10 @@ fn a_lost_connection_is_made_again_at_once_and_then_with_patience() {
 
 #[test]
 fn a_seed_hurries_to_nobody() {
-    assert_eq!(waits_after(600, Parting::Lost, |list| list.set_seeding(true)), [Some(60), Some(60)]);
+    let seeding = |list: &mut PeerList| list.set_seeding(true);
+    assert_eq!(waits_after(600, Parting::Lost, seeding), [Some(60), Some(60)]);
+    // Who came for the metadata alone is called back, once.
+    assert_eq!(waits_after(1, Parting::LostWithMetadata, seeding), [Some(5), Some(120)]);
 }
 
 #[test]
@@ -429,7 +432,9 @@ fn steps() -> impl Strategy<Value = Step> {
             Source::Manual,
         ][..],
     );
-    let partings = prop::sample::select(&[Parting::Lost, Parting::Unneeded, Parting::Faulty][..]);
+    let partings = prop::sample::select(
+        &[Parting::Lost, Parting::LostWithMetadata, Parting::Unneeded, Parting::Faulty][..],
+    );
     let who = 0u8..40;
     prop_oneof![
         8 => (who.clone(), sources).prop_map(|(who, source)| Step::Add(who, source)),

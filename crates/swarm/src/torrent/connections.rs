@@ -105,7 +105,11 @@ impl<B> Torrent<B> {
 
     /// A connection ended by the peer's doing or the network's.
     pub fn handle_disconnected(&mut self, now: Time, key: PeerKey) {
-        if self.forget(now, key, Parting::Lost) {
+        let how = match self.peers.get(key) {
+            Some(peer) if peer.metadata.is_any() => Parting::LostWithMetadata,
+            _ => Parting::Lost,
+        };
+        if self.forget(now, key, how) {
             self.connect_more(now);
         }
     }
@@ -256,6 +260,10 @@ impl<B> Torrent<B> {
                 ..ExtensionHandshake::default()
             };
             self.send(now, key, Message::Extended { id: 0, payload: handshake.encode() });
+        }
+        if !fast && none {
+            // rTorrent waits with all that it would say for a bitfield, or for another message after the handshakes.
+            self.send(now, key, Message::KeepAlive);
         }
         self.tell_node(now, key);
         if hides {

@@ -34,6 +34,11 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Whether it was given any.
+    pub(super) const fn is_any(&self) -> bool {
+        self.copies > 0
+    }
+
     /// Whether another piece may be sent at this moment.
     fn may_send(&mut self, now: Time) -> bool {
         let passed = now.since(self.since);

@@ -2,7 +2,28 @@
 
 use crate::bench::{Bench, bits, sent};
 use quelea_swarm::event::Output;
+use quelea_wire::handshake::{Feature, Reserved};
 use quelea_wire::{Bitfield, Message};
+
+#[test]
+fn who_waits_for_a_bitfield_learns_that_none_will_come() {
+    let mut bench = Bench::leecher();
+    let hello = bench.hello(Reserved::NONE.with(Feature::ExtensionProtocol));
+    let key = bench.machine.handle_connected(bench.now, hello).unwrap();
+    let outputs = bench.outputs();
+    let said: Vec<_> = outputs
+        .iter()
+        .filter_map(|output| if let Output::Send(_, message) = output { Some(message) } else { None })
+        .collect();
+    assert!(matches!(said[..], [Message::Extended { .. }, Message::KeepAlive]), "{said:?}");
+    let hello = bench.hello(Reserved::NONE.with(Feature::ExtensionProtocol).with(Feature::Fast));
+    let fast = bench.machine.handle_connected(bench.now, hello).unwrap();
+    let outputs = bench.outputs();
+    assert!(
+        sent(&outputs, fast, &Message::HaveNone) && !sent(&outputs, fast, &Message::KeepAlive),
+        "{key:?}"
+    );
+}
 
 #[test]
 fn a_bitfield_in_the_middle_adds_to_what_is_known() {
