@@ -39,6 +39,18 @@ pub fn ask(host: &Host, to: SocketAddr, head: &str, body: &str) -> Result<Option
     parse(&answer).map(Some)
 }
 
+/// As a value stands in a query or a form.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => escaped.push(char::from(byte)),
+            byte => escaped.extend(format!("%{byte:02X}").chars()),
+        }
+    }
+    escaped
+}
+
 /// Reads to the end of the answer. Some servers (qBittorrent's) hold the connection for seconds after it, so where
 /// the answer tells its length, that is believed.
 fn read_answer(stream: &mut impl Read, answer: &mut Vec<u8>) -> std::io::Result<()> {

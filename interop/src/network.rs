@@ -55,7 +55,7 @@ impl Network {
 
     fn with_prefix(prefix: [u8; 3]) -> Result<Self> {
         let switch = Namespace::new()?;
-        switch.ip("link add bridge type bridge\nlink set bridge up\n")?;
+        switch.ip("link add bridge type bridge mcast_snooping 0\nlink set bridge up\n")?;
         Ok(Self { switch: Some(switch), prefix, hosts: AtomicU8::new(0) })
     }
 
@@ -77,6 +77,22 @@ impl Network {
     /// Puts a host of another network into this one too, by the interface `eth1`. Its address here; none on loopback.
     pub fn join(&self, host: &Host) -> Result<Option<Ipv4Addr>> {
         host.namespace.as_ref().map(|namespace| self.plug(namespace, "eth1")).transpose()
+    }
+
+    /// Lets no more than this many bytes a second reach a host; false on loopback, where that is not possible.
+    pub fn limit_downlink(&self, host: &Host, bytes: u64) -> Result<bool> {
+        let Some(switch) = &self.switch else { return Ok(false) };
+        let [_, _, _, number] = host.address.octets();
+        switch.limit(&format!("port{number}"), bytes)?;
+        Ok(true)
+    }
+
+    /// Lets no multicast reach a host from here on; what it sends goes out. False on loopback, where that is not possible.
+    pub fn deafen(&self, host: &Host) -> Result<bool> {
+        let Some(switch) = &self.switch else { return Ok(false) };
+        let [_, _, _, number] = host.address.octets();
+        switch.ip(&format!("link set port{number} type bridge_slave mcast_flood off\n"))?;
+        Ok(true)
     }
 
     fn next_address(&self) -> (u8, Ipv4Addr) {
@@ -137,15 +153,7 @@ impl Host {
     /// Lets no more than this many bytes a second leave the host; false on loopback, where that is not possible.
     pub fn limit_uplink(&self, bytes: u64) -> Result<bool> {
         let Some(namespace) = &self.namespace else { return Ok(false) };
-        let rate = format!("{}bit", bytes * 8);
-        let mut command = namespace.command("tc");
-        command.args([
-            "qdisc", "add", "dev", "eth0", "root", "tbf", "rate", &rate, "burst", "128kb", "latency", "100ms",
-        ]);
-        let output = command.output().context("nsenter did not start (Debian package util-linux)")?;
-        if !output.status.success() {
-            bail!("tc (Debian package iproute2): {}", String::from_utf8_lossy(&output.stderr).trim());
-        }
+        namespace.limit("eth0", bytes)?;
         Ok(true)
     }
 
@@ -279,6 +287,19 @@ impl Namespace {
         command.arg(format!("--net=/proc/{}/ns/net", self.holder.id())).arg("--").arg(program);
         command.env("PATH", path_with_system_folders());
         command
+    }
+
+    /// Lets no more than this many bytes a second leave by one of its interfaces.
+    fn limit(&self, interface: &str, bytes: u64) -> Result<()> {
+        let rate = format!("{}bit", bytes * 8);
+        let mut command = self.command("tc");
+        command.args(["qdisc", "add", "dev", interface, "root", "tbf", "rate", &rate]);
+        command.args(["burst", "128kb", "latency", "100ms"]);
+        let output = command.output().context("nsenter did not start (Debian package util-linux)")?;
+        if !output.status.success() {
+            bail!("tc (Debian package iproute2): {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
     }
 
     /// Runs a batch of ip(8) commands in it.

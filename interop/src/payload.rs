@@ -14,6 +14,8 @@ const KIB: usize = 1024;
 /// The shape of a torrent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
+    /// One file of about 4 MiB, version 1.
+    Small,
     /// One file of about 64 MiB, version 1.
     Single,
     /// One file of about 1 GiB, version 1.
@@ -30,6 +32,7 @@ impl Layout {
     /// The name of its file or of its folder.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Small => "small.bin",
             Self::Single => "single.bin",
             Self::Large => "large.bin",
             Self::Many => "many",
@@ -43,7 +46,7 @@ impl Layout {
         match self {
             Self::Single => 256 * KIB,
             Self::Large => 1024 * KIB,
-            Self::Many | Self::Padded | Self::Hybrid => 64 * KIB,
+            Self::Small | Self::Many | Self::Padded | Self::Hybrid => 64 * KIB,
         }
     }
 
@@ -51,6 +54,7 @@ impl Layout {
     fn files(self, rng: &mut Rng) -> Vec<(PathBuf, usize)> {
         let root = Path::new(self.name());
         match self {
+            Self::Small => vec![(root.to_owned(), 4 * 1024 * KIB - 4_321)],
             Self::Single => vec![(root.to_owned(), 64 * 1024 * KIB - 12_345)],
             Self::Large => vec![(root.to_owned(), 1024 * 1024 * KIB - 54_321)],
             Self::Many => (0..5_000)

@@ -3,16 +3,18 @@
 //! Version 4.5.2 stands upon libtorrent 2.0, so it takes hybrid torrents and knows BEP 47's padding. It asks on the
 //! terminal for consent to its legal notice, unless the settings hold it. A setting that it does not know it leaves
 //! out without a word, so a name that is wrong here shows only in what it does. It can be told of no nodes of the DHT but by
-//! the torrent, and looks for public ones as well.
+//! a torrent file, and looks for public ones as well: before it gets a link, it gets another torrent that names them.
 
+use std::fmt::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::client::{Discovery, Job};
-use crate::http;
+use crate::http::{self, escape};
 use crate::network::Host;
 use crate::payload::write;
 use crate::process::Process;
@@ -20,6 +22,9 @@ use crate::wait;
 
 /// The program's name.
 pub const PROGRAM: &str = "qbittorrent-nox";
+
+/// The name of the torrent that names nodes.
+const GUIDE: &str = "guide";
 
 const API_PORT: u16 = 9_092;
 
@@ -49,17 +54,47 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     command.arg(path);
     let mut folder = std::ffi::OsString::from("--save-path=");
     folder.push(&job.folder);
-    command.arg(folder).args(["--add-paused=false", "--skip-dialog=true"]).arg(job.source());
+    command.arg(folder).args(["--add-paused=false", "--skip-dialog=true"]);
+    let joins_first = job.by_magnet && !job.nodes.is_empty();
+    if joins_first {
+        let guide = profile.join("guide.torrent");
+        write_guide(&guide, &job.nodes)?;
+        command.arg(guide);
+    } else {
+        command.arg(job.source());
+    }
     command.env("HOME", &profile);
     let process = Process::start(job.scratch, &name, &mut command)?;
     let mut daemon = Daemon { process, host: job.host };
+    if joins_first {
+        // A search that finds no nodes is tried again after a quarter of an hour.
+        wait::until("qBittorrent to know nodes", wait::LIMIT, || daemon.knows_nodes())?;
+        let link = escape(&job.source().to_string_lossy());
+        let folder = escape(&job.folder.to_string_lossy());
+        daemon.ask("POST", "torrents/add", &format!("urls={link}&savepath={folder}"))?;
+    }
     let torrent = wait::until("qBittorrent to have its torrent", wait::LIMIT, || daemon.torrent())?;
     if !job.peers.is_empty() {
         let hash = torrent.get("hash").and_then(Value::as_str).context("a torrent without a hash")?;
-        let peers: Vec<_> = job.peers.iter().map(|peer| peer.to_string().replace(':', "%3A")).collect();
+        let peers: Vec<_> = job.peers.iter().map(|peer| escape(&peer.to_string())).collect();
         daemon.ask("POST", "torrents/addPeers", &format!("hashes={hash}&peers={}", peers.join("%7C")))?;
     }
     Ok(daemon)
+}
+
+/// A torrent of one byte, which nobody has, that names these nodes of the DHT (BEP 5).
+fn write_guide(file: &Path, nodes: &[SocketAddr]) -> Result<()> {
+    let pieces = "-".repeat(20);
+    let mut text = format!(
+        "d4:infod6:lengthi1e4:name{}:{GUIDE}12:piece lengthi16384e6:pieces20:{pieces}e5:nodesl",
+        GUIDE.len()
+    );
+    for node in nodes {
+        let ip = node.ip().to_string();
+        write!(text, "l{}:{ip}i{}ee", ip.len(), node.port())?;
+    }
+    text.push_str("ee");
+    write(file, text.as_bytes())
 }
 
 /// The settings: its own port and address, nothing that leaves the test, and a Web API without a password.
@@ -123,12 +158,21 @@ impl Daemon<'_> {
         wait::until("qBittorrent to have every piece", limit, || Ok(self.is_complete()?.then_some(())))
     }
 
-    /// Its torrent, once the Web API answers and has one.
+    /// Whether it has found nodes of the DHT.
+    fn knows_nodes(&mut self) -> Result<Option<()>> {
+        self.process.must_run()?;
+        let Some(body) = self.ask("GET", "transfer/info", "")? else { return Ok(None) };
+        let figures: Value = serde_json::from_slice(&body).context("not what the Web API answers")?;
+        Ok((figures.get("dht_nodes").and_then(Value::as_u64) > Some(3)).then_some(()))
+    }
+
+    /// Its torrent, once the Web API answers and has it.
     fn torrent(&mut self) -> Result<Option<Value>> {
         self.process.must_run()?;
         let Some(body) = self.ask("GET", "torrents/info", "")? else { return Ok(None) };
-        let list: Value = serde_json::from_slice(&body).context("not what the Web API answers")?;
-        let Some(torrent) = list.get(0) else { return Ok(None) };
+        let list: Vec<Value> = serde_json::from_slice(&body).context("not what the Web API answers")?;
+        let is_guide = |torrent: &&Value| torrent.get("name").and_then(Value::as_str) == Some(GUIDE);
+        let Some(torrent) = list.iter().find(|torrent| !is_guide(torrent)) else { return Ok(None) };
         let state = torrent.get("state").and_then(Value::as_str).unwrap_or_default();
         if ["error", "missingFiles"].contains(&state) {
             bail!("qBittorrent's torrent is in the state {state}");

@@ -51,7 +51,8 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let source = job.source();
     let torrent = source.to_string_lossy();
     let dht = match job.nodes.first() {
-        None => "dht.mode.set = disable\n".to_owned(),
+        // Where it is disabled, torrents without a tracker are refused without a word.
+        None => "dht.mode.set = off\n".to_owned(),
         Some(node) => format!(
             "dht.mode.set = on\n\
              dht.port.set = {port}\n\

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::http::escape;
 use crate::libtorrent::{PYTHON, script};
 use crate::payload::{self, Layout, Payload};
 
@@ -69,7 +70,7 @@ impl Torrent {
             .arg(layout.piece_length().to_string())
             .arg(announce)
             .arg(match layout {
-                Layout::Single | Layout::Large | Layout::Many => "plain",
+                Layout::Small | Layout::Single | Layout::Large | Layout::Many => "plain",
                 Layout::Padded => "padded",
                 Layout::Hybrid => "hybrid",
             })
@@ -87,14 +88,7 @@ impl Torrent {
     /// A magnet link of its version 1 half, with the tracker.
     pub fn magnet(&self) -> String {
         let hash = self.announced.first().map(String::as_str).unwrap_or_default();
-        let escaped: String = self
-            .announce
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
-                byte => format!("%{byte:02X}"),
-            })
-            .collect();
+        let escaped = escape(&self.announce);
         let tracker = if escaped.is_empty() { String::new() } else { format!("&tr={escaped}") };
         format!("magnet:?xt=urn:btih:{hash}{tracker}")
     }
