@@ -12,8 +12,8 @@ const BUCKETS: usize = 2_048;
 
 /// What strangers may cost us.
 ///
-/// The default serves some 5,000 queries a second, which takes a node a few per cent of a core and about 1.2 MiB/s of
-/// upload. A usual node is asked a few dozen times a second and gets nowhere near: the bound is for a node that suddenly
+/// The default serves some 5,000 queries a second, which takes about a tenth of a core and 1.2 MiB/s of upload
+/// (`bench/dht.py`). A usual node is asked a few dozen times a second and gets nowhere near: the bound is for a node that suddenly
 /// has the whole network's interest, and serves it as far as most lines allow. It cannot be turned against others, whatever
 /// it is: nobody unproven is sent more than three times what came from there, and no address is answered more than ten
 /// times a second. Limits of the session's upload do not cover answers, so who has a slow line takes less.
