@@ -168,6 +168,11 @@ impl World {
                 return Err(self.violation(self.who_is_late()));
             }
             if matches!(happening, Happening::End) {
+                // A crash meanwhile may have taken pieces, which are fetched again first.
+                if !self.has_everybody_everything() {
+                    self.ending = false;
+                    continue;
+                }
                 self.check_end()?;
                 self.check_waste()?;
                 return Ok(self.summary());
@@ -422,12 +427,14 @@ impl World {
         }
     }
 
+    fn has_everybody_everything(&self) -> bool {
+        let has = |node: &Node| matches!(node.plan.role, Role::Seed | Role::Liar) || node.completed.is_some();
+        self.nodes.iter().all(has)
+    }
+
     fn look_whether_all_are_done(&mut self) {
-        let done = |node: &Node| {
-            matches!(node.plan.role, Role::Seed | Role::Liar)
-                || (node.completed.is_some() && node.present.is_some())
-        };
-        if !self.ending && self.nodes.iter().all(done) {
+        let there = |node: &Node| matches!(node.plan.role, Role::Seed | Role::Liar) || node.present.is_some();
+        if !self.ending && self.has_everybody_everything() && self.nodes.iter().all(there) {
             self.ending = true;
             self.agenda.plan(self.agenda.now() + EPILOGUE, Happening::End);
         }
