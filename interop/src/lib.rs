@@ -39,6 +39,7 @@ pub mod libtorrent;
 pub mod neighbourhood;
 pub mod network;
 pub mod payload;
+pub mod peers;
 pub mod process;
 pub mod programs;
 pub mod qbittorrent;

@@ -1,11 +1,11 @@
 //! `cargo xtask interop`: real clients against the release build.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
-use crate::machine::{Part, find_program, provide};
+use crate::machine::{Part, cargo, find_program, provide, run as run_command};
 use crate::metadata::Workspace;
 use crate::report::{Outcome, Report};
 use crate::side_by_side::{self, Plan};
@@ -36,7 +36,7 @@ const PLAN: Plan<'_> = Plan {
 };
 
 /// The tests of these files move little and wait for others' timers: twice as many of them run at once.
-const WAITING: [&str; 3] = ["dht", "discovery", "outages"];
+const WAITING: [&str; 4] = ["dht", "dht_libraries", "discovery", "outages"];
 
 /// The whole task; `filter` is a part of the name of the tests wanted.
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
@@ -55,6 +55,7 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
 /// Installs the clients where that is possible and runs the tests against `program`.
 pub(crate) fn check(program: &Path, filter: Option<&str>) -> Result<Outcome> {
     let missing = provide(PARTS)?;
+    let peers = build_peers()?;
     let tests = side_by_side::build("quelea-interop")?;
     let logs = Workspace::load()?.target_directory.join("interop");
     let cores = std::thread::available_parallelism()?.get();
@@ -63,12 +64,21 @@ pub(crate) fn check(program: &Path, filter: Option<&str>) -> Result<Outcome> {
             command.env("RUST_TEST_THREADS", (2 * cores).to_string());
         }
         // A failed test shows the logs of its clients; its own stack says nothing.
-        command.env("RUST_LIB_BACKTRACE", "0").env("QUELEA_BIN", program).args(filter);
+        command.env("RUST_LIB_BACKTRACE", "0").env("QUELEA_BIN", program);
+        command.env("QUELEA_PEERS", &peers).args(filter);
     })?;
     if missing.is_empty() {
         return Ok(Outcome::Pass);
     }
     Ok(Outcome::Skipped(format!("in part: not installed: {}", missing.join(", "))))
+}
+
+/// Builds the nodes of other libraries, which are a workspace of their own; gives the program.
+fn build_peers() -> Result<PathBuf> {
+    let target = Workspace::load()?.target_directory.join("interop-peers");
+    let build = ["build", "--locked", "--manifest-path", "interop/peers/Cargo.toml", "--target-dir"];
+    run_command(cargo().args(build).arg(&target))?;
+    Ok(target.join("debug/quelea-interop-peers"))
 }
 
 /// Debian's binding belongs to the system's Python, whichever stands first in the path.
