@@ -27,6 +27,11 @@ pub fn seed(job: &Job<'_>) -> Result<Process> {
     start(job, "seed", &["--seed"])
 }
 
+/// As [`seed`], for the only seed of a swarm: it shows its pieces one by one (BEP 16).
+pub fn super_seed(job: &Job<'_>) -> Result<Process> {
+    start(job, "seed", &["--seed", "--super-seed"])
+}
+
 /// As [`seed`], and asks the host's gateway to forward the port.
 pub fn seed_through_gateway(job: &Job<'_>) -> Result<Process> {
     start(job, "seed", &["--seed", "--no-port-map=no"])

@@ -20,10 +20,15 @@ use anyhow::{Context, Result, ensure};
 use quelea_interop::Client::{self, Aria2, Libtorrent, Qbittorrent, Quelea, Rtorrent, Transmission};
 use quelea_interop::Protocol::Http;
 use quelea_interop::payload::Wanted;
-use quelea_interop::{Layout, Scenario, programs, wait};
+use quelea_interop::{Layout, Scenario, programs, quelea, wait};
 
 /// A leecher's uplink, in bytes a second; the seed has twice that.
 const UPLINK: u64 = 5 << 19;
+
+/// The bytes of the payload.
+const COPY: u64 = 64 << 20;
+/// What a super-seed may send, in hundredths of a copy, headers and all.
+const MOST_COPIES_HUNDREDTHS: u64 = 175;
 
 /// In the order in which they start. Transmission is first, because on loopback it dials no one.
 const LEECHERS: [Client; 6] = [Transmission, Qbittorrent, Rtorrent, Libtorrent, Aria2, Quelea];
@@ -92,6 +97,47 @@ fn all_complete_and_share(seed: Client) -> Result<()> {
         }
         programs::notice(&fates.iter().map(Fate::line).collect::<Vec<_>>().join("; "));
         judge(&fates)
+    })
+}
+
+/// The seed's host has twice the uplink of a leecher's, so that a usual seed gives a copy or two more than it must.
+#[test]
+fn a_super_seed_gives_all_others_everything_for_little_more_than_a_copy() -> Result<()> {
+    const OTHERS: [Client; 4] = [Transmission, Qbittorrent, Libtorrent, Aria2];
+    Scenario::run(&OTHERS, |scenario| {
+        let (payload, torrent, mut tracker) = scenario.publish(Layout::Single, Http)?;
+        let seed_host = scenario.network.host()?;
+        seed_host.limit_uplink(2 * UPLINK)?;
+        let seed_job = scenario.job(&seed_host, &torrent, scenario.scratch.folder("seed")?);
+        payload.copy_to(&seed_job.folder)?;
+        let hosts = OTHERS.iter().map(|_| scenario.network.host()).collect::<Result<Vec<_>>>()?;
+        let mut jobs = Vec::new();
+        for (client, host) in OTHERS.iter().zip(&hosts) {
+            host.limit_uplink(UPLINK)?;
+            jobs.push(scenario.job(host, &torrent, scenario.scratch.folder(&format!("{client:?}"))?));
+        }
+        let mut seeder = quelea::super_seed(&seed_job)?;
+        tracker.await_seeds(1)?;
+        let mut members = Vec::new();
+        for (client, job) in OTHERS.iter().zip(&jobs) {
+            members.push((client.share(job).with_context(|| format!("{client:?} does not start"))?, false));
+        }
+        wait::until("all four to have everything", wait::LIMIT, || {
+            seeder.must_run()?;
+            for (member, complete) in &mut members {
+                *complete = *complete || member.is_complete()?;
+            }
+            Ok(members.iter().all(|(_, complete)| *complete).then_some(()))
+        })?;
+        let sent = seed_host.sent()?;
+        drop(members);
+        for (client, job) in OTHERS.iter().zip(&jobs) {
+            payload.check(&job.folder, Wanted::All).with_context(|| format!("{client:?}"))?;
+        }
+        let Some(sent) = sent else { return Ok(()) };
+        programs::notice(&format!("the super-seed sent {} MiB", sent >> 20));
+        ensure!(sent <= COPY * MOST_COPIES_HUNDREDTHS / 100, "the super-seed sent {} MiB", sent >> 20);
+        Ok(())
     })
 }
 
