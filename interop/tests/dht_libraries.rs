@@ -1,7 +1,5 @@
-//! The DHT with nodes of other libraries: peers and items that one has stored are found by the other.
-//!
-//! mainline 8 keeps only items whose `put` names their target, which BEP 44 does not know, and librqbit-dht 9 only peers
-//! that say whether their port is implied: nothing of Quelea's is stored with either but peers with the first.
+//! The DHT with nodes of other libraries: peers and items that one has stored are found by the other, and what they
+//! store for each other is found by a third.
 #![allow(missing_docs)]
 
 use std::net::SocketAddr;
@@ -65,11 +63,20 @@ fn quelea_finds_whom_it_announced(library: Library) -> Result<()> {
     })
 }
 
-/// mainline's node is the only one that answers: one Quelea announces there, and another finds it.
 #[test]
 fn mainline_keeps_peers_for_quelea() -> Result<()> {
+    keeps_peers_for_quelea(Mainline)
+}
+
+#[test]
+fn rqbit_keeps_peers_for_quelea() -> Result<()> {
+    keeps_peers_for_quelea(Rqbit)
+}
+
+/// The library's node is the only one that answers: one Quelea announces there, and another finds it.
+fn keeps_peers_for_quelea(library: Library) -> Result<()> {
     run(|world| {
-        let (host, _node) = world.node(Mainline, None, &["serve", &near(TORRENT).to_string()])?;
+        let (host, _node) = world.node(library, None, &["serve", &near(TORRENT).to_string()])?;
         let keeper = SocketAddr::new(host.address.into(), PORT);
         let (giver, seeker) = (world.quelea(&[keeper], true)?, world.quelea(&[keeper], true)?);
         ensure!(world.announce(&giver)?.written == 1, "it was not taken");
@@ -111,6 +118,24 @@ fn quelea_gets_items_of_mainline() -> Result<()> {
         let (item, _) = world.wait_for(network[2].dht.owned_item(public_key(SEED), Vec::new()))?;
         let item = item.context("no item")?;
         ensure!(item.value == b"5:owned" && item.sequence() == 7);
+        Ok(())
+    })
+}
+
+#[test]
+fn mainline_keeps_items_for_quelea() -> Result<()> {
+    run(|world| {
+        let (host, _node) = world.node(Mainline, None, &["serve", &near(TORRENT).to_string()])?;
+        let keeper = SocketAddr::new(host.address.into(), PORT);
+        let (giver, seeker) = (world.quelea(&[keeper], true)?, world.quelea(&[keeper], true)?);
+        let (fixed, owned) = (fixed_item()?, owned_item()?);
+        for item in [&fixed, &owned] {
+            ensure!(world.wait_for(giver.dht.put(item.clone(), None))?.written == 1, "it was not taken");
+        }
+        let (item, _) = world.wait_for(seeker.dht.fixed_item(fixed.target()))?;
+        ensure!(item.as_ref() == Some(&fixed));
+        let (item, _) = world.wait_for(seeker.dht.owned_item(public_key(SEED), Vec::new()))?;
+        ensure!(item.as_ref() == Some(&owned));
         Ok(())
     })
 }

@@ -1,6 +1,7 @@
 //! Packets to datagrams: keys in the order that bencode wants, straight into a buffer.
 
 use super::{Method, Query, Response, compact_address};
+use crate::Id;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -106,9 +107,8 @@ pub fn write_query(query: &Query<'_>, transaction: &[u8], read_only: bool, out: 
         }
         Method::AnnouncePeer { info_hash, port, token, seed } => {
             writer.text_at(b"id", &query.id.0);
-            if port.is_none() {
-                writer.int_at(b"implied_port", 1);
-            }
+            // It may be left out, but librqbit-dht understands no announcement without.
+            writer.int_at(b"implied_port", i64::from(port.is_none()));
             writer.text_at(b"info_hash", &info_hash.0);
             // A port must be there whether it counts or not.
             writer.int_at(b"port", i64::from(port.unwrap_or(1)));
@@ -139,6 +139,12 @@ pub fn write_query(query: &Query<'_>, transaction: &[u8], read_only: bool, out: 
                 writer.int_at(b"seq", signed.sequence);
                 writer.text_at(b"sig", signed.signature);
             }
+            // BEP 44 does not know it, but the crate mainline stores nothing without.
+            let target = match signed {
+                Some(signed) => crate::item::target_of(signed.key, signed.salt),
+                None => Id(quelea_digest::sha1(value)),
+            };
+            writer.text_at(b"target", &target.0);
             writer.text_at(b"token", token);
             writer.bytes(b"v");
             writer.out.extend(value);
