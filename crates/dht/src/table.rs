@@ -3,10 +3,12 @@
 //! A bucket holds the nodes that have a certain number of leading bits in common with our id. Only nodes that answered a
 //! query of ours come in, so that nobody fills the table by sending. An address stands in it once, and a bucket takes
 //! two nodes of one network at most: who wants to fill it needs many networks. Where a bucket is full, a node that may
-//! have its id (BEP 42) takes the place of one that may not.
+//! have its id (BEP 42) takes the place of one that may not. Who answers under one name here and another there, so as to be
+//! near everything, is kept out.
 
 use crate::Id;
 use crate::id::{is_local, network};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -22,6 +24,10 @@ pub const FRESH: Duration = Duration::from_secs(15 * 60);
 const HOLE: Duration = Duration::from_secs(180);
 /// After this many unanswered queries in a row a node is bad.
 const FAILURES: u8 = 3;
+/// A node that changed its name is not relied upon for this long, unless it may have the new one.
+const FICKLE: Duration = Duration::from_secs(15 * 60);
+/// Nodes of that kind that are remembered.
+const MAX_FICKLE: usize = 128;
 /// Nodes of one network in a bucket.
 const PER_NETWORK: usize = 2;
 /// The first buckets, which hold the most of all nodes, are larger, so that look-ups begin nearer to their goal.
@@ -84,6 +90,8 @@ pub struct Table {
     own: Id,
     /// By the number of leading bits in common with our id; the last one holds all from its number on.
     buckets: Vec<Bucket>,
+    /// Where nodes changed their names, and when.
+    fickle: VecDeque<(Time, SocketAddr)>,
 }
 
 /// What became of a node that answered.
@@ -102,7 +110,7 @@ pub enum Admission {
 impl Table {
     /// An empty table around our own id.
     pub fn new(own: Id) -> Self {
-        Self { own, buckets: alloc::vec![Bucket::default()] }
+        Self { own, buckets: alloc::vec![Bucket::default()], fickle: VecDeque::new() }
     }
 
     /// Our own id.
@@ -167,15 +175,19 @@ impl Table {
                 return Admission::Known;
             }
             if self.has_address(address.ip()) {
-                self.rename(address);
+                if self.rename(address) {
+                    self.note_fickle(now, address);
+                }
                 self.forget_bad(address.ip());
                 return Admission::Refused;
             }
-            if !self.buckets[number].has_room_in_network(address.ip()) {
+            let fits = id.fits(address.ip());
+            if !self.buckets[number].has_room_in_network(address.ip())
+                || (!fits && self.is_fickle(now, address))
+            {
                 return Admission::Refused;
             }
             let bucket = &mut self.buckets[number];
-            let fits = id.fits(address.ip());
             let heard = met.then_some(now);
             let entry =
                 Entry { id, address, answered: now, asked: now, failures: 0, fits, heard, reachable: !met };
@@ -212,11 +224,26 @@ impl Table {
         }
     }
 
-    /// A node at this address has another name than it had: the entry goes, as the name is not to be relied upon.
-    pub fn rename(&mut self, address: SocketAddr) {
+    /// A node at this address has another name than it had: the entry goes, as the name is not to be relied upon. Whether
+    /// there was one.
+    fn rename(&mut self, address: SocketAddr) -> bool {
+        let before = self.iter().count();
         for bucket in &mut self.buckets {
             bucket.nodes.retain(|entry| entry.address != address);
         }
+        self.iter().count() < before
+    }
+
+    fn note_fickle(&mut self, now: Time, address: SocketAddr) {
+        if self.fickle.len() >= MAX_FICKLE {
+            self.fickle.pop_front();
+        }
+        self.fickle.push_back((now, address));
+    }
+
+    /// Whether the node at this address had two names lately: it may have one for everything that is looked for.
+    fn is_fickle(&self, now: Time, address: SocketAddr) -> bool {
+        self.fickle.iter().any(|(at, fickle)| *fickle == address && now.since(*at) < FICKLE)
     }
 
     /// A host that comes back elsewhere or under another name finds a place the next time.
@@ -353,14 +380,25 @@ impl Table {
         named
     }
 
-    /// Where to begin a walk of our own: the nearest, and where there are few, the nearest bad ones as well, which may
-    /// have been out of reach for a while.
-    pub fn starts(&self, target: &Id, count: usize) -> Vec<Entry> {
-        let mut found = self.nearest(target, count);
+    /// Where to begin a walk of our own: the eight nearest of all, and the sixteen nearest that may have their ids (BEP
+    /// 42), so that who takes names near every target does not stand at all of its beginnings. Where there are few, the
+    /// nearest bad ones as well, which may have been out of reach for a while.
+    pub fn starts(&self, target: &Id) -> Vec<Entry> {
+        let mut nearest: Vec<Entry> = self.iter().filter(|entry| !entry.is_bad()).copied().collect();
+        nearest.sort_unstable_by_key(|entry| entry.id.distance(target));
+        let (mut all, mut fitting) = (0, 0);
+        let mut found: Vec<Entry> = Vec::with_capacity(3 * K);
+        for entry in nearest {
+            if all < K || (entry.fits && fitting < 2 * K) {
+                found.push(entry);
+            }
+            all += 1;
+            fitting += usize::from(entry.fits);
+        }
         if found.len() < K {
             let mut bad: Vec<Entry> = self.iter().filter(|entry| entry.is_bad()).copied().collect();
             bad.sort_unstable_by_key(|entry| entry.id.distance(target));
-            found.extend(bad.into_iter().take(count - found.len()));
+            found.extend(bad.into_iter().take(2 * K - found.len()));
         }
         found
     }
@@ -545,6 +583,44 @@ mod tests {
     }
 
     #[test]
+    fn a_walk_begins_beside_those_who_take_names_near_everything() {
+        let mut rng = Rng::with_seed(9);
+        let target = Id([0x80; 20]);
+        let mut table = Table::new(Id([0; 20]));
+        for number in 0..3 * K as u8 {
+            let mut id = target;
+            id.0[19] = number;
+            table.answered(Time::ZERO, id, address(number.into()), false);
+        }
+        for number in 100..140 {
+            let ip = address(number).ip();
+            table.answered(Time::ZERO, Id::for_address(ip, &mut rng), SocketAddr::new(ip, 1), false);
+        }
+        let starts = table.starts(&target);
+        assert_eq!(starts.iter().filter(|entry| !entry.fits).count(), K);
+        assert_eq!(starts.iter().filter(|entry| entry.fits).count(), 2 * K);
+    }
+
+    #[test]
+    fn who_has_two_names_finds_no_place_for_a_while() {
+        let mut table = Table::new(Id([0; 20]));
+        let at = address(1);
+        let answered = |table: &mut Table, second: u64, name: u8| {
+            table.answered(Time::from_secs(second), Id([name; 20]), at, false)
+        };
+        assert_eq!(answered(&mut table, 0, 1), Admission::New);
+        assert_eq!(answered(&mut table, 1, 2), Admission::Refused);
+        assert_eq!(answered(&mut table, 2, 3), Admission::Refused);
+        assert!(table.is_empty());
+        assert_eq!(answered(&mut table, 2 + FICKLE.as_secs(), 3), Admission::New);
+        for number in 10..2_000 {
+            table.answered(Time::from_secs(5_000), Id([1; 20]), address(number), false);
+            table.answered(Time::from_secs(5_000), Id([2; 20]), address(number), false);
+        }
+        assert!(table.fickle.len() <= MAX_FICKLE);
+    }
+
+    #[test]
     fn nodes_that_were_out_of_reach_are_where_a_walk_begins_when_nobody_else_is_left() {
         let mut table = filled(Id([0; 20]), 20);
         let all: Vec<Entry> = table.iter().copied().collect();
@@ -554,7 +630,7 @@ mod tests {
             }
         }
         assert!(table.is_empty() && table.nearest(&Id([7; 20]), K).is_empty());
-        assert_eq!(table.starts(&Id([7; 20]), 2 * K).len(), 2 * K);
+        assert_eq!(table.starts(&Id([7; 20])).len(), 2 * K);
     }
 
     #[test]

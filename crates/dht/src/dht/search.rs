@@ -136,7 +136,7 @@ impl Dht {
     pub(super) fn begin_walk(&mut self, now: Time, family: usize, target: Id, search: Option<SearchId>) {
         let Some(side) = &self.sides[family] else { return };
         let mut walk = Walk::new(now, target, self.enforce_ids);
-        for entry in side.table.starts(&target, 2 * K) {
+        for entry in side.table.starts(&target) {
             walk.add_known(entry.id, entry.address);
         }
         for &address in side.routers.iter().chain(&side.named) {
