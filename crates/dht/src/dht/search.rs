@@ -5,7 +5,6 @@ use super::{Announce, Dht, Event, Found, SearchId};
 use crate::bloom::Bloom;
 use crate::item::{Item, target_of};
 use crate::packet::{Method, Response, Signed};
-use crate::table::K;
 use crate::walk::{Next, Reached, Walk};
 use crate::{Id, item};
 use alloc::collections::BTreeSet;
