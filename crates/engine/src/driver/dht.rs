@@ -38,11 +38,10 @@ const SETTLING: Duration = Duration::from_secs(2);
 const LONELY: Duration = Duration::from_secs(15);
 /// While it joins, the node looks this often whether it has.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Where several datagrams come at a time, but fewer than [`MANY`], those of so long are read at once: to be woken for each
-/// costs as much as to answer it.
+/// Where several datagrams come at a time, those of so long are read at once: to be woken for each costs as much as to
+/// answer it.
 const GATHER: Duration = Duration::from_millis(1);
 const SEVERAL: usize = 2;
-const MANY: usize = BATCH / 4;
 /// How often searches that nobody waits for are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 /// What is known is saved so long after joining, and this often.
@@ -115,7 +114,7 @@ struct Node {
     next_look: Time,
     /// A datagram that its socket does not take yet, and the family of that.
     unsent: Option<(usize, Transmit)>,
-    /// Nothing is read before this.
+    /// While the sockets are muted, when they are read.
     next_read: Option<Time>,
 }
 
@@ -146,7 +145,6 @@ pub(crate) async fn run(setup: Setup) {
         let now = clock.now();
         node.settle(now);
         let due = node.due();
-        let reads = node.next_read.is_none();
         let Node { sockets, routers, unsent, .. } = &mut node;
         let blocked = unsent.as_ref().map(|(family, _)| *family);
         tokio::select! {
@@ -158,12 +156,7 @@ pub(crate) async fn run(setup: Setup) {
                 Some(command) => node.obey(clock.now(), command),
                 None => return,
             },
-            () = sockets.readable(), if reads => match node.read() {
-                // Others on this thread have their turn.
-                BATCH.. => tokio::task::yield_now().await,
-                SEVERAL..MANY => node.next_read = Some(clock.now() + GATHER),
-                _ => {}
-            },
+            () = sockets.readable() => node.read(),
             () = sockets.writable(blocked) => {}
             () = clock.sleep_until(due) => {}
             () = desk.stir.notified() => {}
@@ -179,7 +172,9 @@ pub(crate) async fn run(setup: Setup) {
 impl Node {
     /// Does all that is due.
     fn settle(&mut self, now: Time) {
-        self.next_read = self.next_read.filter(|&at| at > now);
+        if self.next_read.is_some_and(|at| at <= now) {
+            self.read();
+        }
         self.machine.handle_timeout(now);
         if self.standing != Standing::Joined || now >= self.next_look {
             self.look_for_the_network(now);
@@ -212,19 +207,27 @@ impl Node {
         [self.machine.timeout(), self.next_read, glance, names, torrents].into_iter().flatten().min()
     }
 
-    /// Reads datagrams; how many.
-    fn read(&mut self) -> usize {
+    /// Reads datagrams. While several come at a time the sockets are muted, and read again in a moment.
+    fn read(&mut self) {
         let now = self.clock.now();
         let (machine, routers) = (&mut self.machine, &mut self.routers);
         let joined = self.standing == Standing::Joined;
-        self.sockets.read(|from, datagram| {
+        let count = self.sockets.read(|from, datagram| {
             if datagram.first() == Some(&b'd') {
                 if !joined {
                     routers.heard(from);
                 }
                 machine.handle_datagram(now, from, datagram);
             }
-        })
+        });
+        let several = count >= SEVERAL || (count > 0 && self.next_read.is_some());
+        if several {
+            self.sockets.mute();
+        }
+        // Of a whole batch there may be more, and others on this thread have their turn.
+        let pause = if count >= BATCH { Duration::ZERO } else { GATHER };
+        let deaf = several || self.sockets.listen().is_err();
+        self.next_read = deaf.then(|| now + pause);
     }
 
     /// Sends what the machine has, as far as the sockets take it.
