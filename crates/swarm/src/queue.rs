@@ -20,18 +20,18 @@
 //! when [`Queue::handle_timeout`] is due. `now` never goes back. The same calls give the same outputs.
 
 mod goals;
+mod invariants;
+mod limits;
 mod row;
 
 pub use goals::{Goal, Goals, Then};
+pub use limits::{Limits, Slow};
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
 use quelea_time::Time;
 use row::Row;
-
-/// Torrents whose places are looked for one by one.
-const FEW: usize = 8;
 
 /// What a torrent does when it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,30 +68,6 @@ pub enum Move {
     Bottom,
     /// To this place, from 0; to the last where there are not so many.
     To(usize),
-}
-
-/// When a torrent does not count against the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slow {
-    /// Slower than so many bytes a second.
-    pub rate: u64,
-    /// For so long.
-    pub after: Duration,
-    /// Torrents of one stage that run, those that do not count included.
-    pub at_most: usize,
-}
-
-/// How many torrents run; `None` for as many as there are. Forced ones run beside these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Torrents that download.
-    pub downloads: Option<usize>,
-    /// Torrents that seed.
-    pub seeds: Option<usize>,
-    /// Torrents whose data are hashed at a time; one at least.
-    pub checks: usize,
-    /// Whether slow ones count, and what is slow.
-    pub slow: Option<Slow>,
 }
 
 /// A torrent that comes into the queue.
@@ -151,6 +127,10 @@ pub struct Queue<K> {
     /// Every key once, in order.
     order: Vec<K>,
     rows: BTreeMap<K, Row>,
+    /// Those with goals of their own.
+    own_goals: BTreeSet<K>,
+    /// Those that something happened to since it was last decided who runs.
+    touched: BTreeSet<K>,
     /// Who waits until its data may be hashed.
     to_check: BTreeSet<K>,
     /// Whose data are being hashed.
@@ -179,6 +159,8 @@ impl<K: Copy + Ord> Queue<K> {
             goals,
             order: Vec::new(),
             rows: BTreeMap::new(),
+            own_goals: BTreeSet::new(),
+            touched: BTreeSet::new(),
             to_check: BTreeSet::new(),
             checking: BTreeSet::new(),
             outputs: VecDeque::new(),
@@ -191,16 +173,22 @@ impl<K: Copy + Ord> Queue<K> {
         if self.rows.contains_key(&key) {
             return;
         }
+        self.rows.insert(key, Row::new(now, newcomer, self.order.len()));
         self.order.push(key);
-        self.rows.insert(key, Row::new(now, newcomer));
+        if newcomer.goals.is_some() {
+            self.own_goals.insert(key);
+        }
         self.shift(key, newcomer.to);
-        self.need(Todo::Reorder);
+        self.touch(key, Todo::Reorder);
     }
 
     /// A torrent goes. Nothing more is said of it.
     pub fn remove(&mut self, key: K) {
-        if self.rows.remove(&key).is_some() {
-            self.order.retain(|other| *other != key);
+        if let Some(row) = self.rows.remove(&key) {
+            self.order.remove(row.place);
+            self.number(row.place, self.order.len());
+            self.own_goals.remove(&key);
+            self.touched.remove(&key);
             self.forget_check(key);
             self.outputs.retain(|output| output.key() != key);
             self.need(Todo::Fill);
@@ -213,7 +201,7 @@ impl<K: Copy + Ord> Queue<K> {
             row.settle(now);
             row.paused = true;
             row.forced = false;
-            self.need(Todo::Fill);
+            self.touch(key, Todo::Fill);
         }
     }
 
@@ -234,7 +222,7 @@ impl<K: Copy + Ord> Queue<K> {
             row.failed = false;
             row.forced = forced;
             row.waived |= row.has_met(&self.goals);
-            self.need(Todo::Reorder);
+            self.touch(key, Todo::Reorder);
         }
     }
 
@@ -243,7 +231,7 @@ impl<K: Copy + Ord> Queue<K> {
         if let Some(row) = self.rows.get_mut(&key) {
             row.settle(now);
             row.failed = true;
-            self.need(Todo::Fill);
+            self.touch(key, Todo::Fill);
         }
     }
 
@@ -261,13 +249,24 @@ impl<K: Copy + Ord> Queue<K> {
         if at != to {
             let key = self.order.remove(at);
             self.order.insert(to, key);
+            self.number(at.min(to), at.max(to) + 1);
             self.need(Todo::Reorder);
+        }
+    }
+
+    /// Those in a part of the order learn their places.
+    fn number(&mut self, from: usize, to: usize) {
+        for (place, key) in self.order.iter().enumerate().take(to).skip(from) {
+            if let Some(row) = self.rows.get_mut(key) {
+                row.place = place;
+            }
         }
     }
 
     /// A person changes the limits.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        self.touched.extend(self.rows.keys());
         self.need(Todo::Reorder);
     }
 
@@ -276,6 +275,11 @@ impl<K: Copy + Ord> Queue<K> {
         if let Some(row) = self.rows.get_mut(&key) {
             row.goals = goals;
             row.waived = false;
+            if goals.is_some() {
+                self.own_goals.insert(key);
+            } else {
+                self.own_goals.remove(&key);
+            }
         }
     }
 
@@ -287,17 +291,18 @@ impl<K: Copy + Ord> Queue<K> {
             row.settle(now);
             row.stage = stage;
             row.begin(now);
-            self.need(Todo::Fill);
+            self.touch(key, Todo::Fill);
         }
     }
 
     /// How a running torrent does.
     pub fn handle_figures(&mut self, now: Time, key: K, figures: Figures) {
-        let slow = self.limits.slow;
+        let limits = self.limits;
         let Some(row) = self.rows.get_mut(&key) else { return };
-        row.take_figures(now, figures, slow);
+        row.take_figures(now, figures, limits.slow);
+        let slow = limits.slow.filter(|_| limits.of(row.stage).is_some());
         if row.active && !row.forced && row.counted == row.is_slow(now, slow) {
-            self.need(Todo::Fill);
+            self.touch(key, Todo::Fill);
         }
         self.look_at_goals(now, key);
     }
@@ -334,8 +339,12 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// When [`Queue::handle_timeout`] is due.
     pub fn timeout(&self) -> Option<Time> {
+        let may_be_slow = self.limits.slow.is_some() && self.limits.are_any();
+        if !may_be_slow && !self.goals.are_any() && self.own_goals.is_empty() {
+            return None;
+        }
         let due = |row: &Row| {
-            let limited = self.limit_of(row.stage).is_some();
+            let limited = self.limits.of(row.stage).is_some();
             let slow = self.limits.slow.filter(|_| limited && row.counted);
             let slow = slow.map(|slow| row.slow_since + slow.after);
             let goal = row.goal_due(&self.goals);
@@ -349,8 +358,12 @@ impl<K: Copy + Ord> Queue<K> {
         if self.outputs.is_empty() && self.todo > Todo::Nothing {
             let todo = core::mem::replace(&mut self.todo, Todo::Nothing);
             if todo > Todo::Checks {
-                self.balance(now, Stage::Downloading, todo == Todo::Reorder);
-                self.balance(now, Stage::Seeding, todo == Todo::Reorder);
+                for stage in [Stage::Downloading, Stage::Seeding] {
+                    match self.limits.of(stage) {
+                        Some(limit) => self.balance(now, stage, limit, todo == Todo::Reorder),
+                        None => self.run_all(now, stage),
+                    }
+                }
                 self.tell(now);
             }
             self.grant_checks();
@@ -370,7 +383,7 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// A torrent's place, from 0.
     pub fn position(&self, key: K) -> Option<usize> {
-        self.order.iter().position(|other| *other == key)
+        self.rows.get(&key).map(|row| row.place)
     }
 
     /// How a torrent stands.
@@ -407,17 +420,29 @@ impl<K: Copy + Ord> Queue<K> {
         self.todo = self.todo.max(todo);
     }
 
-    fn limit_of(&self, stage: Stage) -> Option<usize> {
-        match stage {
-            Stage::Downloading => self.limits.downloads,
-            Stage::Seeding => self.limits.seeds,
+    fn touch(&mut self, key: K, todo: Todo) {
+        self.touched.insert(key);
+        self.need(todo);
+    }
+
+    /// Has all of one stage run that want to: those that nothing happened to do already.
+    fn run_all(&mut self, now: Time, stage: Stage) {
+        for key in &self.touched {
+            let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == stage) else { continue };
+            if !row.wishes() || row.forced {
+                row.active = row.wishes();
+                row.counted = false;
+            } else if row.active {
+                row.counted = true;
+            } else {
+                row.run(now);
+            }
         }
     }
 
     /// Chooses who of one stage runs.
-    fn balance(&mut self, now: Time, stage: Stage, reorder: bool) {
-        let limit = self.limit_of(stage).unwrap_or(usize::MAX);
-        let slow = self.limits.slow.filter(|_| limit < usize::MAX);
+    fn balance(&mut self, now: Time, stage: Stage, limit: usize, reorder: bool) {
+        let slow = self.limits.slow;
         let at_most = slow.map_or(limit, |slow| slow.at_most.max(limit));
         let (mut counted, mut all, mut waits) = (0, 0, 0);
         // Those that do not run, or run beside the limits, count for nothing; of the others those that became slow
@@ -466,20 +491,15 @@ impl<K: Copy + Ord> Queue<K> {
         }
     }
 
-    /// The torrents that suit, in order. What happens concerns few of thousands at a time, so these are looked for in
-    /// the table, which is quick to walk, and only they in the order.
+    /// The torrents that suit, in order.
     fn in_order(&self, suits: impl Fn(&Row) -> bool) -> Vec<K> {
         let suiting = self.rows.iter().filter(|(_, row)| suits(row)).map(|(key, _)| *key);
         self.put_in_order(suiting.collect())
     }
 
-    /// These, which are sorted, by their places.
+    /// These by their places.
     fn put_in_order(&self, mut keys: Vec<K>) -> Vec<K> {
-        if keys.len() > FEW {
-            // Sorted already, as the table is.
-            return self.order.iter().filter(|key| keys.binary_search(key).is_ok()).copied().collect();
-        }
-        keys.sort_by_key(|key| self.position(*key));
+        keys.sort_by_cached_key(|key| self.position(*key));
         keys
     }
 
@@ -519,7 +539,12 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// Tells who starts and who stops.
     fn tell(&mut self, now: Time) {
-        let changed = self.in_order(|row| row.told != row.active);
+        let touched = core::mem::take(&mut self.touched);
+        let changed = if self.limits.are_any() {
+            self.in_order(|row| row.told != row.active)
+        } else {
+            self.put_in_order(touched.into_iter().collect())
+        };
         for started in [false, true] {
             for key in &changed {
                 let Some(row) = self.rows.get_mut(key) else { continue };
@@ -559,41 +584,7 @@ impl<K: Copy + Ord> Queue<K> {
         row.paused = true;
         row.forced = false;
         self.outputs.push_back(Output::Reached(key, goal, then));
-        self.need(Todo::Fill);
-    }
-
-    /// Checks that the parts agree with each other; what does not, in words. For tests.
-    ///
-    /// # Errors
-    /// The first contradiction found.
-    pub fn check_invariants(&self) -> Result<(), &'static str> {
-        let mut sorted = self.order.clone();
-        sorted.sort_unstable();
-        if !sorted.iter().eq(self.rows.keys()) {
-            return Err("the order is no permutation of the torrents");
-        }
-        if self.todo > Todo::Nothing {
-            return Ok(());
-        }
-        for stage in [Stage::Downloading, Stage::Seeding] {
-            let limit = self.limit_of(stage).unwrap_or(usize::MAX);
-            let of = |row: &&Row| row.stage == stage && row.active && !row.forced;
-            let all = self.rows.values().filter(of).count();
-            let counted = self.rows.values().filter(of).filter(|row| row.counted).count();
-            if counted > limit {
-                return Err("more count than are allowed");
-            }
-            if self.limits.slow.map_or(limit, |slow| slow.at_most.max(limit)) < all {
-                return Err("more run than are allowed");
-            }
-        }
-        if self.rows.values().any(|row| row.active != row.told || (row.active && !row.wishes())) {
-            return Err("one runs that should not, or nobody was told");
-        }
-        if self.rows.values().any(|row| row.forced && row.wishes() && !row.active) {
-            return Err("a forced one does not run");
-        }
-        Ok(())
+        self.touch(key, Todo::Fill);
     }
 }
 

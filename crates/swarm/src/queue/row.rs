@@ -6,6 +6,8 @@ use quelea_time::Time;
 
 #[derive(Debug)]
 pub(super) struct Row {
+    /// Its place in the order.
+    pub(super) place: usize,
     pub(super) stage: Stage,
     pub(super) paused: bool,
     pub(super) failed: bool,
@@ -32,9 +34,10 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(now: Time, newcomer: Newcomer) -> Self {
+    pub(super) fn new(now: Time, newcomer: Newcomer, place: usize) -> Self {
         let Newcomer { to: _, paused, forced, stage, goals, waived, uploaded, size, seeded } = newcomer;
         Self {
+            place,
             stage,
             paused,
             failed: false,
