@@ -37,9 +37,10 @@ use quelea_block::Pool;
 use quelea_net::Binding;
 use quelea_resume::{Keeper, Library};
 use quelea_storage::{FilePool, Pipeline};
-use quelea_swarm::queue::Queue;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use quelea_swarm::queue::{Newcomer, Queue};
+use quelea_time::Time;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
@@ -91,6 +92,8 @@ struct Shared {
     fetching: HashMap<[u8; 20], Seeking>,
     /// Every torrent, whether or not its task runs.
     torrents: BTreeMap<TorrentId, Arc<Entry>>,
+    /// Their info-hashes.
+    hashes: HashSet<[u8; 20]>,
     next_id: u64,
     queue: Queue<TorrentId>,
     /// Who waits for a torrent to start.
@@ -103,6 +106,14 @@ struct Shared {
 }
 
 impl Shared {
+    /// A torrent is in the session from here on, whose info-hash no other has.
+    fn take_in(&mut self, entry: &Arc<Entry>, newcomer: Newcomer, now: Time) {
+        self.hashes.insert(entry.info_hash);
+        self.torrents.insert(entry.id, Arc::clone(entry));
+        self.queue.insert(now, entry.id, newcomer);
+        entry.position.store(self.queue.order().len() - 1, Ordering::Relaxed);
+    }
+
     /// Tells who listens.
     fn tell(&self, event: Event) {
         if let Some(events) = &self.events {

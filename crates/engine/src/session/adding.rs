@@ -201,7 +201,7 @@ impl Session {
             if shared.events.is_none() {
                 return Err(Error::Closed);
             }
-            if shared.torrents.values().any(|other| other.info_hash == info_hash) {
+            if shared.hashes.contains(&info_hash) {
                 return Err(Error::Duplicate);
             }
             let fresh = (TorrentId(shared.next_id), PeerId::own(&mut shared.rng));
@@ -214,10 +214,7 @@ impl Session {
             entry.super_seeding.store(torrent.super_seeding, Ordering::Relaxed);
             shared.next_id += u64::from(id == fresh.0);
             shared.waiting.insert(id, start);
-            shared.torrents.insert(id, Arc::clone(&entry));
-            shared.queue.insert(self.inner.clock.now(), id, newcomer);
-            let last = shared.queue.order().len() - 1;
-            entry.position.store(last, Ordering::Relaxed);
+            shared.take_in(&entry, newcomer, self.inner.clock.now());
             if torrent.position != Move::Bottom {
                 self.renumber(&shared);
             }
@@ -283,9 +280,7 @@ impl Session {
         let entry = Arc::new(Entry::new(id, kept.info_hash, peer_id, name, wishes, state));
         entry.sequential.store(kept.sequential, Ordering::Relaxed);
         entry.super_seeding.store(kept.super_seeding, Ordering::Relaxed);
-        shared.torrents.insert(id, Arc::clone(&entry));
-        shared.queue.insert(self.inner.clock.now(), id, newcomer);
-        entry.position.store(shared.queue.order().len() - 1, Ordering::Relaxed);
+        shared.take_in(&entry, newcomer, self.inner.clock.now());
         shared.tell(Event::Added(id));
         Ok(entry)
     }

@@ -61,8 +61,7 @@ impl Session {
         let (id, peer_id, seed, events) = {
             let mut shared = self.shared();
             let events = shared.events.clone().ok_or(Error::Closed)?;
-            let known = shared.torrents.values().any(|entry| entry.info_hash == info_hash);
-            if known || shared.fetching.contains_key(&info_hash) {
+            if shared.hashes.contains(&info_hash) || shared.fetching.contains_key(&info_hash) {
                 return Err(Error::Duplicate);
             }
             let id = TorrentId(shared.next_id);

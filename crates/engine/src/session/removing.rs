@@ -37,7 +37,9 @@ impl Session {
             library.delete(entry.id.0);
         }
         let mut shared = self.shared();
-        shared.torrents.remove(&entry.id);
+        if shared.torrents.remove(&entry.id).is_some() {
+            shared.hashes.remove(&entry.info_hash);
+        }
         shared.waiting.remove(&entry.id);
         shared.queue.remove(entry.id);
         self.renumber(&shared);

@@ -25,7 +25,7 @@ use quelea_resume::Keeper;
 use quelea_storage::{FilePool, Pipeline};
 use quelea_swarm::limit::Tree;
 use quelea_swarm::queue::Queue;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -122,6 +122,7 @@ impl Session {
         let shared = Shared {
             fetching: HashMap::new(),
             torrents: BTreeMap::new(),
+            hashes: HashSet::new(),
             next_id: 1,
             queue: Queue::new(settings.queue, settings.goals),
             waiting: HashMap::new(),
