@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quelea_time::Time;
 use quelea_tracker::udp::{Answer, Ask, MAX_WAITING};
-use quelea_tracker::{AnnounceRequest, Failure, Identity, Stats, UdpClient};
+use quelea_tracker::{AnnounceRequest, Event, Failure, Identity, Stats, UdpClient};
 
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
@@ -119,6 +119,31 @@ fn a_silent_tracker_is_asked_at_15_and_45_seconds_and_given_up_at_105() {
     client.handle_datagram(at(200), tracker(), &connected(first.transaction, 1));
     assert_eq!(sent(&mut client), []);
     assert_eq!(client.timeout(), None);
+}
+
+#[test]
+fn a_goodbye_that_was_lost_is_sent_again_after_a_second() {
+    let Ask::Announce { mut request, url_data } = announce() else { panic!("an announce") };
+    request.event = Some(Event::Stopped);
+    let goodbye = Ask::Announce { request, url_data };
+    let mut client = client_with_connection(at(0), 99);
+    client.request(at(10), 7, tracker(), goodbye.clone());
+    let first = one_sent(&mut client);
+    client.handle_timeout(at(11));
+    // The tracker may have forgotten the id: it is asked for another at once.
+    let connect = one_sent(&mut client);
+    assert_eq!((first.action, connect.action), (ANNOUNCE, CONNECT));
+    client.handle_datagram(at(11), tracker(), &connected(connect.transaction, 100));
+    let second = one_sent(&mut client);
+    assert_eq!((second.connection, second.transaction), (100, first.transaction));
+    client.handle_datagram(at(12), tracker(), &announced(second.transaction));
+    assert!(matches!(client.poll_event(), Some((7, Ok(_)))));
+    // With no connection, and nobody there.
+    let mut client = UdpClient::new(1);
+    client.request(at(0), 8, tracker(), goodbye);
+    assert_eq!(one_sent(&mut client).action, CONNECT);
+    assert_eq!(run(&mut client, at(100)), [1, 3, 7, 15].map(|second| (second, CONNECT)));
+    assert_eq!(client.poll_event(), Some((8, Err(Failure::TimedOut))));
 }
 
 #[test]

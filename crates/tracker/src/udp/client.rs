@@ -10,7 +10,7 @@ use quelea_time::Time;
 
 use super::packet::{self, MAX_SCRAPE, Reply};
 use crate::failure::Failure;
-use crate::request::AnnounceRequest;
+use crate::request::{AnnounceRequest, Event};
 use crate::response::{AnnounceResponse, SwarmCounts};
 
 /// How many requests may wait for answers at once; more are turned away as [`Failure::Busy`].
@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// BEP 15 would go on for over two hours. After 105 seconds a request has failed here, and the announcer, which
 /// backs off in the same manner and knows other trackers, decides when to ask again.
 const TRANSMISSIONS: u32 = 3;
+/// The same for who leaves (`stopped`): nobody stays for long to wait for the answer, so a lost datagram is sent again soon.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(1);
+const LEAVING_TRANSMISSIONS: u32 = 5;
 
 /// What to ask a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,21 @@ pub enum Ask {
     },
     /// Counts of these torrents, at most 74 ([`packet::MAX_SCRAPE`]).
     Scrape(Vec<[u8; 20]>),
+}
+
+impl Ask {
+    fn is_leaving(&self) -> bool {
+        matches!(self, Self::Announce { request, .. } if request.event == Some(Event::Stopped))
+    }
+
+    /// How long the first transmission waits.
+    fn patience(&self) -> Duration {
+        if self.is_leaving() { LEAVING_PATIENCE } else { PATIENCE }
+    }
+
+    fn transmissions(&self) -> u32 {
+        if self.is_leaving() { LEAVING_TRANSMISSIONS } else { TRANSMISSIONS }
+    }
 }
 
 /// What a tracker answered.
@@ -215,7 +233,8 @@ impl<I: Clone + PartialEq> UdpClient<I> {
     pub fn handle_timeout(&mut self, now: Time) {
         while self.alarms.first().is_some_and(|&(due, _)| due <= now) {
             let Some((_, transaction)) = self.alarms.pop_first() else { break };
-            if self.requests.get(&transaction).is_some_and(|request| request.transmissions < TRANSMISSIONS) {
+            let goes_on = |request: &Waiting<I>| request.transmissions < request.ask.transmissions();
+            if self.requests.get(&transaction).is_some_and(goes_on) {
                 self.transmit(now, transaction);
             } else {
                 self.finish(transaction, Err(Failure::TimedOut));
@@ -261,7 +280,7 @@ impl<I: Clone + PartialEq> UdpClient<I> {
                 // A tracker that was restarted does not know the ids it gave before: it is asked for another, once.
                 let outdated =
                     connection.since < request.asked && reason.to_ascii_lowercase().contains("connection");
-                if outdated && request.transmissions < TRANSMISSIONS {
+                if outdated && request.transmissions < request.ask.transmissions() {
                     let to = request.to;
                     self.forget_connection(to, connection);
                     self.transmit(now, transaction);
@@ -292,8 +311,9 @@ impl<I: Clone + PartialEq> UdpClient<I> {
             None => {
                 tracker.connection = None;
                 request.awaits_connection = true;
+                let patience = request.ask.patience();
                 let recently =
-                    tracker.connecting.is_some_and(|connecting| now.since(connecting.sent) < PATIENCE);
+                    tracker.connecting.is_some_and(|connecting| now.since(connecting.sent) < patience);
                 if !recently {
                     let drawn = tracker.connecting.map(|connecting| connecting.transaction);
                     let connect = drawn.unwrap_or_else(|| self.rng.u32(..));
@@ -303,7 +323,7 @@ impl<I: Clone + PartialEq> UdpClient<I> {
                 }
             }
         }
-        let patience = PATIENCE * 2u32.saturating_pow(request.transmissions);
+        let patience = request.ask.patience() * 2u32.saturating_pow(request.transmissions);
         request.transmissions += 1;
         self.set_alarm(transaction, now + patience);
     }
@@ -321,7 +341,7 @@ impl<I: Clone + PartialEq> UdpClient<I> {
         }
         request.sent_with = Some(connection);
         self.transmits.push_back(written(transaction, request, connection));
-        let patience = PATIENCE * 2u32.saturating_pow(request.transmissions.saturating_sub(1));
+        let patience = request.ask.patience() * 2u32.saturating_pow(request.transmissions.saturating_sub(1));
         self.set_alarm(transaction, now + patience);
     }
 
