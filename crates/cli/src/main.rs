@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod display;
 mod exit;
+mod figures;
 mod hashing;
 mod json;
 mod log;
