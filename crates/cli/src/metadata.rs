@@ -7,7 +7,7 @@ use crate::exit::Status;
 use crate::figures::Figures;
 use crate::progress;
 use crate::signals::Signals;
-use crate::source;
+use crate::source::{self, Found};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use quelea::{Fetching, MagnetRequest, Session, Settings};
@@ -31,14 +31,14 @@ pub(crate) fn is_hopeless(magnet: &Magnet, peers: &[SocketAddr], alone: bool) ->
 
 /// Asks peers what the torrent of a link is, and tells on standard error how far that is.
 pub(crate) fn fetch(link: &str, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
-    let magnet = source::magnet(link)?;
+    let link = source::read_link(link)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let fetched = runtime.block_on(follow(magnet, discovery, quiet));
+    let fetched = runtime.block_on(follow(link, discovery, quiet));
     runtime.shutdown_background();
     fetched
 }
 
-async fn follow(magnet: Magnet, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
+async fn follow(link: Found, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
     let mut signals = Signals::listen()?;
     let mut settings = Settings::new(".");
     // Whichever is free: there may be another one running.
@@ -47,14 +47,8 @@ async fn follow(magnet: Magnet, discovery: &Discovery, quiet: bool) -> anyhow::R
     // Gone in a moment, so nobody should count on it.
     settings.dht_read_only = true;
     let session = Session::start(settings)?;
-    let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
-    if is_hopeless(&magnet, &discovery.peer, discovery.no_dht && discovery.no_lsd) {
-        return Err(Status::Network.because(HOPELESS));
-    }
-    let mut request = MagnetRequest::new(magnet);
-    request.peers.clone_from(&discovery.peer);
     let ended = tokio::select! {
-        ended = watch(session.fetch_metadata(request)?, &name, quiet) => ended,
+        ended = ask(&session, link, discovery, quiet) => ended,
         () = signals.stop() => Err(Status::Interrupted.because("stopped before the metadata was here")),
     };
     tokio::select! {
@@ -62,6 +56,21 @@ async fn follow(magnet: Magnet, discovery: &Discovery, quiet: bool) -> anyhow::R
         () = signals.stop() => {}
     }
     ended
+}
+
+async fn ask(session: &Session, link: Found, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
+    let magnet = match link {
+        Found::Torrent(metainfo) => return Ok(*metainfo),
+        Found::Magnet(magnet) => magnet,
+        Found::Publisher(link) => session.follow_publisher(link).next().await?,
+    };
+    let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
+    if is_hopeless(&magnet, &discovery.peer, discovery.no_dht && discovery.no_lsd) {
+        return Err(Status::Network.because(HOPELESS));
+    }
+    let mut request = MagnetRequest::new(magnet);
+    request.peers.clone_from(&discovery.peer);
+    watch(session.fetch_metadata(request)?, &name, quiet).await
 }
 
 /// Shows how far it is until it is here.

@@ -96,12 +96,7 @@ pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Foun
     let fetched = match &source {
         Source::File(_) => None,
         Source::Url(url) => Some(fetch(url, bind).await?),
-        Source::Magnet(link) => {
-            return match PublisherLink::parse(link) {
-                Some(link) => Ok(Found::Publisher(link)),
-                None => magnet(link).map(Found::Magnet),
-            };
-        }
+        Source::Magnet(link) => return read_link(link),
     };
     // A large torrent takes a while, which must not stop the progress of others.
     let work = move || match (&source, fetched) {
@@ -109,6 +104,14 @@ pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Foun
         (_, bytes) => parse(&source, &bytes.unwrap_or_default()),
     };
     tokio::task::spawn_blocking(work).await?.map(|metainfo| Found::Torrent(Box::new(metainfo)))
+}
+
+/// What kind of magnet link this is, and what it says.
+pub(crate) fn read_link(link: &str) -> anyhow::Result<Found> {
+    match PublisherLink::parse(link) {
+        Some(link) => Ok(Found::Publisher(link)),
+        None => magnet(link).map(Found::Magnet),
+    }
 }
 
 /// What a magnet link says.

@@ -151,6 +151,13 @@ fn what_is_published_is_downloaded_by_the_publishers_link() {
     let hash = json(&shown)["info_hash_v1"].as_str().unwrap().to_owned();
     let key = bed.path("my.key");
     let link = printed(&nodes.dht(&["publish", &hash, "--key", key.to_str().unwrap()]));
+    let mut show = bed.quelea();
+    show.env_remove("QUELEA_NO_DHT").args(["show", "--json", "--fetch", "--bind", "127.0.0.1", link.trim()]);
+    show.args(["--dht-bootstrap", &nodes.first()]);
+    assert_eq!(json(&show.output().unwrap())["info_hash_v1"].as_str(), Some(hash.as_str()));
+    let unasked = bed.quelea().args(["show", link.trim()]).output().unwrap();
+    assert_eq!(unasked.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unasked.stderr).contains("--fetch"));
     let to = bed.path("leech");
     let mut leech = bed.quelea();
     leech.env_remove("QUELEA_NO_DHT").arg(link.trim()).arg("-o").arg(&to);

@@ -358,19 +358,25 @@ fn a_publishers_link_leads_to_what_was_published_last() {
         let link = quelea_metainfo::PublisherLink::new(public_key(secret), b"n".to_vec());
         let reader = &nodes[4];
         assert!(matches!(
-            reader.resolve_publisher(&link).await,
+            reader.follow_publisher(link.clone()).next().await,
             Err(quelea::Error::Unpublished { nodes: 1.. })
         ));
-        for (sequence, hash) in [(1, [1; 20]), (2, [2; 20])] {
+        let mut publisher = reader.follow_publisher(link.clone()).every(Duration::from_millis(50));
+        // The third is what the second was, published anew.
+        for (sequence, hash) in [(1, [1; 20]), (2, [2; 20]), (3, [2; 20]), (4, [4; 20])] {
             let value = quelea_metainfo::PublisherLink::item(hash);
             let item = Item::sign(secret, b"n".to_vec(), sequence, value).unwrap();
             assert!(nodes[1].dht().unwrap().put(item, None).await.unwrap().written > 0);
-            assert_eq!(reader.resolve_publisher(&link).await.unwrap().hashes.wire(), hash);
+            if sequence != 3 {
+                assert_eq!(publisher.next().await.unwrap().hashes.wire(), hash);
+            }
         }
+        let waiting = tokio::time::timeout(Duration::from_millis(500), publisher.next()).await;
+        assert!(waiting.is_err(), "nothing else was published");
         close(nodes).await;
         let off = tempfile::tempdir().unwrap();
         let without = session(off.path(), &[], |settings| settings.dht = false);
-        assert!(matches!(without.resolve_publisher(&link).await, Err(quelea::Error::NoDht)));
+        assert!(matches!(without.follow_publisher(link).next().await, Err(quelea::Error::NoDht)));
         without.close().await;
     });
 }

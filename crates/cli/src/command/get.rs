@@ -1,6 +1,7 @@
 //! `quelea get`: torrents' whole way, from their sources to a summary.
 
 mod fetching;
+mod publishers;
 
 use crate::args::{GetArgs, Options};
 use crate::clock;
@@ -15,11 +16,12 @@ use crate::signals::Signals;
 use crate::source::{self, Found, Source};
 use crate::state;
 use fetching::Fetches;
+use publishers::Publishers;
 use quelea::{
     AddTorrent, Event, Events, Limits, PortMappingSettings, Priority, Session, Settings, Snapshot, State,
     Torrent, TorrentId,
 };
-use quelea_metainfo::{Info, Magnet, Metainfo};
+use quelea_metainfo::{Info, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +78,7 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
         report,
         loading,
         waiting: VecDeque::new(),
-        publishers: JoinSet::new(),
+        publishers: Publishers::default(),
         fetches: Fetches::default(),
         saving: options.save_torrent.as_deref().map(Saving::new),
         opening: JoinSet::new(),
@@ -212,9 +214,8 @@ struct Downloads<'a> {
     loading: Loading<'a>,
     /// What was read and waits for its turn.
     waiting: VecDeque<Loaded>,
+    publishers: Publishers,
     /// The metadata of links, on its way.
-    /// Publishers' links whose torrents the DHT is asked for.
-    publishers: JoinSet<(String, quelea::Result<Magnet>)>,
     fetches: Fetches,
     /// Where torrent files are saved, if they are.
     saving: Option<Saving>,
@@ -238,10 +239,7 @@ impl Downloads<'_> {
                     Ok(read) => self.begin(source, read),
                     Err(error) => self.fail(&source, None, &error),
                 },
-                Some(Ok((source, resolved))) = self.publishers.join_next() => match resolved {
-                    Ok(magnet) => self.follow(source, magnet),
-                    Err(error) => self.fail(&source, None, &error.into()),
-                },
+                published = self.publishers.next() => self.published(published),
                 (fetch, fetched) = self.fetches.next() => self.fetched(fetch, fetched),
                 Some(Ok((name, opened))) = self.opening.join_next() => self.opened(&name, opened),
                 Some(event) = self.events.next() => self.take(&event),
@@ -262,9 +260,7 @@ impl Downloads<'_> {
             Found::Torrent(metainfo) => metainfo,
             Found::Magnet(magnet) => return self.follow(source, magnet),
             Found::Publisher(link) => {
-                let session = self.session.clone();
-                self.publishers.spawn(async move { (source, session.resolve_publisher(&link).await) });
-                return;
+                return self.publishers.follow(source, self.session.follow_publisher(link));
             }
         };
         let mut torrent = AddTorrent::new(*metainfo);
@@ -281,7 +277,7 @@ impl Downloads<'_> {
     /// Whether every source has led to a torrent of the session, or to an error.
     fn is_read(&self) -> bool {
         self.loading.is_done()
-            && self.publishers.is_empty()
+            && self.publishers.are_found()
             && self.fetches.is_empty()
             && self.waiting.is_empty()
             && self.opening.is_empty()

@@ -4,7 +4,7 @@ use crate::args::ShowArgs;
 use crate::display;
 use crate::exit::Status;
 use crate::metadata;
-use crate::source::{self, Source};
+use crate::source::{self, Found, Source};
 use quelea_metainfo::{File, Info, Link, Magnet, Metainfo, Version};
 use serde::Serialize;
 use std::fmt::Write;
@@ -26,7 +26,11 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<Status> {
             return print(args, &metainfo);
         }
         Source::Magnet(link) => {
-            let magnet = source::magnet(link)?;
+            let Found::Magnet(magnet) = source::read_link(link)? else {
+                return Err(Status::Usage.because(
+                    "which torrent this publisher's link leads to, the DHT says: ask it with --fetch",
+                ));
+            };
             let text = if args.json { json(&MagnetJson::from(&magnet))? } else { magnet_summary(&magnet) };
             return super::print(text.as_bytes());
         }

@@ -6,10 +6,10 @@ use crate::dht::Dht;
 use crate::driver::dht::{COMMANDS, Command, Desk, Refused, Save, Setup, Sockets, run};
 use crate::entry::Entry;
 use crate::outside::Outside;
-use crate::{Error, Event, Result, Settings};
+use crate::{Event, Publisher, Settings};
 use quelea_dht::schedule::Need;
 use quelea_dht::{Config, Id, Saved};
-use quelea_metainfo::{Magnet, PublisherLink};
+use quelea_metainfo::PublisherLink;
 use quelea_net::Binding;
 use quelea_resume::{NodeFile, SavedNodes};
 use quelea_storage::Pipeline;
@@ -115,16 +115,9 @@ impl Session {
         self.inner.dht.clone().map(Dht::new)
     }
 
-    /// The link to what a publisher's link leads to at this moment (BEP 46).
-    ///
-    /// # Errors
-    /// [`Error::NoDht`], [`Error::Unpublished`], [`Error::Metainfo`] when what is published names no torrent,
-    /// [`Error::Closed`].
-    pub async fn resolve_publisher(&self, link: &PublisherLink) -> Result<Magnet> {
-        let dht = self.dht().ok_or(Error::NoDht)?;
-        let (item, found) = dht.owned_item(link.key, link.salt.clone()).await?;
-        let item = item.ok_or(Error::Unpublished { nodes: found.nodes.len() })?;
-        Ok(link.resolve(&item.value)?)
+    /// Follows the publisher whom a link names (BEP 46).
+    pub fn follow_publisher(&self, link: PublisherLink) -> Publisher {
+        Publisher::new(self.clone(), link)
     }
 
     /// The node, for a torrent that may be known to it: never for a private one (BEP 27).
