@@ -242,7 +242,7 @@ impl Model {
     pub(crate) fn lease(&mut self, asked: Asked, span: Span) {
         let block = self.geometry.block_number(span).unwrap() as usize;
         let blocks = self.geometry.blocks_of(span.piece) as usize;
-        let is_urgent = self.deadlines.contains_key(&span.piece.get());
+        let is_urgent = !asked.snubbed && self.deadlines.contains_key(&span.piece.get());
         let shared = self.is_slow(asked) && !is_urgent;
         let open = self.open.entry(span.piece.get()).or_insert_with(|| Open {
             slots: vec![Slot::Free; blocks],
