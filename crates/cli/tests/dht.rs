@@ -156,7 +156,7 @@ fn what_is_published_is_downloaded_by_the_publishers_link() {
     show.args(["--dht-bootstrap", &nodes.first()]);
     assert_eq!(json(&show.output().unwrap())["info_hash_v1"].as_str(), Some(hash.as_str()));
     let unasked = bed.quelea().args(["show", link.trim()]).output().unwrap();
-    assert_eq!(unasked.status.code(), Some(2));
+    assert_eq!(unasked.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&unasked.stderr).contains("--fetch"));
     let to = bed.path("leech");
     let mut leech = bed.quelea();

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<Status> {
         }
         Source::Magnet(link) => {
             let Found::Magnet(magnet) = source::read_link(link)? else {
-                return Err(Status::Usage.because(
+                return Err(Status::Refused.because(
                     "which torrent this publisher's link leads to, the DHT says: ask it with --fetch",
                 ));
             };
