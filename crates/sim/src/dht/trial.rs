@@ -211,8 +211,9 @@ impl Trial {
             Task::Nodes => {
                 let own = self.world.hosts[host as usize].address;
                 let has = |address: &SocketAddr| found.nodes.iter().any(|(_, at)| at == address);
-                // Who has just come is found as well, and takes a place among the eight.
-                let mut distances: Vec<_> = found.nodes.iter().map(|(id, _)| id.distance(&target)).collect();
+                // Who has just come is found as well, and takes a place among the eight; who takes names does not.
+                let fitting = found.nodes.iter().filter(|(id, at)| id.fits(at.ip()));
+                let mut distances: Vec<_> = fitting.map(|(id, _)| id.distance(&target)).collect();
                 distances.sort_unstable();
                 let reach = distances.get(NEAREST - 1).copied();
                 let nearest = self.world.nearest(&target, NEAREST + 1);
