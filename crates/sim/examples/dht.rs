@@ -136,8 +136,8 @@ fn run(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
     }
     let mut page = format!(
         "{} nodes, seed {}, `cargo xtask sim dht`:\n\n\
-         | liars | peers found | of | nearest node found | of | its neighbours | steps (bound {}) | queries (bound {}) | seconds | lies | datagrams |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n{trials}",
+         | liars | peers found | of | nearest node found | of | steps (bound {}) | queries (bound {}) | seconds | lies | datagrams |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n{trials}",
         wishes.nodes,
         wishes.seed,
         Outcome::step_bound(wishes.nodes),
@@ -179,12 +179,11 @@ fn percent((part, all): (usize, usize)) -> String {
 
 fn row(share: u32, outcome: &Outcome) -> String {
     format!(
-        "| {share}% | {} | {} | {} | {} | {} | {} (most {}) | {} | {:.1} | {} | {} |\n",
+        "| {share}% | {} | {} | {} | {} | {} (most {}) | {} | {:.1} | {} | {} |\n",
         percent(outcome.peers),
         outcome.peers.1,
         percent(outcome.nodes),
         outcome.nodes.1,
-        percent(outcome.neighbours),
         outcome.median_steps(),
         outcome.most_steps(),
         outcome.median_queries(),
@@ -243,10 +242,9 @@ fn drawing(nodes: usize, rows: &[(u32, Outcome)]) -> String {
         let _ = writeln!(svg, "<text x=\"{at:.1}\" y=\"350\" text-anchor=\"middle\">{share}</text>");
     }
     let of = |pair: (usize, usize)| pair.0 as f64 * 100.0 / pair.1.max(1) as f64;
-    let curves: [(&str, &str, Successes); 3] = [
+    let curves: [(&str, &str, Successes); 2] = [
         ("peers found", "#06c", |outcome| outcome.peers),
         ("nearest node found", "#0b6", |outcome| outcome.nodes),
-        ("eight nearest found", "#c60", |outcome| outcome.neighbours),
     ];
     for (number, (name, colour, value)) in curves.into_iter().enumerate() {
         let points: Vec<(f64, f64)> =
