@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 
+import measure
+
 HERE = pathlib.Path(__file__).resolve().parent
 PYTHON = "/usr/bin/python3"
 PIECE_KIB = 1024
@@ -123,7 +125,7 @@ def main():
         tasks = commands(args.quelea, source, folder)
         results = {(task, program): [] for task, program, _ in sorted(tasks)}
         for number in range(args.rounds):
-            for task, program, command in tasks[number % len(tasks) :] + tasks[: number % len(tasks)]:
+            for task, program, command in measure.rotated(tasks, number):
                 results[task, program].append(run(command, folder))
         text = table(results, args.size / 1024)
         there = {program for _, program, _ in tasks}

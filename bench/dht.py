@@ -217,11 +217,9 @@ def main() -> None:
     for command in (["route", "add", "local", HOSTS], ["address", "add", f"{TARGET}/32"]):
         subprocess.run(["ip", *command, "dev", "lo"], check=True)
     rows: dict[str, list[dict]] = {key: [] for key in TITLES if key in chosen.clients.split(",")}
-    keys = list(rows)
     for number in range(chosen.rounds):
         print(f"round {number + 1} of {chosen.rounds}", flush=True)
-        turn = number % len(keys)
-        for key in keys[turn:] + keys[:turn]:
+        for key in measure.rotated(list(rows), number):
             figures = run(key, chosen)
             rows[key].append(figures)
             print(f"  {key:11} {' '.join(f'{name} {value:.2f}' for name, value in figures.items())}", flush=True)

@@ -250,9 +250,7 @@ def compare(chosen: argparse.Namespace) -> report.Report:
             sys.exit(f"the warm-up failed: {warm_up}")
         for number in range(chosen.rounds):
             print(f"round {number + 1} of {chosen.rounds}", flush=True)
-            # Rotated, so that nobody always follows the same neighbour.
-            shift = number % len(present) if present else 0
-            for row in present[shift:] + present[:shift]:
+            for row in measure.rotated(present, number):
                 # Fresh ports: those of the run before may be in TIME_WAIT.
                 port += 10
                 run = turn(row.client, payload, seed, chosen.work, port, chosen.timeout)

@@ -345,9 +345,7 @@ def main() -> None:
         make(folder, chosen.torrents)
         for number in range(chosen.rounds):
             print(f"round {number + 1} of {chosen.rounds}", flush=True)
-            keys = list(rows)
-            turned = keys[number % len(keys) :] + keys[: number % len(keys)]
-            for key in turned:
+            for key in measure.rotated(list(rows), number):
                 home = folder / f"home-{key}"
                 home.mkdir()
                 figures = run(PROGRAMS[key](folder, home), tracker, chosen.torrents)

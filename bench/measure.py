@@ -134,6 +134,12 @@ class Process:
         os.close(self._pidfd)
 
 
+def rotated(all_of_them: list, number: int) -> list:
+    """Whose turn it is in a round, in order: nobody always follows the same neighbour."""
+    shift = number % len(all_of_them) if all_of_them else 0
+    return all_of_them[shift:] + all_of_them[:shift]
+
+
 def cpu_of(pid: int) -> float:
     """CPU seconds that a living process has used, in steps of a clock tick."""
     fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
