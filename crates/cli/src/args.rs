@@ -7,7 +7,7 @@ mod discovery;
 
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
-pub(crate) use discovery::Discovery;
+pub(crate) use discovery::{Discovery, join_by};
 
 use crate::exit;
 use crate::quantity;

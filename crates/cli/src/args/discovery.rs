@@ -78,12 +78,18 @@ pub(crate) struct Discovery {
 impl Discovery {
     /// Sets up a session as these options say.
     pub(crate) fn apply(&self, settings: &mut Settings) {
-        settings.bind.clone_from(&self.bind);
+        join_by(settings, &self.bind, &self.dht_bootstrap);
         settings.dht = !self.no_dht;
         settings.pex = !self.no_pex;
         settings.lsd = !self.no_lsd;
-        if !self.dht_bootstrap.is_empty() {
-            settings.dht_bootstrap.clone_from(&self.dht_bootstrap);
-        }
+    }
+}
+
+/// Has a session talk from these addresses, where there are any, and join the DHT by these nodes instead of the public
+/// ones.
+pub(crate) fn join_by(settings: &mut Settings, bind: &[IpAddr], bootstrap: &[String]) {
+    settings.bind = bind.to_vec();
+    if !bootstrap.is_empty() {
+        settings.dht_bootstrap = bootstrap.to_vec();
     }
 }

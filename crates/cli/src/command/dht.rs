@@ -3,7 +3,7 @@
 //! The node answers others, however soon it is gone: who answers no ping (BEP 43) has not shown that it receives at its
 //! address, so that careful nodes give it short answers, without the filters of a scrape and without long items.
 
-use crate::args::{DhtAction, DhtArgs, DhtTarget};
+use crate::args::{DhtAction, DhtArgs, DhtTarget, join_by};
 use crate::clock;
 use crate::display;
 use crate::exit::Status;
@@ -36,12 +36,9 @@ async fn visit(args: &DhtArgs) -> anyhow::Result<Status> {
     let options = &args.options;
     let mut settings = Settings::new(".");
     settings.port = options.port;
-    settings.bind.clone_from(&options.bind);
+    join_by(&mut settings, &options.bind, &options.dht_bootstrap);
     settings.state_dir = state::directory(options.state_dir.as_deref());
     settings.dht = true;
-    if !options.dht_bootstrap.is_empty() {
-        settings.dht_bootstrap.clone_from(&options.dht_bootstrap);
-    }
     // What can be wrong with the key is found before anybody is asked.
     let secret = match &args.action {
         DhtAction::Put { key: Some(path), .. } | DhtAction::Publish { key: path, .. } => Some(key_of(path)?),
