@@ -8,7 +8,7 @@ use quelea_time::Time;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Nodes nearest to an id that a look-up should find.
+/// Nodes nearest to an id that a look-up asks in the end.
 const NEAREST: usize = 8;
 /// Queries that a walk has under way.
 const ALPHA: usize = 4;
@@ -22,8 +22,6 @@ pub struct Outcome {
     pub peers: (usize, usize),
     /// Look-ups that found the nearest node, and all.
     pub nodes: (usize, usize),
-    /// Nodes that were found, of those at most as far as the farthest of the eight nearest that were found.
-    pub neighbours: (usize, usize),
     /// Nodes asked one after the other to reach the nearest one, for each look-up.
     pub steps: Vec<usize>,
     /// Queries of each look-up.
@@ -211,23 +209,10 @@ impl Trial {
             Task::Nodes => {
                 let own = self.world.hosts[host as usize].address;
                 let has = |address: &SocketAddr| found.nodes.iter().any(|(_, at)| at == address);
-                // Who has just come is found as well, and takes a place among the eight; who takes names does not.
-                let fitting = found.nodes.iter().filter(|(id, at)| id.fits(at.ip()));
-                let mut distances: Vec<_> = fitting.map(|(id, _)| id.distance(&target)).collect();
-                distances.sort_unstable();
-                let reach = distances.get(NEAREST - 1).copied();
-                let nearest = self.world.nearest(&target, NEAREST + 1);
-                let nearest = nearest.iter().filter(|(_, address)| *address != own).take(NEAREST);
-                let hits: Vec<(bool, bool)> = nearest
-                    .map(|(id, address)| {
-                        (has(address), reach.is_none_or(|reach| id.distance(&target) <= reach))
-                    })
-                    .collect();
+                let nearest = self.world.nearest(&target, 2);
+                let other = nearest.iter().find(|(_, address)| *address != own);
                 self.outcome.nodes.1 += 1;
-                self.outcome.nodes.0 += usize::from(hits.first().is_some_and(|(found, _)| *found));
-                let within = hits.iter().filter(|(_, within)| *within);
-                self.outcome.neighbours.1 += within.clone().count();
-                self.outcome.neighbours.0 += within.filter(|(found, _)| *found).count();
+                self.outcome.nodes.0 += usize::from(other.is_some_and(|(_, address)| has(address)));
                 self.outcome.steps.push(found.steps);
             }
         }
