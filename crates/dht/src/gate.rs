@@ -12,7 +12,7 @@ const BUCKETS: usize = 2_048;
 
 /// What strangers may cost us.
 ///
-/// The default serves some 5,000 queries a second, which took 10 to 15 % of a core where it was measured
+/// The default serves some 5,000 queries a second, which took 8 to 10 % of a core where it was measured
 /// (`bench/dht.py`), and 1.2 MiB/s of upload. A usual node is asked a few dozen times a second and gets nowhere near:
 /// the bound is for a node that suddenly has the whole network's interest, and serves it as far as most lines allow. It
 /// cannot be turned against others, whatever it is: nobody unproven is sent more than three times what came from there,

@@ -24,12 +24,7 @@ impl Session {
     pub async fn set_filter(&self, filter: Filter) {
         let filter = Arc::new(filter);
         self.blocked().filter = Some(Arc::clone(&filter));
-        for entry in self.entries() {
-            tell(&entry, ToTorrent::Filter(Arc::clone(&filter))).await;
-        }
-        for fetch in self.fetches() {
-            let _ = fetch.send(ToTorrent::Filter(Arc::clone(&filter))).await;
-        }
+        self.tell_all(|| ToTorrent::Filter(Arc::clone(&filter))).await;
     }
 
     /// Bans an address in every torrent; connections with it end at once. Whether it was not banned before. There are
@@ -43,12 +38,7 @@ impl Session {
         };
         if new {
             self.remember_ban(ip, true);
-            for entry in self.entries() {
-                tell(&entry, ToTorrent::Ban { ip, banned: true }).await;
-            }
-            for fetch in self.fetches() {
-                let _ = fetch.send(ToTorrent::Ban { ip, banned: true }).await;
-            }
+            self.tell_all(|| ToTorrent::Ban { ip, banned: true }).await;
             self.written().await;
         }
         new
@@ -62,12 +52,7 @@ impl Session {
         if was_banned {
             self.remember_ban(ip, false);
         }
-        for entry in self.entries() {
-            tell(&entry, ToTorrent::Ban { ip, banned: false }).await;
-        }
-        for fetch in self.fetches() {
-            let _ = fetch.send(ToTorrent::Ban { ip, banned: false }).await;
-        }
+        self.tell_all(|| ToTorrent::Ban { ip, banned: false }).await;
         if was_banned {
             self.written().await;
         }
@@ -95,10 +80,18 @@ impl Session {
             let room = MOST_BANS.saturating_sub(blocked.banned.len());
             known.into_iter().take(room).filter(|ip| blocked.banned.insert(*ip)).collect()
         };
+        for ip in new {
+            self.tell_all(|| ToTorrent::Ban { ip, banned: true }).await;
+        }
+    }
+
+    /// Tells every torrent, and every fetch of metadata.
+    async fn tell_all(&self, message: impl Fn() -> ToTorrent) {
+        for entry in self.entries() {
+            tell(&entry, message()).await;
+        }
         for fetch in self.fetches() {
-            for &ip in &new {
-                let _ = fetch.send(ToTorrent::Ban { ip, banned: true }).await;
-            }
+            let _ = fetch.send(message()).await;
         }
     }
 
