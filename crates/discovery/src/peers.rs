@@ -223,11 +223,8 @@ impl PeerList {
 
     /// Forgets the failures of those with whom a handshake was once exchanged: our network was gone.
     pub fn forgive(&mut self, now: Time) {
-        let failed =
-            self.entries.iter().filter(|(_, entry)| entry.probe_due().is_some() && !entry.is_sound());
-        for address in failed.map(|(address, _)| *address).collect::<Vec<_>>() {
-            self.change(address, |entry| entry.forgive(now));
-        }
+        let failed = |entry: &Entry| entry.probe_due().is_some() && !entry.is_sound();
+        self.change_all(failed, |entry| entry.forgive(now));
     }
 
     /// A connection to this address is being made.
@@ -304,11 +301,16 @@ impl PeerList {
     }
 
     /// Says whether we want nothing any more: then seeds are not dialled, and a lost peer is not called back in
-    /// haste.
+    /// haste. When something is wanted again, those who left in the meantime are called soon.
     pub fn set_seeding(&mut self, seeding: bool) {
-        if self.seeding != seeding {
-            self.seeding = seeding;
-            self.reindex(|entry| entry.seed);
+        if self.seeding == seeding {
+            return;
+        }
+        self.seeding = seeding;
+        if seeding {
+            self.change_all(|entry| entry.seed, |_| {});
+        } else {
+            self.change_all(|_| true, Entry::wanted);
         }
     }
 
@@ -326,7 +328,7 @@ impl PeerList {
         if *external != Some(address) {
             *external = Some(address);
             self.exclude(address);
-            self.reindex(|_| true);
+            self.change_all(|_| true, |_| {});
         }
     }
 
@@ -460,10 +462,11 @@ impl PeerList {
         }
     }
 
-    fn reindex(&mut self, concerns: impl Fn(&Entry) -> bool) {
+    /// Changes those that are concerned, and puts each where it belongs by the rules of now.
+    fn change_all(&mut self, concerns: impl Fn(&Entry) -> bool, change: impl Fn(&mut Entry)) {
         let concerned = self.entries.iter().filter(|(_, entry)| concerns(entry)).map(|(address, _)| *address);
         for address in concerned.collect::<Vec<_>>() {
-            self.change(address, |_| {});
+            self.change(address, &change);
         }
     }
 

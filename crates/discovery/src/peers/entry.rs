@@ -186,6 +186,13 @@ impl Entry {
         self.due = now;
     }
 
+    /// Data of it is wanted again: how long it was to rest was told when nothing was.
+    pub(super) fn wanted(&mut self) {
+        if let Some(last) = self.last_tried.filter(|_| self.is_sound()) {
+            self.due = self.due.min(last + WAIT_LOST);
+        }
+    }
+
     /// It could not be reached, or gave no handshake that we can use.
     pub(super) fn failed(&mut self, now: Time) {
         self.place = Place::Idle;

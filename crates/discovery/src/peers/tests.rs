@@ -251,6 +251,33 @@ fn seeds_are_left_alone_while_we_seed() {
 }
 
 #[test]
+fn a_seed_that_was_left_is_called_soon_when_more_is_wanted() {
+    for how in [Parting::Unneeded, Parting::Lost] {
+        let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);
+        let peer = at("1.2.3.4:5");
+        list.set_seeding(true);
+        list.dialled(Time::ZERO, peer);
+        list.connected(Time::ZERO, peer);
+        list.set_seed(peer, true);
+        list.disconnected(secs(20), peer, how);
+        list.set_seeding(false);
+        assert_eq!(list.next_due(secs(20)), Some(secs(25)), "{how:?}");
+        audit(&list);
+    }
+}
+
+#[test]
+fn a_peer_that_fails_is_not_hurried_to_because_more_is_wanted() {
+    let mut list = list_of(&["1.2.3.4:5"], Source::Tracker);
+    let peer = at("1.2.3.4:5");
+    list.set_seeding(true);
+    list.dialled(Time::ZERO, peer);
+    list.failed(Time::ZERO, peer);
+    list.set_seeding(false);
+    assert_eq!(list.next_due(Time::ZERO), Some(secs(120)));
+}
+
+#[test]
 fn a_peer_that_called_is_dialled_where_it_listens_and_only_when_it_has_gone() {
     let mut list = PeerList::new(CAPACITY, 1);
     let (remote, listening) = (at("1.2.3.4:50000"), at("1.2.3.4:6881"));

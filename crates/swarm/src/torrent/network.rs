@@ -57,7 +57,7 @@ impl<B> Torrent<B> {
         self.outputs.extend(self.door.probe(now).map(Output::Connect));
     }
 
-    /// A peer has left.
+    /// A peer has left, or something is wanted again.
     pub(super) fn note_loss(&mut self, now: Time) {
         if self.peers.is_empty() && !self.completed && !self.stopped {
             self.lonely.get_or_insert(Lonely { since: now, probe: now + PROBE });

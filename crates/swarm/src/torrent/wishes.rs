@@ -61,6 +61,8 @@ impl<B> Torrent<B> {
         self.door.list.set_seeding(completed);
         if completed {
             self.tell(Event::Completed);
+        } else {
+            self.note_loss(now);
         }
         self.tell_upload_only(now);
         self.choose_unchoked(now, Occasion::Between);
