@@ -25,8 +25,10 @@ pub const FIRST_ROUNDS: [Duration; 3] =
 pub const CHANCE_ROUNDS: u32 = 3;
 /// Chances in vain after which a peer's next chance is no further away.
 const MOST_IN_VAIN: u32 = 4;
-/// So many thousandths behind the others make a wait count once more.
-const LAG: u32 = 20;
+/// So many thousandths behind the others are a step.
+const LAG: u32 = 5;
+/// Further behind than so many steps makes no difference any more.
+const MOST_LAG: u32 = 40;
 /// A peer that has something for us and gave nothing for a chance has no other for this long, doubled with each.
 const REST: Duration = Duration::from_secs(30);
 
@@ -111,17 +113,17 @@ impl Candidate {
 }
 
 /// The order in which peers without a slot get one that nobody has earned: who has waited longest, and by lot among
-/// equals. The wait of one that gave nothing for its chances counts less. That of one that gives counts twice, and more
-/// the further it lags behind the others: who sends little earns little, and a swarm is done when its last member is.
-/// Nobody waits for ever.
+/// equals. The wait of one that gave nothing for its chances counts less. That of one that gives counts twice, and with
+/// the square of how far it lags behind the others: who sends little earns little, and a swarm is done when its last
+/// member is. Nobody waits for ever.
 fn by_wait(mut waiting: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
     rng.shuffle(&mut waiting);
     let sum: u64 = waiting.iter().map(|candidate| u64::from(candidate.progress)).sum();
     let mean = (sum / waiting.len().max(1) as u64) as u32;
     waiting.sort_by_key(|candidate| {
         let weight = candidate.in_vain.min(MOST_IN_VAIN);
-        let lag = mean.saturating_sub(candidate.progress) / LAG;
-        let factor = if candidate.gives && weight == 0 { 2 + u64::from(lag) } else { 1 };
+        let lag = u64::from((mean.saturating_sub(candidate.progress) / LAG).min(MOST_LAG));
+        let factor = if candidate.gives && weight == 0 { 2 + lag * lag } else { 1 };
         // Waits are compared by the second: those who came together draw lots.
         (candidate.rests(), core::cmp::Reverse((candidate.since.as_secs() * factor) >> weight))
     });

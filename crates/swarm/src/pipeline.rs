@@ -13,8 +13,9 @@ use quelea_time::Time;
 
 /// Requests cover this much time at the peer's rate.
 pub const QUEUE_TIME: Duration = Duration::from_millis(1_500);
-/// The depth that a peer starts with.
-pub const INITIAL_DEPTH: usize = 16;
+/// The depth that a peer starts with. A slow one would keep more of them waiting, and the pieces that they open: in a
+/// crowd of newcomers the fast had nothing to ask for that the slow had not been asked for already.
+pub const INITIAL_DEPTH: usize = 4;
 /// The least depth of a peer that sends.
 pub const MIN_DEPTH: usize = 4;
 /// The greatest depth: 16 MiB on their way.
@@ -234,8 +235,8 @@ mod tests {
     #[test]
     fn the_peers_own_limit_holds() {
         let mut pipeline = Pipeline::new(Time::ZERO);
-        pipeline.set_reqq(5);
-        assert_eq!(pipeline.room(), 5);
+        pipeline.set_reqq(3);
+        assert_eq!(pipeline.room(), 3);
     }
 
     #[test]

@@ -108,6 +108,28 @@ fn who_gives_and_lags_behind_waits_less() {
 }
 
 #[test]
+fn a_wait_counts_with_the_square_of_the_lag_but_not_without_bounds() {
+    let candidates = candidates(&[0; 2]);
+    let gives = |progress, secs, candidate| Candidate {
+        gives: true,
+        progress,
+        since: Duration::from_secs(secs),
+        ..candidate
+    };
+    let first = |lag: u32, patience| {
+        let mut candidates = candidates.clone();
+        // Behind the mean of both is half of the difference.
+        candidates[0] = gives(1_000 - 2 * lag, 1, candidates[0]);
+        candidates[1] = gives(1_000, patience, candidates[1]);
+        leech::fill(&candidates, 1, &mut Rng::with_seed(1)).chances[0]
+    };
+    for (lag, counts) in [(10, 3), (20, 9), (50, 51), (200, 801), (450, 801)] {
+        assert_eq!(first(lag, counts - 1), candidates[0].peer, "{lag}");
+        assert_eq!(first(lag, counts + 1), candidates[1].peer, "{lag}");
+    }
+}
+
+#[test]
 fn a_free_slot_is_filled_and_nobody_loses_one() {
     let mut candidates = candidates(&[0; 5]);
     candidates[0].unchoked = true;

@@ -19,9 +19,14 @@ fn completions(outputs: &[Output<()>]) -> usize {
 fn requests_for_what_is_not_wanted_any_longer_are_cancelled_and_interest_ends() {
     let mut bench = Bench::leecher();
     let key = bench.peer();
-    assert!(sent(&bench.says(key, bits(&[1, 2])), key, &Message::Interested));
-    let asked = requests(&bench.says(key, Message::Unchoke), key);
-    assert_eq!(asked.len(), 8);
+    bench.machine.set_priorities(bench.now, only(&[0]));
+    assert!(sent(&bench.says(key, bits(&[0, 1, 2])), key, &Message::Interested));
+    // What it sends at once lets more be asked of it at a time.
+    for span in requests(&bench.says(key, Message::Unchoke), key) {
+        bench.block(key, span);
+    }
+    bench.machine.set_priorities(bench.now, only(&[1, 2]));
+    assert_eq!(requests(&bench.outputs(), key).len(), 8);
     bench.machine.set_priorities(bench.now, only(&[2, 3]));
     let outputs = bench.outputs();
     for span in all(1) {
@@ -103,7 +108,12 @@ fn pieces_come_in_order_when_that_is_asked_for_while_it_runs() {
     bench.machine.set_sequential(true);
     let key = bench.peer();
     bench.says(key, Message::HaveAll);
-    let asked = requests(&bench.says(key, Message::Unchoke), key);
+    let mut asked = requests(&bench.says(key, Message::Unchoke), key);
+    let mut sent = 0;
+    while asked.len() < 12 {
+        asked.extend(requests(&bench.block(key, asked[sent]), key));
+        sent += 1;
+    }
     assert_eq!(asked[..12], [all(0), all(1), all(2)].into_iter().flatten().collect::<Vec<_>>());
     assert!(bench.machine.is_sequential());
     bench.machine.set_sequential(false);
@@ -118,8 +128,7 @@ fn a_piece_with_a_deadline_is_asked_of_the_fastest_peer() {
         bench.says(key, bits(&[0, 1, 2, 3, 5]));
     }
     let mut from_slow = requests(&bench.says(slow, Message::Unchoke), slow);
-    let mut from_fast = Vec::new();
-    bench.says(fast, Message::Unchoke);
+    let mut from_fast = requests(&bench.says(fast, Message::Unchoke), fast);
     bench.machine.set_priorities(bench.now, only(&[0, 1, 2, 3, 5]));
     // The fast one sends what it has at once, the slow one a block a second.
     for _ in 0..3 {
