@@ -49,6 +49,8 @@ struct Stop {
 enum State {
     New,
     Asked,
+    /// It was asked, and has been slow since.
+    Silent,
     Answered,
 }
 
@@ -234,8 +236,12 @@ impl Walk {
         if at_address >= PER_ADDRESS {
             return;
         }
-        let asked = self.under_way.iter().any(|query| query.address == address);
-        let state = if asked { State::Asked } else { State::New };
+        let silent = |query: &UnderWay| query.slow || query.retries > 0;
+        let state = match self.under_way.iter().find(|query| query.address == address) {
+            None => State::New,
+            Some(query) if silent(query) => State::Silent,
+            Some(_) => State::Asked,
+        };
         let namers = namer.into_iter().collect();
         self.place(Stop { id, address, fits, state, namers, depth, token: None });
         self.forget(fits);
@@ -323,26 +329,26 @@ impl Walk {
 
     /// The nearest node to ask that counts, and whether it is in doubt.
     fn nearest_unasked(&self) -> Option<(usize, bool)> {
-        let mut nearest = Nearest::default();
-        for (at, stop) in self.stops.iter().enumerate() {
-            if stop.state == State::New && self.is_doubtful(stop) {
-                continue;
-            }
-            if nearest.counts(stop.fits) && stop.state == State::New {
-                return Some((at, false));
-            }
-            nearest.pass(stop.fits);
-            if nearest.is_full() {
-                break;
-            }
+        let trusted = |stop: &Stop| stop.state != State::New || !self.is_doubtful(stop);
+        if let Some(at) = self.nearest_new(trusted) {
+            return Some((at, false));
         }
         if self.doubtful_queries >= DOUBTFUL_QUERIES {
             return None;
         }
+        self.nearest_new(|_| true).map(|at| (at, true))
+    }
+
+    /// The nearest node that is not asked yet, of those that count among these. Who is silent takes no place: those behind
+    /// it are asked meanwhile.
+    fn nearest_new(&self, among: impl Fn(&Stop) -> bool) -> Option<usize> {
         let mut nearest = Nearest::default();
         for (at, stop) in self.stops.iter().enumerate() {
+            if stop.state == State::Silent || !among(stop) {
+                continue;
+            }
             if nearest.counts(stop.fits) && stop.state == State::New {
-                return Some((at, true));
+                return Some(at);
             }
             nearest.pass(stop.fits);
             if nearest.is_full() {
@@ -421,8 +427,10 @@ impl Walk {
 
     /// A node is slow: somebody else is asked meanwhile.
     pub fn slow(&mut self, address: SocketAddr) {
-        if let Some(query) = self.under_way.iter_mut().find(|query| query.address == address) {
-            query.slow = true;
+        let Some(query) = self.under_way.iter_mut().find(|query| query.address == address) else { return };
+        query.slow = true;
+        for stop in self.stops.iter_mut().filter(|stop| stop.address == address) {
+            stop.state = State::Silent;
         }
     }
 
@@ -689,6 +697,32 @@ mod tests {
         assert!(walk.answered(id, address, None) && walk.is_over());
         assert!(!walk.answered(id, address, None), "an answer counts once");
         assert_eq!(reached(&walk), [address]);
+    }
+
+    #[test]
+    fn who_is_silent_holds_nobody_up() {
+        let target = Id([9; 20]);
+        let mut walk = Walk::new(Time::ZERO, target, false);
+        for number in 1..=12 {
+            let (id, address) = invented(target, number);
+            walk.add_known(id, address);
+        }
+        let asked = |walk: &mut Walk| core::iter::from_fn(|| walk.ask_next()).collect::<Vec<_>>();
+        let addresses = |nexts: &[Next]| nexts.iter().map(|next| next.address).collect::<Vec<_>>();
+        let silent = asked(&mut walk);
+        assert_eq!(silent.len(), ALPHA);
+        silent.iter().for_each(|next| walk.slow(next.address));
+        for round in 0..2 {
+            let next = asked(&mut walk);
+            assert_eq!(next.len(), ALPHA, "in round {round}");
+            for Next { id, address } in next {
+                assert!(walk.answered(id.unwrap(), address, None));
+            }
+        }
+        assert_eq!(reached(&walk).len(), K);
+        // They may still answer, and are nearer.
+        assert!(!walk.is_over());
+        assert_eq!(addresses(&asked(&mut walk)), addresses(&silent));
     }
 
     #[test]

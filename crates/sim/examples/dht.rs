@@ -136,8 +136,8 @@ fn run(wishes: &Wishes) -> Result<(), Box<dyn Error>> {
     }
     let mut page = format!(
         "{} nodes, seed {}, `cargo xtask sim dht`:\n\n\
-         | liars | peers found | of | nearest node found | of | steps (bound {}) | queries (bound {}) | seconds | lies | datagrams |\n\
-         |---|---|---|---|---|---|---|---|---|---|\n{trials}",
+         | liars | peers found | of | nearest node found | of | steps (bound {}) | queries (bound {}) | seconds | over | lies | datagrams |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n{trials}",
         wishes.nodes,
         wishes.seed,
         Outcome::step_bound(wishes.nodes),
@@ -179,7 +179,7 @@ fn percent((part, all): (usize, usize)) -> String {
 
 fn row(share: u32, outcome: &Outcome) -> String {
     format!(
-        "| {share}% | {} | {} | {} | {} | {} (most {}) | {} | {:.1} | {} | {} |\n",
+        "| {share}% | {} | {} | {} | {} | {} (most {}) | {} | {:.1} | {:.0} (most {:.0}) | {} | {} |\n",
         percent(outcome.peers),
         outcome.peers.1,
         percent(outcome.nodes),
@@ -188,6 +188,8 @@ fn row(share: u32, outcome: &Outcome) -> String {
         outcome.most_steps(),
         outcome.median_queries(),
         outcome.median_seconds(),
+        outcome.median_over(),
+        outcome.longest(),
         outcome.lies,
         outcome.datagrams,
     )

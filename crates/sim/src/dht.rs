@@ -103,6 +103,7 @@ mod tests {
         assert!(outcome.peers.1 - outcome.peers.0 <= 1, "{outcome:?}");
         assert!(outcome.nodes.1 - outcome.nodes.0 <= 2, "{outcome:?}");
         assert!(outcome.median_queries() <= 2 * Outcome::bound(300), "{outcome:?}");
+        assert!(outcome.longest() < 30.0, "{outcome:?}");
     }
 
     #[test]

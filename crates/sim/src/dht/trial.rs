@@ -14,6 +14,8 @@ const NEAREST: usize = 8;
 const ALPHA: usize = 4;
 /// From a torrent's publication until somebody looks for it.
 const PAUSE: Duration = Duration::from_secs(20);
+/// What a look-up has time for. One that has not ended then counts as one that found nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What became of the look-ups.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +30,8 @@ pub struct Outcome {
     pub queries: Vec<usize>,
     /// Seconds until the publisher was told, of those look-ups that found it.
     pub seconds: Vec<f64>,
+    /// Seconds until all was over, of each look-up of peers.
+    pub over: Vec<f64>,
     /// Hosts that are there at the end: all, those that lie, those behind NATs.
     pub hosts: [usize; 3],
     /// Datagrams that were sent.
@@ -58,9 +62,17 @@ impl Outcome {
 
     /// The middle one of the times until a publisher was told.
     pub fn median_seconds(&self) -> f64 {
-        let mut seconds = self.seconds.clone();
-        seconds.sort_unstable_by(f64::total_cmp);
-        seconds.get(seconds.len() / 2).copied().unwrap_or(0.0)
+        median(&self.seconds)
+    }
+
+    /// The middle one of the times until a look-up of peers was over.
+    pub fn median_over(&self) -> f64 {
+        median(&self.over)
+    }
+
+    /// The longest of them.
+    pub fn longest(&self) -> f64 {
+        self.over.iter().copied().fold(0.0, f64::max)
     }
 
     /// Kademlia's bound on the steps in a network of so many nodes: each one halves the distance.
@@ -72,6 +84,12 @@ impl Outcome {
     pub fn bound(nodes: usize) -> usize {
         ALPHA * Self::step_bound(nodes) + NEAREST
     }
+}
+
+fn median(seconds: &[f64]) -> f64 {
+    let mut seconds = seconds.to_vec();
+    seconds.sort_unstable_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -114,7 +132,8 @@ pub(crate) fn run(plan: &Plan) -> Outcome {
     for cue in 0..cues {
         world.plan(begin + plan.span * cue / cues, cue);
     }
-    let end = begin + plan.span + Duration::from_secs(75);
+    // The last torrent is published and looked for.
+    let end = begin + plan.span + PATIENCE + PAUSE + PATIENCE;
     let torrents = vec![None; plan.lookups];
     let mut trial = Trial { world, torrents, tasks: BTreeMap::new(), outcome: Outcome::default() };
     while let Some(told) = trial.world.next(end) {
@@ -204,6 +223,7 @@ impl Trial {
                 self.outcome.peers.1 += 1;
                 self.outcome.peers.0 += usize::from(told.is_some());
                 self.outcome.seconds.extend(told.map(|told| told.since(began).as_secs_f64()));
+                self.outcome.over.push(now.since(began).as_secs_f64());
                 self.outcome.queries.push(found.queries);
             }
             Task::Nodes => {
