@@ -49,7 +49,9 @@ pub struct Config {
     pub secret: [u8; 32],
     /// Answers nobody: for who cannot be reached (BEP 43).
     pub read_only: bool,
-    /// Nodes whose ids do not fit their addresses are left aside (BEP 42), instead of coming second.
+    /// Nodes whose ids do not fit their addresses are left aside (BEP 42), instead of coming second. That begins once
+    /// eight are known whose ids fit: in a network in which nobody has learnt his address yet nobody could begin else.
+    /// At addresses of the local network any id fits.
     pub enforce_ids: bool,
     /// What strangers may cost.
     pub allowance: Allowance,
@@ -384,6 +386,11 @@ impl Dht {
             items: self.items.len(),
             ..self.stats
         }
+    }
+
+    /// Whether those whose ids do not fit their addresses are left aside in a family.
+    fn enforces(&self, family: usize) -> bool {
+        self.enforce_ids && self.sides[family].as_ref().is_some_and(|side| side.table.has_fitting())
     }
 
     fn transmit(&mut self, to: SocketAddr, bytes: Vec<u8>) {

@@ -185,6 +185,23 @@ mod tests {
     }
 
     #[test]
+    fn in_the_local_network_any_id_fits() {
+        let id = Id([0; 20]);
+        let local = [
+            "10.1.2.3",
+            "172.16.0.9",
+            "192.168.7.1",
+            "169.254.0.1",
+            "127.0.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+        ];
+        assert!(local.iter().all(|ip| id.fits(ip.parse().unwrap())));
+        assert!(["172.32.0.9", "11.0.0.1", "2001:db8::1"].iter().all(|ip| !id.fits(ip.parse().unwrap())));
+    }
+
+    #[test]
     fn a_mapped_address_is_the_address_it_maps() {
         let id = Id::for_address("203.0.113.7".parse().unwrap(), &mut Rng::with_seed(3));
         assert!(id.fits("::ffff:203.0.113.7".parse().unwrap()));

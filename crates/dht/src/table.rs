@@ -133,6 +133,19 @@ impl Table {
         self.buckets.iter().flat_map(|bucket| &bucket.nodes)
     }
 
+    /// Whether it holds eight nodes at least that may have their ids (BEP 42) and are not bad.
+    pub fn has_fitting(&self) -> bool {
+        self.iter().filter(|entry| entry.fits && !entry.is_bad()).take(K).count() == K
+    }
+
+    /// Leaves those alone that may have their ids.
+    pub fn drop_unfit(&mut self) {
+        for bucket in &mut self.buckets {
+            bucket.nodes.retain(|entry| entry.fits);
+            bucket.spare.retain(|entry| entry.fits);
+        }
+    }
+
     fn size(&self, bucket: usize) -> usize {
         FIRST_SIZES.get(bucket).copied().unwrap_or(K)
     }

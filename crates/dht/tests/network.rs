@@ -10,7 +10,7 @@
 mod net;
 
 use net::Network;
-use quelea_dht::{Announce, Event, Found, Id, Item, SearchId};
+use quelea_dht::{Announce, Config, Event, Found, Id, Item, SearchId};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -164,6 +164,26 @@ fn a_node_learns_its_address_and_takes_an_id_that_fits_it() {
         let ip = network.address(node).ip();
         let id = network.dht(node).ids()[0].unwrap();
         assert!(id.fits(ip), "node {node}");
+    }
+}
+
+#[test]
+fn a_network_that_enforces_ids_begins_where_nobody_has_one_that_fits() {
+    let mut network = Network::with(40, 9, |config| Config { enforce_ids: true, ..config });
+    network.run_for(Duration::from_secs(600));
+    let torrent = Id([0x55; 20]);
+    let now = network.now();
+    let search = network.dht(3).find_peers(now, torrent, Some(Announce { port: Some(7_000), seed: false }));
+    assert!(result(&mut network, 3, search).1.written >= 6);
+    let now = network.now();
+    let search = network.dht(30).find_peers(now, torrent, None);
+    let (events, found) = result(&mut network, 30, search);
+    assert_eq!(peers(&events), [SocketAddr::new(network.address(3).ip(), 7_000)]);
+    assert!(found.nodes.iter().all(|(id, address)| id.fits(address.ip())), "{found:?}");
+    for node in 0..40 {
+        let saved = network.dht(node).saved();
+        assert!(saved.nodes.len() >= 8, "node {node} knows {saved:?}");
+        assert!(saved.nodes.iter().all(|(id, address)| id.fits(address.ip())), "node {node} knows {saved:?}");
     }
 }
 

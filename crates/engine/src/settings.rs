@@ -75,7 +75,8 @@ pub struct Settings {
     pub dht: bool,
     /// Nodes by which the DHT is joined while no other is known, as `HOST:PORT`.
     pub dht_bootstrap: Vec<String>,
-    /// Nodes of the DHT whose ids do not fit their addresses are left aside (BEP 42). Fewer nodes remain.
+    /// Nodes of the DHT whose ids do not fit their addresses are left aside (BEP 42) as soon as eight are known whose ids
+    /// do. Fewer nodes remain. In the local network any id fits.
     pub dht_enforce_ids: bool,
     /// The node of the DHT asks and answers nobody (BEP 43): for who cannot be reached, and for short visits.
     pub dht_read_only: bool,

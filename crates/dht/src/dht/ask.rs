@@ -5,7 +5,7 @@ use super::search::WalkId;
 use super::{Dht, Event, SearchId, side_of};
 use crate::Id;
 use crate::packet::{Body, Method, Packet, Query, Response, Want, write_query};
-use crate::table::K;
+use crate::table::{Admission, K};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -119,15 +119,27 @@ impl Dht {
         if let Some(seen) = seen_as {
             self.seen(now, from, seen);
         }
-        if let Some(side) = &mut self.sides[side_of(from)]
-            && (!self.enforce_ids || response.id.fits(from.ip()))
-        {
-            side.table.answered(now, response.id, from, pending.why == Why::Meet);
-        }
+        self.admit(now, from, response.id, pending.why == Why::Meet);
         match pending.why {
             Why::Ping | Why::Meet => {}
             Why::Walk(walk) => self.walk_answered(walk, from, response),
             Why::Write(search) => self.written(search, true),
+        }
+    }
+
+    /// A node answered: it comes into the table, where its id lets it.
+    fn admit(&mut self, now: Time, from: SocketAddr, id: Id, met: bool) {
+        let family = side_of(from);
+        let fits = id.fits(from.ip());
+        if !fits && self.enforces(family) {
+            return;
+        }
+        let Some(side) = &mut self.sides[family] else { return };
+        let admission = side.table.answered(now, id, from, met);
+        if fits && admission == Admission::New && self.enforces(family) {
+            // It may be the one with which enforcement begins.
+            let Some(side) = &mut self.sides[family] else { return };
+            side.table.drop_unfit();
         }
     }
 
@@ -227,8 +239,9 @@ impl Dht {
     /// Somebody unknown asks us: where the table has a place for it, it is asked whether it is there. The bytes of that
     /// ping.
     pub(super) fn meet(&mut self, now: Time, id: Id, from: SocketAddr) -> usize {
-        let fits = !self.enforce_ids || id.fits(from.ip());
-        let Some(side) = &mut self.sides[side_of(from)] else { return 0 };
+        let family = side_of(from);
+        let fits = id.fits(from.ip()) || !self.enforces(family);
+        let Some(side) = &mut self.sides[family] else { return 0 };
         side.table.heard(now, &id, from);
         let wanted = fits && side.table.has_room_for(&id) && !side.table.knows(&id, from);
         if !wanted || !self.may_ping(from) {

@@ -134,7 +134,7 @@ impl Dht {
     /// Begins a walk in a family that we take part in.
     pub(super) fn begin_walk(&mut self, now: Time, family: usize, target: Id, search: Option<SearchId>) {
         let Some(side) = &self.sides[family] else { return };
-        let mut walk = Walk::new(now, target, self.enforce_ids);
+        let mut walk = Walk::new(now, target, self.enforces(family));
         for entry in side.table.starts(&target) {
             walk.add_known(entry.id, entry.address);
         }

@@ -44,6 +44,11 @@ fn address_of(node: usize) -> SocketAddr {
 impl Network {
     /// This many nodes, all of which know the first.
     pub(crate) fn new(count: usize, seed: u64) -> Self {
+        Self::with(count, seed, |config| config)
+    }
+
+    /// The same, of nodes that are made otherwise.
+    pub(crate) fn with(count: usize, seed: u64, change: impl Fn(Config) -> Config) -> Self {
         let mut network = Self {
             now: Time::from_secs(1),
             nodes: Vec::new(),
@@ -55,7 +60,7 @@ impl Network {
             sent: BTreeMap::new(),
         };
         for node in 0..count {
-            let mut dht = Dht::new(network.now, config(node, Saved::default()));
+            let mut dht = Dht::new(network.now, change(config(node, Saved::default())));
             if node > 0 {
                 dht.add_router(network.now, address_of(0));
             }
