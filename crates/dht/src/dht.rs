@@ -2,10 +2,13 @@
 
 mod answer;
 mod ask;
+mod block;
 mod external;
 mod proven;
 mod search;
 mod upkeep;
+
+pub use block::Blocks;
 
 use crate::gate::{Allowance, Gate};
 use crate::store::{Capacity, Items, Peers};
@@ -197,6 +200,7 @@ pub struct Dht {
     proven: Proven,
     peers: Peers,
     items: Items,
+    blocks: Option<Blocks>,
     rng: Rng,
     counter: u64,
 
@@ -251,6 +255,7 @@ impl Dht {
             proven: Proven::default(),
             peers: Peers::new(config.capacity),
             items: Items::new(config.capacity.items),
+            blocks: None,
             rng,
             counter: 0,
             pending: BTreeMap::new(),
@@ -313,6 +318,9 @@ impl Dht {
 
     /// Keeps an address in mind at which a node was said to be; the oldest such gives way.
     fn remember(&mut self, now: Time, address: SocketAddr) {
+        if self.is_blocked(address.ip()) {
+            return;
+        }
         let Some(side) = &mut self.sides[side_of(address)] else { return };
         if crate::id::may_name(address.ip(), address) && !side.named.contains(&address) {
             if side.named.len() >= MAX_NAMED {
@@ -327,6 +335,9 @@ impl Dht {
     pub fn add_router(&mut self, now: Time, address: SocketAddr) {
         /// More are of no use.
         const ROUTERS: usize = 32;
+        if self.is_blocked(address.ip()) {
+            return;
+        }
         if let Some(side) = &mut self.sides[side_of(address)]
             && crate::id::may_name(address.ip(), address)
             && side.routers.len() < ROUTERS

@@ -32,6 +32,6 @@ pub mod table;
 pub mod token;
 pub mod walk;
 
-pub use dht::{Announce, Config, Dht, Event, Families, Found, Saved, SearchId, Stats, Transmit};
+pub use dht::{Announce, Blocks, Config, Dht, Event, Families, Found, Saved, SearchId, Stats, Transmit};
 pub use id::{Distance, Id};
 pub use item::Item;

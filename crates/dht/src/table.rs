@@ -138,11 +138,11 @@ impl Table {
         self.iter().filter(|entry| entry.fits && !entry.is_bad()).take(K).count() == K
     }
 
-    /// Leaves those alone that may have their ids.
-    pub fn drop_unfit(&mut self) {
+    /// Leaves these alone, of those that wait for a place as well.
+    pub fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
         for bucket in &mut self.buckets {
-            bucket.nodes.retain(|entry| entry.fits);
-            bucket.spare.retain(|entry| entry.fits);
+            bucket.nodes.retain(&keep);
+            bucket.spare.retain(&keep);
         }
     }
 

@@ -206,6 +206,13 @@ impl Walk {
         }
     }
 
+    /// Leaves those at these addresses alone: nobody else is asked, waited for or reached.
+    pub fn retain(&mut self, keep: impl Fn(IpAddr) -> bool) {
+        self.stops.retain(|stop| keep(stop.address.ip()));
+        self.entrances.retain(|address| keep(address.ip()));
+        self.under_way.retain(|query| keep(query.address.ip()));
+    }
+
     fn insert(&mut self, id: Id, address: SocketAddr, namer: Option<usize>) {
         let fits = id.fits(address.ip());
         let before = namer.and_then(|namer| self.sources.get(namer)).map_or(0, |source| source.depth);

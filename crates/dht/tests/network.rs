@@ -9,35 +9,10 @@
 
 mod net;
 
-use net::Network;
-use quelea_dht::{Announce, Config, Event, Found, Id, Item, SearchId};
+use net::{Network, peers, result};
+use quelea_dht::{Announce, Config, Event, Id, Item};
 use std::net::SocketAddr;
 use std::time::Duration;
-
-/// Runs until the search has ended; its events and what it came to.
-fn result(network: &mut Network, node: usize, search: SearchId) -> (Vec<Event>, Found) {
-    let mut events = Vec::new();
-    for _ in 0..600 {
-        network.run_for(Duration::from_millis(200));
-        events.append(&mut network.events(node));
-        let done = events.iter().find_map(|event| match event {
-            Event::Done(id, found) if *id == search => Some(found.clone()),
-            _ => None,
-        });
-        if let Some(found) = done {
-            return (events, found);
-        }
-    }
-    panic!("the search has no end: {:?}", network.dht(node));
-}
-
-fn peers(events: &[Event]) -> Vec<SocketAddr> {
-    let peers = events.iter().filter_map(|event| match event {
-        Event::Peers(_, peers) => Some(peers.clone()),
-        _ => None,
-    });
-    peers.flatten().collect()
-}
 
 #[test]
 fn everybody_joins_through_one_router() {

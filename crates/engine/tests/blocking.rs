@@ -4,8 +4,9 @@
 mod made;
 
 use made::{add, bytes, torrent, write};
+use quelea::dht::Standing;
 use quelea::{AddTorrent, BlockList, Filter, Session, Settings, State, Torrent};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -138,5 +139,80 @@ fn a_ban_ends_connections_at_once_and_outlasts_the_session() {
         assert_eq!(leech.banned(), [] as [IpAddr; 0]);
         leech.close().await;
         seed.close().await;
+    });
+}
+
+/// A session with a node of the DHT, which joins by these.
+fn node(directory: &Path, bootstrap: &[&Session]) -> Session {
+    let mut settings = Settings::new(directory);
+    settings.port = 0;
+    settings.bind = vec![HERE];
+    settings.dht = true;
+    settings.dht_bootstrap = bootstrap.iter().map(|node| format!("{HERE}:{}", node.port())).collect();
+    Session::start(settings).unwrap()
+}
+
+async fn nodes(session: &Session) -> usize {
+    session.dht().unwrap().status().await.unwrap().stats.nodes.iter().sum()
+}
+
+/// Sends a ping.
+fn ping(socket: &UdpSocket, node: &Session, transaction: u8) {
+    let mut ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t1:".to_vec();
+    ping.push(transaction);
+    ping.extend(b"1:y1:qe");
+    socket.send_to(&ping, (HERE, node.port())).unwrap();
+}
+
+/// Whether what has come answers a ping with this transaction; pings of the node's own are left aside.
+fn answered(socket: &UdpSocket, transaction: u8) -> bool {
+    let mut buffer = [0; 1_500];
+    let answers = [b"1:t1:".as_slice(), &[transaction]].concat();
+    while let Ok(length) = socket.recv(&mut buffer) {
+        if buffer[..length].ends_with(b"1:y1:re") {
+            return buffer[..length].windows(answers.len()).any(|bytes| bytes == answers);
+        }
+    }
+    false
+}
+
+#[test]
+fn the_dht_knows_and_answers_nobody_who_is_blocked() {
+    run(async {
+        let directory = tempfile::tempdir().unwrap();
+        let first = node(directory.path(), &[]);
+        let second = node(directory.path(), &[&first]);
+        assert_eq!(second.dht().unwrap().joined().await.unwrap(), Standing::Joined);
+        while nodes(&first).await == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let blocked = UdpSocket::bind("127.0.0.2:0").unwrap();
+        let free = UdpSocket::bind("127.0.0.3:0").unwrap();
+        for socket in [&blocked, &free] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        let list = |text: &[u8]| BlockList::parse(text).unwrap().filter;
+        first.set_filter(list(b"one:127.0.0.2-127.0.0.2")).await;
+        assert!(nodes(&first).await > 0);
+        ping(&blocked, &first, b'1');
+        ping(&free, &first, b'2');
+        // The one that came later has its answer, and the other one has none.
+        while !answered(&free, b'2') {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!answered(&blocked, b'1'));
+        first.set_filter(Filter::EMPTY).await;
+        assert!(first.ban("127.0.0.3".parse().unwrap()).await);
+        assert!(nodes(&first).await > 0, "it has heard of that");
+        ping(&free, &first, b'3');
+        ping(&blocked, &first, b'4');
+        while !answered(&blocked, b'4') {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(!answered(&free, b'3'));
+        first.set_filter(list(b"all:127.0.0.0-127.255.255.255")).await;
+        assert_eq!(nodes(&first).await, 0);
+        first.close().await;
+        second.close().await;
     });
 }

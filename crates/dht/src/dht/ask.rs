@@ -42,7 +42,7 @@ pub(super) enum Why {
 /// A query under way.
 #[derive(Debug)]
 pub(super) struct Pending {
-    to: SocketAddr,
+    pub(super) to: SocketAddr,
     /// What it is called, where that is known.
     id: Option<Id>,
     why: Why,
@@ -75,6 +75,9 @@ fn due(queue: &mut VecDeque<(Time, [u8; 4])>, now: Time) -> Option<[u8; 4]> {
 impl Dht {
     /// A datagram came.
     pub fn handle_datagram(&mut self, now: Time, from: SocketAddr, datagram: &[u8]) {
+        if self.is_blocked(from.ip()) {
+            return;
+        }
         let packet = match Packet::parse(datagram) {
             Ok(packet) => packet,
             Err(unreadable) => return self.handle_unreadable(now, from, &unreadable, datagram),
@@ -139,7 +142,7 @@ impl Dht {
         if fits && admission == Admission::New && self.enforces(family) {
             // It may be the one with which enforcement begins.
             let Some(side) = &mut self.sides[family] else { return };
-            side.table.drop_unfit();
+            side.table.retain(|entry| entry.fits);
         }
     }
 
@@ -155,7 +158,7 @@ impl Dht {
     }
 
     /// A query will have no answer.
-    fn not_answered(&mut self, pending: &Pending) {
+    pub(super) fn not_answered(&mut self, pending: &Pending) {
         match pending.why {
             Why::Ping | Why::Meet => {}
             Why::Walk(walk) => self.walk_failed(walk, pending.to),
@@ -179,7 +182,7 @@ impl Dht {
     ) -> usize {
         let family = side_of(to);
         let Some(own) = self.sides[family].as_ref().map(|side| side.table.own()) else { return 0 };
-        if !self.may_ask() {
+        if !self.may_ask() || self.is_blocked(to.ip()) {
             return 0;
         }
         let other_is_small =

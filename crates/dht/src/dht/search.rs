@@ -1,6 +1,7 @@
 //! Searches: what is looked for, the walks towards it, and what is written at their end.
 
 use super::ask::Why;
+use super::block::is_blocked;
 use super::{Announce, Dht, Event, Found, SearchId};
 use crate::bloom::Bloom;
 use crate::item::{Item, target_of};
@@ -200,12 +201,14 @@ impl Dht {
             return;
         }
         let (family, search) = (running.family, running.search);
+        let blocks = self.blocks.as_ref();
+        let is_free = |(_, address): &(Id, SocketAddr)| !is_blocked(blocks, address.ip());
         // The nodes of the other family help the walk there.
         for running in self.walks.values_mut().filter(|running| running.search == search) {
             let same_goal = search.is_some() || running.family == family;
             match (running.family, same_goal) {
-                (0, true) => running.walk.add(from, response.nodes4.iter()),
-                (_, true) => running.walk.add(from, response.nodes6.iter()),
+                (0, true) => running.walk.add(from, response.nodes4.iter().filter(is_free)),
+                (_, true) => running.walk.add(from, response.nodes6.iter().filter(is_free)),
                 (_, false) => {}
             }
         }
@@ -271,7 +274,8 @@ impl Dht {
         let Some(search) = self.searches.get_mut(&id) else { return };
         let mut news = Vec::new();
         for peer in peers.into_iter().take(PEERS_PER_ANSWER) {
-            let may_be = crate::id::may_name(namer.unwrap_or(peer.ip()), peer);
+            let may_be = crate::id::may_name(namer.unwrap_or(peer.ip()), peer)
+                && !is_blocked(self.blocks.as_ref(), peer.ip());
             if search.told.len() < MAX_PEERS && may_be && search.told.insert(peer) {
                 news.push(peer);
             }

@@ -195,10 +195,20 @@ impl Peers {
 
     /// Forgets who has not announced itself for long.
     pub fn expire(&mut self, now: Time) {
+        self.keep(|peer| now.since(peer.at) < LIFE);
+    }
+
+    /// Forgets all but those at these addresses, in what scrapes are answered with as well.
+    pub fn retain(&mut self, keep: impl Fn(IpAddr) -> bool) {
+        self.keep(|peer| keep(peer.address.ip()));
+        self.torrents.values_mut().for_each(|torrent| torrent.filters = None);
+    }
+
+    fn keep(&mut self, is_kept: impl Fn(&Announced) -> bool) {
         self.count = 0;
         self.hosts.clear();
         self.torrents.retain(|_, torrent| {
-            torrent.peers.retain(|peer| now.since(peer.at) < LIFE);
+            torrent.peers.retain(&is_kept);
             self.count += torrent.peers.len();
             for peer in &torrent.peers {
                 *self.hosts.entry(crate::id::host(peer.address.ip())).or_default() += 1;

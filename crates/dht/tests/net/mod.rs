@@ -3,9 +3,9 @@
 // Each test program uses a part of it.
 #![allow(dead_code)]
 
-use quelea_dht::{Config, Dht, Event, Families, Saved};
+use quelea_dht::{Config, Dht, Event, Families, Found, Saved, SearchId};
 use quelea_time::Time;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ pub(crate) struct Network {
     rng: fastrand::Rng,
     /// How many of a thousand datagrams are lost.
     pub(crate) loss: u32,
-    /// The longest answer for a byte of query that went to an address that had shown nothing.
-    pub(crate) sent: BTreeMap<SocketAddr, usize>,
+    /// Who has sent to whom.
+    pub(crate) sent: BTreeSet<(SocketAddr, SocketAddr)>,
 }
 
 fn config(node: usize, saved: Saved) -> Config {
@@ -57,7 +57,7 @@ impl Network {
             count: 0,
             rng: fastrand::Rng::with_seed(seed),
             loss: 20,
-            sent: BTreeMap::new(),
+            sent: BTreeSet::new(),
         };
         for node in 0..count {
             let mut dht = Dht::new(network.now, change(config(node, Saved::default())));
@@ -100,6 +100,7 @@ impl Network {
         let Some(dht) = self.nodes[node].as_mut() else { return };
         while let Some(sent) = dht.poll_transmit() {
             assert!(sent.bytes.len() <= 1_500, "{} bytes in a datagram", sent.bytes.len());
+            self.sent.insert((from, sent.to));
             if self.rng.u32(..1_000) < self.loss {
                 continue;
             }
@@ -140,4 +141,30 @@ impl Network {
         }
         self.now = end;
     }
+}
+
+/// Runs until the search has ended; its events and what it came to.
+pub(crate) fn result(network: &mut Network, node: usize, search: SearchId) -> (Vec<Event>, Found) {
+    let mut events = Vec::new();
+    for _ in 0..600 {
+        network.run_for(Duration::from_millis(200));
+        events.append(&mut network.events(node));
+        let done = events.iter().find_map(|event| match event {
+            Event::Done(id, found) if *id == search => Some(found.clone()),
+            _ => None,
+        });
+        if let Some(found) = done {
+            return (events, found);
+        }
+    }
+    panic!("the search has no end: {:?}", network.dht(node));
+}
+
+/// The peers that were told.
+pub(crate) fn peers(events: &[Event]) -> Vec<SocketAddr> {
+    let peers = events.iter().filter_map(|event| match event {
+        Event::Peers(_, peers) => Some(peers.clone()),
+        _ => None,
+    });
+    peers.flatten().collect()
 }

@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::dht::{Standing, Status, Told};
 use crate::events::{Event, TorrentId};
 use quelea_dht::table::K;
-use quelea_dht::{Announce, Config, Dht, Event as Heard, Id, Item, Saved, SearchId, Transmit};
+use quelea_dht::{Announce, Blocks, Config, Dht, Event as Heard, Id, Item, Saved, SearchId, Transmit};
 use quelea_net::Binding;
 use quelea_time::Time;
 use routers::Routers;
@@ -56,6 +56,7 @@ pub(crate) enum Command {
     },
     AddNode(SocketAddr),
     AddRouter(String),
+    Block(Blocks),
     Status(oneshot::Sender<Status>),
     Joined(oneshot::Sender<Standing>),
     /// Save what is known, and end.
@@ -301,6 +302,7 @@ impl Node {
             Command::Search { goal, told } => self.search(now, goal, told),
             Command::AddNode(address) => self.machine.add_node(now, address),
             Command::AddRouter(name) => self.routers.add(now, &name),
+            Command::Block(blocks) => self.machine.block(now, blocks),
             Command::Status(reply) => {
                 let _ = reply.send(Status {
                     standing: self.standing,

@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::driver::ToTorrent;
+use crate::driver::dht::Command;
 use crate::entry::Entry;
 use quelea_discovery::filter::Filter;
 use quelea_swarm::metadata::Fetch;
@@ -20,14 +21,16 @@ pub(super) struct Blocked {
 }
 
 impl Session {
-    /// Blocks these addresses in every torrent; connections with them end. The filter that was set before is gone.
+    /// Blocks these addresses in every torrent, where connections with them end, and in the DHT, which has nothing more to
+    /// do with nodes there. The filter that was set before is gone.
     pub async fn set_filter(&self, filter: Filter) {
         let filter = Arc::new(filter);
         self.blocked().filter = Some(Arc::clone(&filter));
         self.tell_all(|| ToTorrent::Filter(Arc::clone(&filter))).await;
+        self.tell_dht().await;
     }
 
-    /// Bans an address in every torrent; connections with it end at once. Whether it was not banned before. There are
+    /// Bans an address in every torrent and in the DHT; connections with it end at once. Whether it was not banned before. There are
     /// 10,000 bans at most; for more there is [`Session::set_filter`]. When this returns, the library has it, if there
     /// is one ([`Session::restore`]), and bans it in later sessions too.
     pub async fn ban(&self, ip: IpAddr) -> bool {
@@ -39,6 +42,7 @@ impl Session {
         if new {
             self.remember_ban(ip, true);
             self.tell_all(|| ToTorrent::Ban { ip, banned: true }).await;
+            self.tell_dht().await;
             self.written().await;
         }
         new
@@ -54,6 +58,7 @@ impl Session {
         }
         self.tell_all(|| ToTorrent::Ban { ip, banned: false }).await;
         if was_banned {
+            self.tell_dht().await;
             self.written().await;
         }
         was_banned
@@ -80,8 +85,11 @@ impl Session {
             let room = MOST_BANS.saturating_sub(blocked.banned.len());
             known.into_iter().take(room).filter(|ip| blocked.banned.insert(*ip)).collect()
         };
-        for ip in new {
-            self.tell_all(|| ToTorrent::Ban { ip, banned: true }).await;
+        for ip in &new {
+            self.tell_all(|| ToTorrent::Ban { ip: *ip, banned: true }).await;
+        }
+        if !new.is_empty() {
+            self.tell_dht().await;
         }
     }
 
@@ -93,6 +101,20 @@ impl Session {
         for fetch in self.fetches() {
             let _ = fetch.send(message()).await;
         }
+    }
+
+    /// Tells the node of the DHT all that is blocked.
+    async fn tell_dht(&self) {
+        let Some(desk) = &self.inner.dht else { return };
+        let (filter, banned) = {
+            let blocked = self.blocked();
+            (blocked.filter.clone(), blocked.banned.clone())
+        };
+        let blocks = move |ip: IpAddr| {
+            filter.as_ref().is_some_and(|filter| filter.blocks(ip)) || banned.contains(&ip.to_canonical())
+        };
+        // A node that is gone asks nobody.
+        let _ = desk.commands.send(Command::Block(Arc::new(blocks))).await;
     }
 
     /// Tells a torrent that has just begun what is blocked.
