@@ -66,9 +66,8 @@ impl Item {
         if sequence < 0 {
             return Err(Invalid::Sequence);
         }
-        let pair = KeyPair::from_seed(Seed::new(seed));
-        let signature = *pair.sk.sign(signed_bytes(&salt, sequence, &value), None);
-        let owner = Ownership { key: *pair.pk, salt, sequence, signature };
+        let signature = sign(seed, &signed_bytes(&salt, sequence, &value));
+        let owner = Ownership { key: public_key(seed), salt, sequence, signature };
         Ok(Self { value, owner: Some(owner) })
     }
 
@@ -138,6 +137,16 @@ pub fn public_key(seed: [u8; 32]) -> [u8; 32] {
     *KeyPair::from_seed(Seed::new(seed)).pk
 }
 
+/// The Ed25519 signature of these bytes by the key that is made from `seed`; the same for the same bytes.
+pub fn sign(seed: [u8; 32], message: &[u8]) -> [u8; 64] {
+    *KeyPair::from_seed(Seed::new(seed)).sk.sign(message, None)
+}
+
+/// Whether this is the Ed25519 signature of these bytes by this key.
+pub fn verifies(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+    PublicKey::new(*key).verify(message, &Signature::new(*signature)).is_ok()
+}
+
 fn check_value(value: &[u8]) -> Result<(), Invalid> {
     if value.len() > MAX_VALUE {
         return Err(Invalid::ValueTooBig);
@@ -149,9 +158,7 @@ fn check_value(value: &[u8]) -> Result<(), Invalid> {
 }
 
 fn is_signed(signed: &Signed<'_>, value: &[u8]) -> bool {
-    let signature = Signature::new(*signed.signature);
-    let key = PublicKey::new(*signed.key);
-    key.verify(signed_bytes(signed.salt, signed.sequence, value), &signature).is_ok()
+    verifies(signed.key, &signed_bytes(signed.salt, signed.sequence, value), signed.signature)
 }
 
 /// What is signed (BEP 44, "Mutable Items").

@@ -19,7 +19,9 @@ fn cases(group: &str) -> Vec<Value> {
     let all: Value = serde_json::from_str(&text).unwrap();
     let groups = all["groups"].as_array().unwrap();
     let found = groups.iter().find(|one| one["id"] == group).unwrap();
-    found["cases"].as_array().unwrap().clone()
+    let cases = found["cases"].as_array().unwrap().clone();
+    assert!(!cases.is_empty());
+    cases
 }
 
 fn hex(value: &Value) -> Vec<u8> {
@@ -67,37 +69,77 @@ fn filters_are_those_of_bep_33() {
     }
 }
 
+/// The same bytes with each of some bits turned.
+fn tampered<const N: usize>(bytes: [u8; N]) -> impl Iterator<Item = [u8; N]> {
+    (0..N).map(move |at| {
+        let mut other = bytes;
+        other[at] ^= 1 << (at % 8);
+        other
+    })
+}
+
 #[test]
 fn items_are_those_of_bep_44() {
+    let mut judged = [0; 2];
     for case in cases("bep44_items") {
         let target = Id(array(&case["target"]));
         let value = case["v"].as_str().unwrap().as_bytes();
         if case["mutable"] == false {
             assert_eq!(Item::fixed(value.to_vec()).unwrap().target(), target, "{case}");
+            assert!(Item::received(&target, value, None).is_ok(), "{case}");
             continue;
         }
         let (key, salt): ([u8; 32], _) = (array(&case["public_key"]), hex(&case["salt"]));
-        let signature = array(&case["signature"]);
+        let signature: [u8; 64] = array(&case["signature"]);
         let sequence = case["seq"].as_i64().unwrap();
         let signed = Signed { key: &key, salt: &salt, sequence, signature: &signature };
-        let received = Item::received(&target, value, Some(signed));
-        assert_eq!(received.is_ok(), case["valid"].as_bool().unwrap(), "{case}");
+        let is_taken =
+            |value: &[u8], signed: Signed<'_>| Item::received(&target, value, Some(signed)).is_ok();
+        let valid = case["valid"].as_bool().unwrap();
+        assert_eq!(is_taken(value, signed), valid, "{case}");
+        judged[usize::from(valid)] += 1;
+        let buffer = case["signed_buffer"].as_str().unwrap().as_bytes();
+        if valid {
+            assert!(item::verifies(&key, buffer, &signature), "{case}");
+            let mut forged = tampered(signature);
+            assert!(forged.all(|signature| !is_taken(value, Signed { signature: &signature, ..signed })));
+            let mut others = tampered(key);
+            assert!(others.all(|key| !is_taken(value, Signed { key: &key, ..signed })));
+            assert!(!is_taken(value, Signed { salt: b"another", ..signed }));
+            assert!(!is_taken(b"5:other", signed));
+        }
     }
+    assert!(judged == [0; 2] || judged.iter().all(|count| *count > 0), "{judged:?}");
 }
 
 #[test]
 fn signatures_are_those_of_ed25519() {
-    let mut checked = 0;
     for case in cases("ed25519") {
-        let Some(seed) = case.get("seed").filter(|seed| seed.as_str().is_some_and(|seed| seed.len() == 64))
-        else {
-            continue;
-        };
-        let Some(public) = case.get("public_key") else { continue };
-        assert_eq!(item::public_key(array(seed)), array::<32>(public), "{case}");
-        checked += 1;
+        let (seed, key) = (array(&case["seed"]), array(&case["public_key"]));
+        let (mut message, signature) = (hex(&case["message"]), array(&case["signature"]));
+        assert_eq!(item::public_key(seed), key, "{case}");
+        assert_eq!(item::sign(seed, &message), signature, "{case}");
+        assert!(item::verifies(&key, &message, &signature), "{case}");
+        assert!(tampered(signature).all(|signature| !item::verifies(&key, &message, &signature)), "{case}");
+        assert!(tampered(key).all(|key| !item::verifies(&key, &message, &signature)), "{case}");
+        let last = message.len() - 1;
+        message[last] ^= 1;
+        assert!(!item::verifies(&key, &message, &signature), "{case}");
     }
-    eprintln!("{checked} keys checked");
+}
+
+/// What a query is called (BEP 5, BEP 44, BEP 51).
+fn name(method: &Method<'_>) -> &'static str {
+    match method {
+        Method::Ping => "ping",
+        Method::FindNode(_) => "find_node",
+        Method::GetPeers { .. } => "get_peers",
+        Method::AnnouncePeer { .. } => "announce_peer",
+        Method::Get { .. } => "get",
+        Method::Put { .. } => "put",
+        Method::SampleInfohashes(_) => "sample_infohashes",
+        Method::Unknown(_) => "another",
+    }
 }
 
 fn address_text(address: &SocketAddr) -> String {
@@ -112,8 +154,15 @@ fn the_messages_of_bep_5_are_read() {
         assert_eq!(packet.transaction, case["t"].as_str().unwrap().as_bytes(), "{case}");
         match (&packet.body, case["y"].as_str().unwrap()) {
             (Body::Query(query), "q") => {
-                assert_eq!(query.id.0, case["args"]["id"].as_str().unwrap().as_bytes());
-                let target = case["args"].get("target").or(case["args"].get("info_hash"));
+                let args = &case["args"];
+                assert_eq!(query.id.0, args["id"].as_str().unwrap().as_bytes());
+                assert_eq!(name(&query.method), case["q"], "{case}");
+                if let Method::AnnouncePeer { port, token, .. } = query.method {
+                    // The port that the datagram comes from is meant.
+                    assert_eq!((args["implied_port"].as_u64(), port), (Some(1), None), "{case}");
+                    assert_eq!(token, args["token"].as_str().unwrap().as_bytes(), "{case}");
+                }
+                let target = args.get("target").or(args.get("info_hash"));
                 let target =
                     target.map(|target| Id::from_slice(target.as_str().unwrap().as_bytes()).unwrap());
                 assert_eq!(query.method.target(), target, "{case}");
@@ -127,6 +176,8 @@ fn the_messages_of_bep_5_are_read() {
                 assert_eq!(response.id.0, case["r"]["id"].as_str().unwrap().as_bytes());
                 let token = case["r"].get("token").map(|token| token.as_str().unwrap().as_bytes());
                 assert_eq!(response.token, token);
+                // No node is made of a part of one.
+                assert_eq!(response.nodes4.iter().count(), 0, "{case}");
                 if let Some(values) = case.get("values_decoded") {
                     let read: Vec<String> = response.values.iter().map(address_text).collect();
                     assert_eq!(serde_json::to_value(read).unwrap(), *values);
@@ -147,19 +198,22 @@ fn packets_of_the_live_network_are_read() {
         let datagram = hex(&case["packet"]);
         let packet = Packet::parse(&datagram).unwrap_or_else(|error| panic!("{case}: {error:?}"));
         assert_eq!(packet.transaction, hex(&case["t"]), "{case}");
+        let seen_as = case.get("ip").map(|seen| seen.as_str().unwrap().parse().unwrap());
+        assert_eq!(packet.seen_as, seen_as, "{case}");
         match &packet.body {
             Body::Query(query) => {
                 assert_eq!(case["y"], "q");
                 assert_eq!(query.id, Id(array(&case["args"]["id"])));
+                assert_eq!(name(&query.method), case["q"], "{case}");
+                let target = case["args"].get("target").unwrap_or(&case["args"]["info_hash"]);
+                assert_eq!(query.method.target(), Some(Id(array(target))), "{case}");
             }
             Body::Response(response) => {
                 assert_eq!(case["y"], "r");
                 assert_eq!(response.id, Id(array(&case["id"])));
-                if let Some(nodes) = case.get("nodes").and_then(Value::as_array) {
-                    let read: Vec<(String, String)> =
-                        response.nodes4.iter().map(|(id, at)| (id.to_string(), at.to_string())).collect();
-                    assert_eq!(serde_json::to_value(read).unwrap(), Value::Array(nodes.clone()));
-                }
+                let read: Vec<(String, String)> =
+                    response.nodes4.iter().map(|(id, at)| (id.to_string(), at.to_string())).collect();
+                assert_eq!(serde_json::to_value(read).unwrap(), case["nodes"], "{case}");
             }
             Body::Error { .. } => assert_eq!(case["y"], "e"),
         }
@@ -204,9 +258,19 @@ fn malformed_datagrams_are_refused_and_nothing_is_stored_of_them() {
         dht.handle_datagram(Time::ZERO, from, &datagram);
         let stats = dht.stats();
         assert_eq!((stats.peers, stats.torrents, stats.items), (0, 0, 0), "{case}");
+        let is_known = case["name"] == "unknown query with target";
+        let mut answers = 0;
         while let Some(sent) = dht.poll_transmit() {
             assert_eq!(sent.to, from);
-            assert!(sent.bytes.len() <= 3 * datagram.len().max(40), "{case}");
+            assert!(sent.bytes.len() <= 3 * datagram.len(), "{case}");
+            let packet = Packet::parse(&sent.bytes).unwrap();
+            match packet.body {
+                Body::Response(_) => answers += 1,
+                Body::Error { code, .. } => assert_eq!(code, 203, "{case}"),
+                // It is asked whether it is there.
+                Body::Query(query) => assert_eq!(query.method, Method::Ping),
+            }
         }
+        assert_eq!(answers, usize::from(is_known), "{case}");
     }
 }

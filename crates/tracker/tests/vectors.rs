@@ -23,7 +23,9 @@ fn cases(group: &str) -> Option<Vec<Value>> {
     };
     let all: Value = serde_json::from_str(&text).unwrap();
     let group = all["groups"].as_array().unwrap().iter().find(|it| it["id"] == group).unwrap();
-    Some(group["cases"].as_array().unwrap().clone())
+    let cases = group["cases"].as_array().unwrap().clone();
+    assert!(!cases.is_empty());
+    Some(cases)
 }
 
 fn bytes(value: &Value) -> Vec<u8> {

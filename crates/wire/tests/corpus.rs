@@ -26,7 +26,9 @@ fn cases(group: &str) -> Vec<Json> {
     let vectors: Json = serde_json::from_slice(&text).unwrap();
     let groups = vectors["groups"].as_array().unwrap();
     let group = groups.iter().find(|found| found["id"] == group).expect("the group is in the corpus");
-    group["cases"].as_array().unwrap().clone()
+    let cases = group["cases"].as_array().unwrap().clone();
+    assert!(!cases.is_empty());
+    cases
 }
 
 fn hex(text: &Json) -> Vec<u8> {
