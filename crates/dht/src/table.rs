@@ -6,83 +6,29 @@
 //! have its id (BEP 42) takes the place of one that may not. Who answers under one name here and another there, so as to be
 //! near everything, is kept out.
 
+mod bucket;
+mod fickle;
+#[cfg(test)]
+mod tests;
+
+pub use bucket::Entry;
+
 use crate::Id;
-use crate::id::{is_local, network};
-use alloc::collections::VecDeque;
+use crate::id::is_local;
 use alloc::vec::Vec;
+use bucket::{Bucket, HOLE};
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use fastrand::Rng;
+use fickle::Fickle;
 use quelea_time::Time;
 
 /// Nodes of a bucket (BEP 5, "K").
 pub const K: usize = 8;
 /// A node that has answered within this time is good (BEP 5).
 pub const FRESH: Duration = Duration::from_secs(15 * 60);
-/// A router lets datagrams to a host behind it pass for some time after that host has sent something; no longer than this,
-/// mostly.
-const HOLE: Duration = Duration::from_secs(180);
-/// After this many unanswered queries in a row a node is bad.
-const FAILURES: u8 = 3;
-/// A node that changed its name is not relied upon for this long, unless it may have the new one.
-const FICKLE: Duration = Duration::from_secs(15 * 60);
-/// Nodes of that kind that are remembered.
-const MAX_FICKLE: usize = 128;
-/// Nodes of one network in a bucket.
-const PER_NETWORK: usize = 2;
 /// The first buckets, which hold the most of all nodes, are larger, so that look-ups begin nearer to their goal.
 const FIRST_SIZES: [usize; 5] = [64, 32, 32, 16, 16];
-
-/// A node that has answered us.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    /// What it is called.
-    pub id: Id,
-    /// Where it is.
-    pub address: SocketAddr,
-    /// When it last answered.
-    pub answered: Time,
-    /// When it was last asked by the table's upkeep.
-    pub asked: Time,
-    /// Queries in a row that it left unanswered.
-    pub failures: u8,
-    /// Whether it may have its id (BEP 42).
-    pub fits: bool,
-    /// When a query of it last came.
-    pub heard: Option<Time>,
-    /// It has answered when it had sent nothing for long, or before it had sent anything: so others reach it as well.
-    pub reachable: bool,
-}
-
-impl Entry {
-    fn is_bad(&self) -> bool {
-        self.failures >= FAILURES
-    }
-
-    /// It answered.
-    fn answered(&mut self, now: Time) {
-        let last = self.heard.map_or(self.answered, |heard| heard.max(self.answered));
-        self.reachable |= now.since(last) >= HOLE;
-        self.answered = now;
-        self.failures = 0;
-    }
-}
-
-#[derive(Debug, Default)]
-struct Bucket {
-    nodes: Vec<Entry>,
-    /// Nodes that answered while the bucket was full, the latest last.
-    spare: Vec<Entry>,
-    /// When a node of it last answered, or a look-up into it began.
-    touched: Time,
-}
-
-impl Bucket {
-    fn has_room_in_network(&self, ip: IpAddr) -> bool {
-        let neighbours = self.nodes.iter().filter(|entry| network(entry.address.ip()) == network(ip));
-        is_local(ip) || neighbours.count() < PER_NETWORK
-    }
-}
 
 /// The routing table of one node.
 #[derive(Debug)]
@@ -90,8 +36,7 @@ pub struct Table {
     own: Id,
     /// By the number of leading bits in common with our id; the last one holds all from its number on.
     buckets: Vec<Bucket>,
-    /// Where nodes changed their names, and when.
-    fickle: VecDeque<(Time, SocketAddr)>,
+    fickle: Fickle,
 }
 
 /// What became of a node that answered.
@@ -110,7 +55,7 @@ pub enum Admission {
 impl Table {
     /// An empty table around our own id.
     pub fn new(own: Id) -> Self {
-        Self { own, buckets: alloc::vec![Bucket::default()], fickle: VecDeque::new() }
+        Self { own, buckets: alloc::vec![Bucket::default()], fickle: Fickle::default() }
     }
 
     /// Our own id.
@@ -189,14 +134,14 @@ impl Table {
             }
             if self.has_address(address.ip()) {
                 if self.rename(address) {
-                    self.note_fickle(now, address);
+                    self.fickle.note(now, address);
                 }
                 self.forget_bad(address.ip());
                 return Admission::Refused;
             }
             let fits = id.fits(address.ip());
             if !self.buckets[number].has_room_in_network(address.ip())
-                || (!fits && self.is_fickle(now, address))
+                || (!fits && self.fickle.has(now, address))
             {
                 return Admission::Refused;
             }
@@ -245,18 +190,6 @@ impl Table {
             bucket.nodes.retain(|entry| entry.address != address);
         }
         self.iter().count() < before
-    }
-
-    fn note_fickle(&mut self, now: Time, address: SocketAddr) {
-        if self.fickle.len() >= MAX_FICKLE {
-            self.fickle.pop_front();
-        }
-        self.fickle.push_back((now, address));
-    }
-
-    /// Whether the node at this address had two names lately: it may have one for everything that is looked for.
-    fn is_fickle(&self, now: Time, address: SocketAddr) -> bool {
-        self.fickle.iter().any(|(at, fickle)| *fickle == address && now.since(*at) < FICKLE)
     }
 
     /// A host that comes back elsewhere or under another name finds a place the next time.
@@ -447,242 +380,5 @@ impl Table {
             self.buckets.iter_mut().enumerate().filter(stale).min_by_key(|(_, bucket)| bucket.touched)?;
         bucket.touched = now;
         Some(if number == last { self.own } else { self.own.random_at(number, rng) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::Ipv4Addr;
-
-    fn address(number: u32) -> SocketAddr {
-        // A network for each.
-        SocketAddr::new(IpAddr::V4(Ipv4Addr::from(0x0b00_0000 + (number << 8) + 1)), 6881)
-    }
-
-    fn filled(own: Id, count: u32) -> Table {
-        let mut rng = Rng::with_seed(7);
-        let mut table = Table::new(own);
-        for number in 0..count {
-            table.answered(Time::ZERO, Id::random(&mut rng), address(number), false);
-        }
-        table
-    }
-
-    #[test]
-    fn the_table_stays_small_and_knows_its_neighbourhood() {
-        let own = Id([0x55; 20]);
-        let table = filled(own, 20_000);
-        let all = FIRST_SIZES.iter().sum::<usize>() + K * 30;
-        assert!(table.len() <= all, "{} nodes", table.len());
-        assert!(table.buckets.len() > 8, "{} buckets", table.buckets.len());
-        for (number, bucket) in table.buckets.iter().enumerate() {
-            assert!(bucket.nodes.len() <= table.size(number));
-        }
-    }
-
-    #[test]
-    fn the_nearest_are_the_nearest_of_all_in_the_table() {
-        let table = filled(Id([0x55; 20]), 3_000);
-        let mut rng = Rng::with_seed(9);
-        for _ in 0..200 {
-            let target = Id::random(&mut rng);
-            let mut all: Vec<Entry> = table.iter().copied().collect();
-            all.sort_by_key(|entry| entry.id.distance(&target));
-            all.truncate(K);
-            assert_eq!(table.nearest(&target, K), all);
-        }
-    }
-
-    #[test]
-    fn a_node_that_is_silent_gives_its_place_to_one_that_waits() {
-        let own = Id([0; 20]);
-        let mut table = Table::new(own);
-        let far = |number: u8| {
-            let mut id = Id([0xff; 20]);
-            id.0[19] = number;
-            id
-        };
-        let size = FIRST_SIZES[0];
-        for number in 0..=size as u8 {
-            table.answered(Time::ZERO, far(number), address(number.into()), false);
-        }
-        let waiting = far(size as u8);
-        assert!(!table.knows(&waiting, address(size as u32)));
-        for _ in 0..FAILURES {
-            table.failed(&far(0), address(0));
-        }
-        assert!(table.knows(&waiting, address(size as u32)));
-        assert!(!table.knows(&far(0), address(0)));
-    }
-
-    #[test]
-    fn one_address_has_one_place() {
-        let mut table = Table::new(Id([0; 20]));
-        assert_eq!(table.answered(Time::ZERO, Id([1; 20]), address(1), false), Admission::New);
-        let same_host = SocketAddr::new(address(1).ip(), 1);
-        assert_eq!(table.answered(Time::ZERO, Id([2; 20]), same_host, false), Admission::Refused);
-        assert_eq!(table.len(), 1);
-    }
-
-    #[test]
-    fn a_node_that_changes_its_name_loses_its_place() {
-        let mut table = Table::new(Id([0; 20]));
-        table.answered(Time::ZERO, Id([1; 20]), address(1), false);
-        table.answered(Time::ZERO, Id([2; 20]), address(1), false);
-        assert!(table.is_empty());
-    }
-
-    #[test]
-    fn a_network_has_few_places_in_a_bucket() {
-        let mut table = Table::new(Id([0; 20]));
-        for host in 1..20 {
-            let mut id = Id([0xf0; 20]);
-            id.0[19] = host;
-            let ip = IpAddr::V4(Ipv4Addr::new(11, 0, 0, host));
-            table.answered(Time::ZERO, id, SocketAddr::new(ip, 6881), false);
-        }
-        assert_eq!(table.len(), PER_NETWORK);
-    }
-
-    #[test]
-    fn we_are_not_in_our_own_table() {
-        let mut table = Table::new(Id([3; 20]));
-        assert_eq!(table.answered(Time::ZERO, Id([3; 20]), address(1), false), Admission::Refused);
-    }
-
-    #[test]
-    fn who_waits_takes_no_place_that_it_could_not_have_had() {
-        let mut table = Table::new(Id([0; 20]));
-        let far = |number: u8| {
-            let mut id = Id([0xff; 20]);
-            id.0[19] = number;
-            id
-        };
-        let size = FIRST_SIZES[0] as u8;
-        for number in 0..size {
-            table.answered(Time::ZERO, far(number), address(number.into()), false);
-        }
-        // Eight of one network wait for places.
-        for host in 0..8 {
-            let ip = IpAddr::V4(Ipv4Addr::new(12, 0, 0, host));
-            let admission = table.answered(Time::ZERO, far(100 + host), SocketAddr::new(ip, 6881), false);
-            assert_eq!(admission, Admission::Spare);
-        }
-        for number in 0..8 {
-            for _ in 0..FAILURES {
-                table.failed(&far(number), address(number.into()));
-            }
-        }
-        let ours = network(IpAddr::V4(Ipv4Addr::new(12, 0, 0, 0)));
-        let of_network = table.iter().filter(|entry| network(entry.address.ip()) == ours);
-        assert_eq!(of_network.count(), PER_NETWORK);
-    }
-
-    #[test]
-    fn a_node_that_may_have_its_id_comes_before_one_that_may_not() {
-        let mut rng = Rng::with_seed(3);
-        let mut table = Table::new(Id([0; 20]));
-        let size = FIRST_SIZES[0];
-        for number in 0..size as u8 {
-            let mut id = Id([0xff; 20]);
-            id.0[19] = number;
-            table.answered(Time::ZERO, id, address(number.into()), false);
-        }
-        let mut fitting = (1_000..).map(address).map(|at| (Id::for_address(at.ip(), &mut rng), at));
-        let (id, at) = fitting.find(|(id, _)| id.0[0] >= 0x80).unwrap();
-        assert_eq!(table.answered(Time::ZERO, id, at, false), Admission::New);
-        assert_eq!(table.len(), size);
-    }
-
-    #[test]
-    fn a_walk_begins_beside_those_who_take_names_near_everything() {
-        let mut rng = Rng::with_seed(9);
-        let target = Id([0x80; 20]);
-        let mut table = Table::new(Id([0; 20]));
-        for number in 0..3 * K as u8 {
-            let mut id = target;
-            id.0[19] = number;
-            table.answered(Time::ZERO, id, address(number.into()), false);
-        }
-        for number in 100..140 {
-            let ip = address(number).ip();
-            table.answered(Time::ZERO, Id::for_address(ip, &mut rng), SocketAddr::new(ip, 1), false);
-        }
-        let starts = table.starts(&target);
-        assert_eq!(starts.iter().filter(|entry| !entry.fits).count(), K);
-        assert_eq!(starts.iter().filter(|entry| entry.fits).count(), 2 * K);
-    }
-
-    #[test]
-    fn who_has_two_names_finds_no_place_for_a_while() {
-        let mut table = Table::new(Id([0; 20]));
-        let at = address(1);
-        let answered = |table: &mut Table, second: u64, name: u8| {
-            table.answered(Time::from_secs(second), Id([name; 20]), at, false)
-        };
-        assert_eq!(answered(&mut table, 0, 1), Admission::New);
-        assert_eq!(answered(&mut table, 1, 2), Admission::Refused);
-        assert_eq!(answered(&mut table, 2, 3), Admission::Refused);
-        assert!(table.is_empty());
-        assert_eq!(answered(&mut table, 2 + FICKLE.as_secs(), 3), Admission::New);
-        for number in 10..2_000 {
-            table.answered(Time::from_secs(5_000), Id([1; 20]), address(number), false);
-            table.answered(Time::from_secs(5_000), Id([2; 20]), address(number), false);
-        }
-        assert!(table.fickle.len() <= MAX_FICKLE);
-    }
-
-    #[test]
-    fn nodes_that_were_out_of_reach_are_where_a_walk_begins_when_nobody_else_is_left() {
-        let mut table = filled(Id([0; 20]), 20);
-        let all: Vec<Entry> = table.iter().copied().collect();
-        for entry in &all {
-            for _ in 0..FAILURES {
-                table.failed(&entry.id, entry.address);
-            }
-        }
-        assert!(table.is_empty() && table.nearest(&Id([7; 20]), K).is_empty());
-        assert_eq!(table.starts(&Id([7; 20])).len(), 2 * K);
-    }
-
-    #[test]
-    fn who_asks_hears_of_nodes_that_may_have_their_ids_and_of_none_in_our_network() {
-        let mut rng = Rng::with_seed(5);
-        let target = Id([0x80; 20]);
-        let mut table = Table::new(Id([0; 20]));
-        for number in 0..12 {
-            let mut id = target;
-            id.0[19] = number;
-            table.answered(Time::ZERO, id, address(number.into()), false);
-        }
-        for number in 100..120 {
-            let ip = address(number).ip();
-            table.answered(Time::ZERO, Id::for_address(ip, &mut rng), SocketAddr::new(ip, 1), false);
-        }
-        let neighbour: SocketAddr = "192.168.0.7:1".parse().unwrap();
-        table.answered(Time::ZERO, target, neighbour, false);
-        let stranger = "203.0.113.1".parse().unwrap();
-        let named = table.named(&target, K, stranger);
-        assert_eq!(named.iter().filter(|entry| entry.fits).count(), K / 2);
-        assert!(named.iter().all(|entry| entry.address != neighbour) && named.len() == K);
-        assert_eq!(table.named(&target, K, neighbour.ip())[0].address, neighbour);
-    }
-
-    #[test]
-    fn who_answers_only_while_its_router_lets_us_through_is_named_last_and_goes() {
-        let mut table = Table::new(Id([0; 20]));
-        let (near, far) = (Id([0x80; 20]), Id([0xf0; 20]));
-        let asker = "203.0.113.1".parse().unwrap();
-        table.answered(Time::ZERO, near, address(1), true);
-        table.answered(Time::ZERO, far, address(2), false);
-        let named = |table: &Table| table.named(&near, K, asker).first().map(|entry| entry.id);
-        assert_eq!(named(&table), Some(far));
-        // Its own queries keep the way to it open: only later does an answer tell something.
-        table.heard(Time::from_secs(100), &near, address(1));
-        assert_eq!(table.stale(Time::from_secs(200)), None);
-        assert_eq!(table.stale(Time::from_secs(281)).map(|entry| entry.id), Some(near));
-        table.answered(Time::from_secs(281), near, address(1), false);
-        assert_eq!(named(&table), Some(near));
     }
 }
