@@ -54,6 +54,8 @@ pub struct Job<'a> {
     pub discovery: Discovery,
     /// KiB a second that it receives, at most.
     pub max_download: Option<u32>,
+    /// KiB a second that it sends, at most; only Quelea is told.
+    pub max_upload: Option<u32>,
 }
 
 /// By what peers are found beside trackers.

@@ -107,6 +107,11 @@ impl Payload {
         self.layout
     }
 
+    /// The bytes of all its files.
+    pub fn length(&self) -> usize {
+        self.layout.files(&mut Rng::with_seed(self.seed)).iter().map(|(_, length)| length).sum()
+    }
+
     /// Writes it once more, into `folder`.
     pub fn copy_to(&self, folder: &Path) -> Result<()> {
         self.place(folder).map(|_| ())

@@ -89,6 +89,9 @@ fn start(job: &Job<'_>, role: &str, options: &[&str]) -> Result<Process> {
     if let Some(limit) = job.max_download {
         command.args(["--max-download", &format!("{limit}K")]);
     }
+    if let Some(limit) = job.max_upload {
+        command.args(["--max-upload", &format!("{limit}K")]);
+    }
     for peer in &job.peers {
         command.args(["--peer", &peer.to_string()]);
     }

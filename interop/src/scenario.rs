@@ -204,6 +204,7 @@ impl Scenario {
             authority: None,
             discovery: Discovery::default(),
             max_download: None,
+            max_upload: None,
         }
     }
 }

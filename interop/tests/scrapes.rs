@@ -33,7 +33,6 @@ fn seeds_and_leeches_are_counted(protocol: Protocol) -> Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().build()?;
             runtime.block_on(async {
                 let mut settings = Settings::new(folder);
-                settings.lsd = false;
                 settings.bind = vec![host.address.into()];
                 // Without peers it stays a leech for as long as the test looks.
                 settings.max_peers = 0;
