@@ -11,7 +11,7 @@ mod made;
 
 use made::{add, bytes, torrent, write};
 use quelea::dht::{Announce, Id, Item, RouterState, Standing, Told, public_key};
-use quelea::{AddTorrent, Event, Session, Settings, State, Torrent};
+use quelea::{AddTorrent, Event, MagnetRequest, Session, Settings, State, Torrent};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -378,5 +378,42 @@ fn a_publishers_link_leads_to_what_was_published_last() {
         let without = session(off.path(), &[], |settings| settings.dht = false);
         assert!(matches!(without.follow_publisher(link).next().await, Err(quelea::Error::NoDht)));
         without.close().await;
+    });
+}
+
+#[test]
+fn whoever_follows_a_publisher_downloads_the_second_torrent_too() {
+    run(async {
+        let (_directory, nodes) = network(6).await;
+        let bootstrap = [address(&nodes[0])];
+        let (seed_dir, leech_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let seed = session(seed_dir.path(), &bootstrap, |_| {});
+        let secret = quelea::dht::make_secret().unwrap();
+        let link = quelea_metainfo::PublisherLink::new(public_key(secret), Vec::new());
+        let leech = session(leech_dir.path(), &bootstrap, |_| {});
+        let mut publisher = leech.follow_publisher(link).every(Duration::from_millis(50));
+        for (sequence, name) in [(1, "first"), (2, "second")] {
+            let files = [("", bytes(200_000, sequence))];
+            write(seed_dir.path(), name, &files);
+            let mut told = seed.events();
+            let published = seed.add(add(&torrent(name, &files, 65_536))).await.unwrap();
+            loop {
+                if let Event::DhtAnswered { id, announced_to, .. } = told.next().await.unwrap()
+                    && id == published.id()
+                    && announced_to > 0
+                {
+                    break;
+                }
+            }
+            let value = quelea_metainfo::PublisherLink::item(published.info_hash());
+            let item = Item::sign(secret, Vec::new(), sequence as i64, value).unwrap();
+            assert!(seed.dht().unwrap().put(item, None).await.unwrap().written > 0);
+            let magnet = publisher.next().await.unwrap();
+            let fetched = leech.fetch_metadata(MagnetRequest::new(magnet)).unwrap().finished().await.unwrap();
+            complete(&leech.add(AddTorrent::from_magnet(fetched)).await.unwrap()).await;
+            assert!(std::fs::read(leech_dir.path().join(name)).unwrap() == files[0].1);
+        }
+        close(nodes).await;
+        close(vec![seed, leech]).await;
     });
 }
