@@ -33,8 +33,8 @@ impl Slots {
         Mutex::new(Self { division: Division::new(now, slots), shares: BTreeMap::new() })
     }
 
-    fn tell(&self) {
-        for (torrent, slots) in self.division.shares() {
+    fn tell(&mut self) {
+        for (torrent, slots) in self.division.take_changed() {
             if let Some(share) = self.shares.get(&torrent) {
                 share.store(slots, Ordering::Relaxed);
             }
@@ -65,7 +65,8 @@ impl Session {
         let now = self.inner.clock.now();
         let mut all = self.slots();
         let report = Report { demand: Demand { interested, most }, share, held };
-        if all.shares.contains_key(&torrent) && all.division.note(now, torrent, report) {
+        if all.shares.contains_key(&torrent) {
+            all.division.note(now, torrent, report);
             all.tell();
         }
     }

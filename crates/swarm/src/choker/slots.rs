@@ -2,10 +2,15 @@
 //!
 //! [`divide`] is one division; [`Division`] follows the torrents' demand, and where there are fewer slots than torrents
 //! that want one it lets them take turns.
+//!
+//! No more torrents can have a slot than there are slots. So [`Division`] keeps in order who wants one and who could
+//! hold one in advance, and divides among the first of them alone: what a change costs goes by the number of slots,
+//! not by that of torrents.
 
 use super::ROUND;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::ops::Bound;
 use quelea_time::Time;
 
 /// What a torrent could use.
@@ -51,13 +56,24 @@ pub fn divide(slots: usize, demands: &[Demand]) -> Vec<usize> {
 /// A torrent has what it can use, and of slots that nobody wants some in advance, so that its next interested peer need
 /// not wait. What is taken from one is given to another only once the first has said that it does not hold it any
 /// longer, so never more are held than there are. `now` never goes back.
+///
+/// After each call [`Division::take_changed`] tells whose share is another than before.
 #[derive(Debug)]
 pub struct Division<K> {
     slots: usize,
     shares: BTreeMap<K, Share>,
+    /// Those that could use a slot.
+    wanting: BTreeSet<K>,
+    /// Those that may have more slots than they can use.
+    roomy: BTreeSet<K>,
+    /// Those that have slots, or hold some yet.
+    holding: BTreeSet<K>,
+    /// The sum of all bounds.
+    bound: usize,
     /// Whose turn it is to be first.
     first: Option<K>,
     next_turn: Time,
+    changed: BTreeSet<K>,
 }
 
 /// What a torrent says of itself.
@@ -71,7 +87,7 @@ pub struct Report {
     pub held: usize,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Share {
     demand: Demand,
     /// What it was told that it may hold.
@@ -80,10 +96,29 @@ struct Share {
     bound: usize,
 }
 
+/// What one torrent should have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Goal {
+    /// Of use at once.
+    wanted: usize,
+    /// With what it has in advance.
+    all: usize,
+}
+
 impl<K: Copy + Ord> Division<K> {
     /// So many slots, which nobody wants yet.
     pub fn new(now: Time, slots: usize) -> Self {
-        Self { slots, shares: BTreeMap::new(), first: None, next_turn: now + ROUND }
+        Self {
+            slots,
+            shares: BTreeMap::new(),
+            wanting: BTreeSet::new(),
+            roomy: BTreeSet::new(),
+            holding: BTreeSet::new(),
+            bound: 0,
+            first: None,
+            next_turn: now + ROUND,
+            changed: BTreeSet::new(),
+        }
     }
 
     /// There are other slots from here on.
@@ -92,30 +127,33 @@ impl<K: Copy + Ord> Division<K> {
         self.divide_anew();
     }
 
-    /// How a torrent stands, which may be one that was not there. Whether shares may be others than before.
-    pub fn note(&mut self, now: Time, key: K, report: Report) -> bool {
+    /// How a torrent stands, which may be one that was not there.
+    pub fn note(&mut self, now: Time, key: K, report: Report) {
         let before = self.shares.get(&key).copied();
         let mut share = Share { demand: report.demand, ..before.unwrap_or_default() };
         if report.share == share.granted {
             share.bound = share.granted.max(report.held);
         }
-        self.shares.insert(key, share);
         let turns = now >= self.next_turn;
+        if before != Some(share) {
+            self.put(key, share);
+        }
         if turns {
             self.next_turn = now + ROUND;
             self.turn();
         }
-        let is_same = |before: Share| (before.demand, before.bound) == (share.demand, share.bound);
-        let changed = turns || !before.is_some_and(is_same);
-        if changed {
+        if turns || before != Some(share) {
             self.divide_anew();
         }
-        changed
     }
 
     /// A torrent has no peers any more.
     pub fn remove(&mut self, key: K) {
-        if self.shares.remove(&key).is_some() {
+        if let Some(share) = self.shares.remove(&key) {
+            self.bound -= share.bound;
+            for set in [&mut self.wanting, &mut self.roomy, &mut self.holding, &mut self.changed] {
+                set.remove(&key);
+            }
             self.divide_anew();
         }
     }
@@ -125,53 +163,105 @@ impl<K: Copy + Ord> Division<K> {
         self.shares.iter().map(|(key, share)| (*key, share.granted))
     }
 
-    /// The torrents, beginning with the one whose turn it is.
-    fn order(&self) -> Vec<K> {
-        let is_behind = |key: &&K| self.first.is_none_or(|first| **key >= first);
-        let (behind, before): (Vec<K>, Vec<K>) = self.shares.keys().partition(is_behind);
-        behind.into_iter().chain(before).collect()
+    /// Those whose share has changed since this was last asked, and what they may hold.
+    pub fn take_changed(&mut self) -> impl Iterator<Item = (K, usize)> + '_ {
+        let changed = core::mem::take(&mut self.changed);
+        changed.into_iter().filter_map(|key| Some((key, self.shares.get(&key)?.granted)))
+    }
+
+    fn put(&mut self, key: K, share: Share) {
+        let before = self.shares.insert(key, share).unwrap_or_default();
+        self.bound = self.bound - before.bound + share.bound;
+        let Share { demand, granted, bound } = share;
+        let can_use = demand.can_use();
+        for (set, is_in) in [
+            (&mut self.wanting, can_use > 0),
+            (&mut self.roomy, demand.most > can_use),
+            (&mut self.holding, granted.max(bound) > 0),
+        ] {
+            if is_in {
+                set.insert(key);
+            } else {
+                set.remove(&key);
+            }
+        }
+        if granted != before.granted {
+            self.changed.insert(key);
+        }
+    }
+
+    /// Some of the torrents, beginning with the one whose turn it is.
+    fn in_turn<'a>(&self, some: &'a BTreeSet<K>) -> impl Iterator<Item = K> + use<'a, K> {
+        let from = self.first.map_or(Bound::Unbounded, Bound::Included);
+        let before = self.first.map(|first| some.range(..first));
+        some.range((from, Bound::Unbounded)).chain(before.into_iter().flatten()).copied()
     }
 
     /// If some went without, the first of them is first.
     fn turn(&mut self) {
-        let without = |key: &K| {
-            self.shares.get(key).is_some_and(|share| share.granted == 0 && share.demand.can_use() > 0)
-        };
-        self.first = self.order().into_iter().find(without).or(self.first);
+        let without = |key: &K| self.shares.get(key).is_some_and(|share| share.granted == 0);
+        self.first = self.in_turn(&self.wanting).find(without).or(self.first);
+    }
+
+    /// Divides these slots among the first of some torrents, each of which has a use for one at least: of more than there are
+    /// slots, none but the first ones get any.
+    fn share_out(
+        &self,
+        slots: usize,
+        among: &BTreeSet<K>,
+        demand: impl Fn(&Share) -> Demand,
+    ) -> Vec<(K, usize)> {
+        let first: Vec<K> = self.in_turn(among).take(slots).collect();
+        let demands: Vec<Demand> = first.iter().filter_map(|key| self.shares.get(key)).map(demand).collect();
+        first.into_iter().zip(divide(slots, &demands)).collect()
     }
 
     fn divide_anew(&mut self) {
-        let order = self.order();
-        let demands: Vec<Demand> =
-            order.iter().filter_map(|key| self.shares.get(key)).map(|share| share.demand).collect();
-        let wanted = divide(self.slots, &demands);
-        let left = self.slots.saturating_sub(wanted.iter().sum());
-        let room = |(demand, wanted): (&Demand, &usize)| {
-            let most = demand.most.saturating_sub(*wanted);
+        let wanted = self.share_out(self.slots, &self.wanting, |share| share.demand);
+        let left = self.slots - wanted.iter().map(|(_, wanted)| wanted).sum::<usize>();
+        // Where any are left, everybody has what it can use.
+        let in_advance = self.share_out(left, &self.roomy, |share| {
+            let most = share.demand.most - share.demand.can_use();
             Demand { interested: most, most }
-        };
-        let in_advance: Vec<Demand> = demands.iter().zip(&wanted).map(room).collect();
-        let in_advance = divide(left, &in_advance);
-        let goals: Vec<usize> = wanted.iter().zip(&in_advance).map(|(wanted, more)| wanted + more).collect();
-        for (key, goal) in order.iter().zip(&goals) {
-            if let Some(share) = self.shares.get_mut(key) {
-                share.granted = share.granted.min(*goal);
-            }
+        });
+        let mut goals: BTreeMap<K, Goal> = BTreeMap::new();
+        for &(key, wanted) in &wanted {
+            goals.insert(key, Goal { wanted, all: wanted });
         }
-        let bound: usize = self.shares.values().map(|share| share.bound).sum();
-        let mut free = self.slots.saturating_sub(bound);
+        for &(key, more) in &in_advance {
+            goals.entry(key).or_default().all += more;
+        }
+        for key in self.holding.clone() {
+            let goal = goals.get(&key).map_or(0, |goal| goal.all);
+            self.change(key, |share| share.granted = share.granted.min(goal));
+        }
         // First what is of use at once.
-        for goals in [&wanted, &goals] {
-            for (key, goal) in order.iter().zip(goals) {
-                let Some(share) = self.shares.get_mut(key).filter(|share| share.granted < *goal) else {
-                    continue;
-                };
-                // What it may hold anyhow costs nothing.
-                let had = share.bound.max(share.granted);
-                share.granted = (had + free).min(*goal);
-                let more = share.granted.saturating_sub(had);
-                share.bound = had + more;
-                free -= more;
+        for (key, _) in wanted {
+            self.grow(key, goals.get(&key).map_or(0, |goal| goal.wanted));
+        }
+        let order: BTreeSet<K> = goals.keys().copied().collect();
+        for key in self.in_turn(&order) {
+            self.grow(key, goals.get(&key).map_or(0, |goal| goal.all));
+        }
+    }
+
+    /// Has a torrent's share grow up to its goal, by what nobody holds.
+    fn grow(&mut self, key: K, goal: usize) {
+        let free = self.slots.saturating_sub(self.bound);
+        self.change(key, |share| {
+            // What it may hold anyhow costs nothing.
+            let had = share.bound.max(share.granted);
+            share.granted = (had + free).min(goal).max(share.granted);
+            share.bound = had.max(share.granted);
+        });
+    }
+
+    fn change(&mut self, key: K, change: impl FnOnce(&mut Share)) {
+        if let Some(mut share) = self.shares.get(&key).copied() {
+            let before = share;
+            change(&mut share);
+            if share != before {
+                self.put(key, share);
             }
         }
     }
