@@ -22,6 +22,8 @@
 mod goals;
 mod invariants;
 mod limits;
+mod lines;
+mod order;
 mod row;
 
 pub use goals::{Goal, Goals, Then};
@@ -30,6 +32,8 @@ pub use limits::{Limits, Slow};
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::time::Duration;
+use lines::Lines;
+use order::{Order, Ranked};
 use quelea_time::Time;
 use row::Row;
 
@@ -124,15 +128,10 @@ pub enum Output<K> {
 pub struct Queue<K> {
     limits: Limits,
     goals: Goals,
-    /// Every key once, in order.
-    order: Vec<K>,
+    order: Order<K>,
     rows: BTreeMap<K, Row>,
-    /// Those with goals of their own.
-    own_goals: BTreeSet<K>,
-    /// Those that something happened to since it was last decided who runs.
-    touched: BTreeSet<K>,
-    /// Who waits until its data may be hashed.
-    to_check: BTreeSet<K>,
+    /// Who is to be looked at when something happens. Follows from the rows.
+    lines: Lines<K>,
     /// Whose data are being hashed.
     checking: BTreeSet<K>,
     outputs: VecDeque<Output<K>>,
@@ -157,11 +156,9 @@ impl<K: Copy + Ord> Queue<K> {
         Self {
             limits,
             goals,
-            order: Vec::new(),
+            order: Order::new(),
             rows: BTreeMap::new(),
-            own_goals: BTreeSet::new(),
-            touched: BTreeSet::new(),
-            to_check: BTreeSet::new(),
+            lines: Lines::new(),
             checking: BTreeSet::new(),
             outputs: VecDeque::new(),
             todo: Todo::Nothing,
@@ -173,36 +170,58 @@ impl<K: Copy + Ord> Queue<K> {
         if self.rows.contains_key(&key) {
             return;
         }
-        self.rows.insert(key, Row::new(now, newcomer, self.order.len()));
-        self.order.push(key);
-        if newcomer.goals.is_some() {
-            self.own_goals.insert(key);
-        }
+        let row = Row::new(now, newcomer, self.order.push(key));
+        self.lines.enter(key, row.spot(&self.limits, &self.goals));
+        self.rows.insert(key, row);
         self.shift(key, newcomer.to);
-        self.touch(key, Todo::Reorder);
+        self.need(Todo::Reorder);
     }
 
     /// A torrent goes. Nothing more is said of it.
     pub fn remove(&mut self, key: K) {
+        let Some(place) = self.position(key) else { return };
+        self.order.remove(place);
         if let Some(row) = self.rows.remove(&key) {
-            self.order.remove(row.place);
-            self.number(row.place, self.order.len());
-            self.own_goals.remove(&key);
-            self.touched.remove(&key);
-            self.forget_check(key);
-            self.outputs.retain(|output| output.key() != key);
-            self.need(Todo::Fill);
+            self.lines.leave(key, row.spot(&self.limits, &self.goals));
+        }
+        self.checking.remove(&key);
+        self.outputs.retain(|output| output.key() != key);
+        self.need(Todo::Fill);
+    }
+
+    /// Changes a row, and where it stands in the lines. What came of it, where there is such a torrent.
+    fn change<T>(&mut self, key: K, change: impl FnOnce(&mut Row) -> T) -> Option<T> {
+        let row = self.rows.get_mut(&key)?;
+        let before = row.spot(&self.limits, &self.goals);
+        let result = change(row);
+        let after = row.spot(&self.limits, &self.goals);
+        if before != after {
+            self.lines.leave(key, before);
+            self.lines.enter(key, after);
+        }
+        Some(result)
+    }
+
+    /// Changes what the place of every row in the lines depends upon.
+    fn change_all(&mut self, change: impl FnOnce(&mut Self)) {
+        change(self);
+        self.lines = Lines::new();
+        for (key, rank) in self.order.ranked() {
+            if let Some(row) = self.rows.get_mut(&key) {
+                row.rank = rank;
+                self.lines.enter(key, row.spot(&self.limits, &self.goals));
+            }
         }
     }
 
     /// A person pauses a torrent.
     pub fn pause(&mut self, now: Time, key: K) {
-        if let Some(row) = self.rows.get_mut(&key) {
+        let pause = |row: &mut Row| {
             row.settle(now);
             row.paused = true;
             row.forced = false;
-            self.touch(key, Todo::Fill);
-        }
+        };
+        self.change_and(key, Todo::Fill, pause);
     }
 
     /// A person lets a torrent run when its turn comes, whatever paused, forced or stopped it before. A goal that
@@ -217,120 +236,93 @@ impl<K: Copy + Ord> Queue<K> {
     }
 
     fn want(&mut self, key: K, forced: bool) {
-        if let Some(row) = self.rows.get_mut(&key) {
+        let goals = self.goals;
+        let want = |row: &mut Row| {
             row.paused = false;
             row.failed = false;
             row.forced = forced;
-            row.waived |= row.has_met(&self.goals);
-            self.touch(key, Todo::Reorder);
-        }
+            row.waived |= row.has_met(&goals);
+        };
+        self.change_and(key, Todo::Reorder, want);
     }
 
     /// A torrent could not run; it waits for [`Queue::resume`].
     pub fn fail(&mut self, now: Time, key: K) {
-        if let Some(row) = self.rows.get_mut(&key) {
+        let fail = |row: &mut Row| {
             row.settle(now);
             row.failed = true;
-            self.touch(key, Todo::Fill);
-        }
+        };
+        self.change_and(key, Todo::Fill, fail);
     }
 
     /// A person moves a torrent.
     pub fn shift(&mut self, key: K, to: Move) {
         let Some(at) = self.position(key) else { return };
-        let last = self.order.len() - 1;
-        let to = match to {
-            Move::Up => at.saturating_sub(1),
-            Move::Down => (at + 1).min(last),
-            Move::Top => 0,
-            Move::Bottom => last,
-            Move::To(place) => place.min(last),
-        };
-        if at != to {
-            let key = self.order.remove(at);
-            self.order.insert(to, key);
-            self.number(at.min(to), at.max(to) + 1);
-            self.need(Todo::Reorder);
+        match self.order.shift(at, to) {
+            None => return,
+            Some(Ranked::Alone(rank)) => _ = self.change(key, |row| row.rank = rank),
+            Some(Ranked::Anew) => self.change_all(|_| {}),
         }
-    }
-
-    /// Those in a part of the order learn their places.
-    fn number(&mut self, from: usize, to: usize) {
-        for (place, key) in self.order.iter().enumerate().take(to).skip(from) {
-            if let Some(row) = self.rows.get_mut(key) {
-                row.place = place;
-            }
-        }
+        self.need(Todo::Reorder);
     }
 
     /// A person changes the limits.
     pub fn set_limits(&mut self, limits: Limits) {
-        self.limits = limits;
-        self.touched.extend(self.rows.keys());
+        self.change_all(|queue| queue.limits = limits);
         self.need(Todo::Reorder);
     }
 
     /// A person gives a torrent goals of its own, or the session's back.
     pub fn set_goals(&mut self, key: K, goals: Option<Goals>) {
-        if let Some(row) = self.rows.get_mut(&key) {
+        self.change(key, |row| {
             row.goals = goals;
             row.waived = false;
-            if goals.is_some() {
-                self.own_goals.insert(key);
-            } else {
-                self.own_goals.remove(&key);
-            }
-        }
+        });
     }
 
     /// A torrent has become complete, or wants more than it has.
     pub fn handle_stage(&mut self, now: Time, key: K, stage: Stage) {
-        if let Some(row) = self.rows.get_mut(&key)
-            && row.stage != stage
-        {
-            row.settle(now);
-            row.stage = stage;
-            row.begin(now);
-            self.touch(key, Todo::Fill);
+        if self.rows.get(&key).is_some_and(|row| row.stage != stage) {
+            let begin = |row: &mut Row| {
+                row.settle(now);
+                row.stage = stage;
+                row.begin(now);
+            };
+            self.change_and(key, Todo::Fill, begin);
         }
     }
 
     /// How a running torrent does.
     pub fn handle_figures(&mut self, now: Time, key: K, figures: Figures) {
         let limits = self.limits;
-        let Some(row) = self.rows.get_mut(&key) else { return };
-        row.take_figures(now, figures, limits.slow);
-        let slow = limits.slow.filter(|_| limits.of(row.stage).is_some());
-        if row.active && !row.forced && row.counted == row.is_slow(now, slow) {
-            self.touch(key, Todo::Fill);
+        let changes = self.change(key, |row| {
+            row.take_figures(now, figures, limits.slow);
+            let slow = limits.slow.filter(|_| limits.of(row.stage).is_some());
+            row.active && !row.forced && row.counted == row.is_slow(now, slow)
+        });
+        if changes == Some(true) {
+            self.need(Todo::Fill);
         }
         self.look_at_goals(now, key);
     }
 
     /// A running torrent has data to be hashed; [`Output::Check`] tells when it may be.
     pub fn want_check(&mut self, key: K) {
-        if self.rows.contains_key(&key) && !self.checking.contains(&key) && self.to_check.insert(key) {
-            self.need(Todo::Checks);
+        if !self.checking.contains(&key) {
+            self.change_and(key, Todo::Checks, |row| row.wants_check = true);
         }
     }
 
     /// The hashing is over, or given up.
     pub fn end_check(&mut self, key: K) {
-        self.forget_check(key);
-        self.need(Todo::Checks);
-    }
-
-    fn forget_check(&mut self, key: K) {
-        self.to_check.remove(&key);
         self.checking.remove(&key);
+        self.change_and(key, Todo::Checks, |row| row.wants_check = false);
     }
 
     /// The time has come that [`Queue::timeout`] told.
     pub fn handle_timeout(&mut self, now: Time) {
-        for at in 0..self.order.len() {
-            if let Some(&key) = self.order.get(at) {
-                self.look_at_goals(now, key);
-            }
+        for key in self.put_in_order(self.lines.due_by(now)) {
+            self.look_at_goals(now, key);
         }
         if self.limits.slow.is_some() {
             self.need(Todo::Fill);
@@ -339,18 +331,7 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// When [`Queue::handle_timeout`] is due.
     pub fn timeout(&self) -> Option<Time> {
-        let may_be_slow = self.limits.slow.is_some() && self.limits.are_any();
-        if !may_be_slow && !self.goals.are_any() && self.own_goals.is_empty() {
-            return None;
-        }
-        let due = |row: &Row| {
-            let limited = self.limits.of(row.stage).is_some();
-            let slow = self.limits.slow.filter(|_| limited && row.counted);
-            let slow = slow.map(|slow| row.slow_since + slow.after);
-            let goal = row.goal_due(&self.goals);
-            [slow, goal].into_iter().flatten().min()
-        };
-        self.rows.values().filter(|row| row.active).filter_map(due).min()
+        self.lines.due.first().map(|(due, _)| *due)
     }
 
     /// The next thing to do, until `None`.
@@ -358,6 +339,7 @@ impl<K: Copy + Ord> Queue<K> {
         if self.outputs.is_empty() && self.todo > Todo::Nothing {
             let todo = core::mem::replace(&mut self.todo, Todo::Nothing);
             if todo > Todo::Checks {
+                self.heed();
                 for stage in [Stage::Downloading, Stage::Seeding] {
                     match self.limits.of(stage) {
                         Some(limit) => self.balance(now, stage, limit, todo == Todo::Reorder),
@@ -378,12 +360,12 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// Every torrent, in order.
     pub fn order(&self) -> &[K] {
-        &self.order
+        self.order.keys()
     }
 
     /// A torrent's place, from 0.
     pub fn position(&self, key: K) -> Option<usize> {
-        self.rows.get(&key).map(|row| row.place)
+        self.order.place(self.rows.get(&key)?.rank)
     }
 
     /// How a torrent stands.
@@ -420,23 +402,29 @@ impl<K: Copy + Ord> Queue<K> {
         self.todo = self.todo.max(todo);
     }
 
-    fn touch(&mut self, key: K, todo: Todo) {
-        self.touched.insert(key);
-        self.need(todo);
+    fn change_and(&mut self, key: K, todo: Todo, change: impl FnOnce(&mut Row)) {
+        if self.change(key, change).is_some() {
+            self.need(todo);
+        }
     }
 
-    /// Has all of one stage run that want to: those that nothing happened to do already.
-    fn run_all(&mut self, now: Time, stage: Stage) {
-        for key in &self.touched {
-            let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == stage) else { continue };
-            if !row.wishes() || row.forced {
+    /// Whatever is forced runs, and what was paused or failed does not; neither takes a place.
+    fn heed(&mut self) {
+        while let Some((_, &key)) = self.lines.unheeded.first_key_value() {
+            self.change(key, |row| {
                 row.active = row.wishes();
                 row.counted = false;
-            } else if row.active {
-                row.counted = true;
-            } else {
-                row.run(now);
-            }
+            });
+        }
+    }
+
+    /// Has all of one stage run that want to.
+    fn run_all(&mut self, now: Time, stage: Stage) {
+        while let Some((_, &key)) = self.lines.of(stage).waiting.first_key_value() {
+            self.change(key, |row| row.run(now));
+        }
+        while let Some((_, &key)) = self.lines.of(stage).beside.first_key_value() {
+            self.change(key, |row| row.counted = true);
         }
     }
 
@@ -444,147 +432,120 @@ impl<K: Copy + Ord> Queue<K> {
     fn balance(&mut self, now: Time, stage: Stage, limit: usize, reorder: bool) {
         let slow = self.limits.slow;
         let at_most = slow.map_or(limit, |slow| slow.at_most.max(limit));
-        let (mut counted, mut all, mut waits) = (0, 0, 0);
-        // Those that do not run, or run beside the limits, count for nothing; of the others those that became slow
-        // count no more.
-        for row in self.rows.values_mut().filter(|row| row.stage == stage) {
-            if !row.wishes() || row.forced {
-                row.active = row.wishes();
-                row.counted = false;
-            } else if row.active {
-                row.counted &= !row.is_slow(now, slow);
-                counted += usize::from(row.counted);
-                all += 1;
-                waits += usize::from(!row.counted);
-            } else {
-                waits += 1;
-            }
+        // Those that became slow count no more.
+        let due: Vec<K> = self.lines.due_by(now).collect();
+        for key in due {
+            self.change(key, |row| {
+                if row.stage == stage && !row.forced {
+                    row.counted &= !row.is_slow(now, slow);
+                }
+            });
         }
         // Too many: the last ones stop.
-        while counted > limit || all > at_most {
-            let Some(worst) = self.last_active(stage, all <= at_most) else { break };
-            counted -= usize::from(worst.counted);
-            all -= 1;
-            worst.stop();
+        while let Some(worst) = self.one_too_many(stage, limit, at_most) {
+            self.change(worst, Row::stop);
         }
         // Room: first for those that revived, then for those that wait.
-        let waiting = |row: &Row| row.stage == stage && row.wishes() && !row.forced && !row.counted;
-        let candidates = if waits > 0 { self.in_order(waiting) } else { Vec::new() };
-        for revived in [true, false] {
-            for key in &candidates {
-                if counted >= limit || (!revived && all >= at_most) {
-                    break;
-                }
-                let Some(row) = self.rows.get_mut(key).filter(|row| row.stage == stage) else { continue };
-                if revived && row.active && !row.forced && !row.counted && !row.is_slow(now, slow) {
-                    row.counted = true;
-                    counted += 1;
-                } else if !revived && !row.active && row.wishes() {
-                    row.run(now);
-                    counted += 1;
-                    all += 1;
-                }
+        if self.lines.of(stage).counted.len() < limit {
+            let beside: Vec<K> = self.lines.of(stage).beside.values().copied().collect();
+            let revived = |key: &K| self.rows.get(key).is_some_and(|row| !row.is_slow(now, slow));
+            let room = limit - self.lines.of(stage).counted.len();
+            let revived: Vec<K> = beside.into_iter().filter(revived).take(room).collect();
+            for key in revived {
+                self.change(key, |row| row.counted = true);
             }
         }
-        if reorder && waits > 0 {
+        while self.lines.of(stage).counted.len() < limit
+            && self.lines.of(stage).running() < at_most
+            && let Some((_, &next)) = self.lines.of(stage).waiting.first_key_value()
+        {
+            self.change(next, |row| row.run(now));
+        }
+        if reorder {
             self.prefer_the_first(now, stage);
         }
     }
 
-    /// The torrents that suit, in order.
-    fn in_order(&self, suits: impl Fn(&Row) -> bool) -> Vec<K> {
-        let suiting = self.rows.iter().filter(|(_, row)| suits(row)).map(|(key, _)| *key);
-        self.put_in_order(suiting.collect())
+    /// Of one stage the running torrent that stands last, where more run or count than may.
+    fn one_too_many(&self, stage: Stage, limit: usize, at_most: usize) -> Option<K> {
+        let line = self.lines.of(stage);
+        let counted = line.counted.last_key_value();
+        let last = if line.running() > at_most {
+            counted.max(line.beside.last_key_value())
+        } else {
+            counted.filter(|_| line.counted.len() > limit)
+        };
+        last.map(|(_, key)| *key)
     }
 
-    /// These by their places.
-    fn put_in_order(&self, mut keys: Vec<K>) -> Vec<K> {
-        keys.sort_by_cached_key(|key| self.position(*key));
+    /// These in the queue's order.
+    fn put_in_order(&self, keys: impl Iterator<Item = K>) -> Vec<K> {
+        let mut keys: Vec<K> = keys.collect();
+        keys.sort_by_cached_key(|key| self.rows.get(key).map(|row| row.rank));
         keys
     }
 
     /// Gives the places to those who stand first.
     fn prefer_the_first(&mut self, now: Time, stage: Stage) {
-        let mut from = 0;
         loop {
-            let waits = |key: &K| {
-                self.rows.get(key).is_some_and(|row| row.stage == stage && row.wishes() && !row.active)
-            };
-            let Some(first) = self.order.iter().skip(from).position(waits).map(|at| at + from) else {
+            let line = self.lines.of(stage);
+            let (Some((first, &waits)), Some((last, &counts))) =
+                (line.waiting.first_key_value(), line.counted.last_key_value())
+            else {
                 return;
             };
-            let counts = |key: &K| self.rows.get(key).is_some_and(|row| row.stage == stage && row.counted);
-            let Some(last) = self.order.iter().rposition(counts).filter(|last| *last > first) else { return };
-            if let Some(row) = self.order.get(last).and_then(|key| self.rows.get_mut(key)) {
-                row.stop();
+            if last < first {
+                return;
             }
-            if let Some(row) = self.order.get(first).and_then(|key| self.rows.get_mut(key)) {
-                row.run(now);
-            }
-            from = first + 1;
+            self.change(counts, Row::stop);
+            self.change(waits, |row| row.run(now));
         }
-    }
-
-    /// The running torrent that stands last; with `counted` of those that count.
-    fn last_active(&mut self, stage: Stage, counted: bool) -> Option<&mut Row> {
-        let suits = |key: &&K| {
-            let row = self.rows.get(*key);
-            row.is_some_and(|row| {
-                row.stage == stage && row.active && !row.forced && (row.counted || !counted)
-            })
-        };
-        let key = *self.order.iter().rev().find(suits)?;
-        self.rows.get_mut(&key)
     }
 
     /// Tells who starts and who stops.
     fn tell(&mut self, now: Time) {
-        let touched = core::mem::take(&mut self.touched);
-        let changed = if self.limits.are_any() {
-            self.in_order(|row| row.told != row.active)
-        } else {
-            self.put_in_order(touched.into_iter().collect())
-        };
+        let changed: Vec<K> = self.lines.untold.values().copied().collect();
         for started in [false, true] {
-            for key in &changed {
-                let Some(row) = self.rows.get_mut(key) else { continue };
-                if row.told == row.active || row.active != started {
-                    continue;
-                }
-                row.told = row.active;
-                if row.active {
-                    row.begin(now);
-                    self.outputs.push_back(Output::Start(*key));
-                } else {
+            for &key in &changed {
+                let told = self.change(key, |row| {
+                    if row.active != started {
+                        return None;
+                    }
+                    row.told = row.active;
+                    if row.active {
+                        row.begin(now);
+                        return Some(Output::Start(key));
+                    }
                     row.settle(now);
-                    self.outputs.push_back(Output::Stop(*key));
-                    self.to_check.remove(key);
-                    self.checking.remove(key);
+                    row.wants_check = false;
+                    Some(Output::Stop(key))
+                });
+                let Some(told) = told.flatten() else { continue };
+                if told == Output::Stop(key) {
+                    self.checking.remove(&key);
                 }
+                self.outputs.push_back(told);
             }
         }
     }
 
     fn grant_checks(&mut self) {
         let most = self.limits.checks.max(1);
-        for key in self.put_in_order(self.to_check.iter().copied().collect()) {
-            let Some(row) = self.rows.get(&key) else { continue };
-            if row.active && (row.forced || self.checking.len() < most) {
-                self.to_check.remove(&key);
-                self.checking.insert(key);
-                self.outputs.push_back(Output::Check(key));
-            }
+        loop {
+            let usual = self.lines.checks.first_key_value().filter(|_| self.checking.len() < most);
+            let forced = self.lines.forced_checks.first_key_value();
+            let Some((_, &key)) = usual.into_iter().chain(forced).min() else { return };
+            self.change(key, |row| row.wants_check = false);
+            self.checking.insert(key);
+            self.outputs.push_back(Output::Check(key));
         }
     }
 
     fn look_at_goals(&mut self, now: Time, key: K) {
-        let Some(row) = self.rows.get_mut(&key) else { return };
-        let Some((goal, then)) = row.goal_reached(now, &self.goals) else { return };
-        row.settle(now);
-        row.paused = true;
-        row.forced = false;
+        let reached = self.rows.get(&key).and_then(|row| row.goal_reached(now, &self.goals));
+        let Some((goal, then)) = reached else { return };
+        self.pause(now, key);
         self.outputs.push_back(Output::Reached(key, goal, then));
-        self.touch(key, Todo::Fill);
     }
 }
 

@@ -15,12 +15,6 @@ pub struct Goals {
     pub then: Then,
 }
 
-impl Goals {
-    pub(super) fn are_any(&self) -> bool {
-        self.ratio.is_some() || self.seed_time.is_some() || self.idle.is_some()
-    }
-}
-
 /// What follows when a torrent has reached its goal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Then {

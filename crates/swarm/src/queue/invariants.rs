@@ -1,5 +1,6 @@
 //! What is true of a queue at all times, for tests.
 
+use super::lines::Lines;
 use super::row::Row;
 use super::{Queue, Stage, Todo};
 
@@ -9,16 +10,23 @@ impl<K: Copy + Ord> Queue<K> {
     /// # Errors
     /// The first contradiction found.
     pub fn check_invariants(&self) -> Result<(), &'static str> {
-        let mut sorted = self.order.clone();
+        let mut sorted = self.order.keys().to_vec();
         sorted.sort_unstable();
         if !sorted.iter().eq(self.rows.keys()) {
             return Err("the order is no permutation of the torrents");
         }
-        if (0..).zip(&self.order).any(|(place, key)| self.position(*key) != Some(place)) {
-            return Err("one has another place than it says");
+        if self.order.ranked().any(|(key, rank)| self.rows.get(&key).map(|row| row.rank) != Some(rank)) {
+            return Err("one has another rank than it says");
         }
-        if !self.rows.iter().filter(|(_, row)| row.goals.is_some()).map(|(key, _)| key).eq(&self.own_goals) {
-            return Err("one has goals of its own and is not known for it, or the reverse");
+        if !self.order.ranked().is_sorted_by(|(_, before), (_, behind)| before < behind) {
+            return Err("the ranks do not rise");
+        }
+        let mut lines = Lines::new();
+        for (&key, row) in &self.rows {
+            lines.enter(key, row.spot(&self.limits, &self.goals));
+        }
+        if lines != self.lines {
+            return Err("one stands in another line than it should");
         }
         if self.todo > Todo::Nothing {
             return Ok(());

@@ -34,8 +34,4 @@ impl Limits {
             Stage::Seeding => self.seeds,
         }
     }
-
-    pub(super) fn are_any(&self) -> bool {
-        self.downloads.is_some() || self.seeds.is_some()
-    }
 }

@@ -1,13 +1,22 @@
 //! What the queue knows of one torrent.
 
-use super::{Figures, Goal, Goals, Newcomer, Slow, Stage, Then};
+use super::lines::Spot;
+use super::order::Rank;
+use super::{Figures, Goal, Goals, Limits, Newcomer, Slow, Stage, Then};
 use core::time::Duration;
 use quelea_time::Time;
 
+/// How one stands that would run if there were room, and is not forced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stands {
+    Waiting,
+    Counted,
+    Beside,
+}
+
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Its place in the order.
-    pub(super) place: usize,
+    pub(super) rank: Rank,
     pub(super) stage: Stage,
     pub(super) paused: bool,
     pub(super) failed: bool,
@@ -18,6 +27,8 @@ pub(super) struct Row {
     pub(super) told: bool,
     /// Whether it takes a place of the limit.
     pub(super) counted: bool,
+    /// Whether it waits until its data may be hashed.
+    pub(super) wants_check: bool,
     pub(super) goals: Option<Goals>,
     /// Whether a person let it go on although it has met its goal.
     pub(super) waived: bool,
@@ -34,10 +45,10 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn new(now: Time, newcomer: Newcomer, place: usize) -> Self {
+    pub(super) fn new(now: Time, newcomer: Newcomer, rank: Rank) -> Self {
         let Newcomer { to: _, paused, forced, stage, goals, waived, uploaded, size, seeded } = newcomer;
         Self {
-            place,
+            rank,
             stage,
             paused,
             failed: false,
@@ -45,6 +56,7 @@ impl Row {
             active: false,
             told: false,
             counted: false,
+            wants_check: false,
             goals,
             waived,
             slow_since: now,
@@ -59,6 +71,34 @@ impl Row {
     /// Whether it would run if there were room.
     pub(super) fn wishes(&self) -> bool {
         !self.paused && !self.failed
+    }
+
+    /// Where it stands in the lines.
+    pub(super) fn spot(&self, limits: &Limits, usual: &Goals) -> Spot {
+        let stands = match (self.active, self.counted) {
+            (false, _) => Stands::Waiting,
+            (true, true) => Stands::Counted,
+            (true, false) => Stands::Beside,
+        };
+        Spot {
+            rank: self.rank,
+            stands: (self.wishes() && !self.forced).then_some((self.stage, stands)),
+            check: (self.wants_check && self.active).then_some(self.forced),
+            unheeded: (self.forced || !self.wishes()) && (self.active != self.wishes() || self.counted),
+            untold: self.told != self.active,
+            due: self.due(limits, usual),
+        }
+    }
+
+    /// When it is to be looked at, unless something happens before.
+    fn due(&self, limits: &Limits, usual: &Goals) -> Option<Time> {
+        if !self.active {
+            return None;
+        }
+        let limited = limits.of(self.stage).is_some();
+        let slow = limits.slow.filter(|_| limited && self.counted);
+        let slow = slow.map(|slow| self.slow_since + slow.after);
+        [slow, self.goal_due(usual)].into_iter().flatten().min()
     }
 
     /// It takes a place.
@@ -118,7 +158,7 @@ impl Row {
     }
 
     /// When it will have reached a goal, unless something happens before.
-    pub(super) fn goal_due(&self, usual: &Goals) -> Option<Time> {
+    fn goal_due(&self, usual: &Goals) -> Option<Time> {
         let (goals, since) = self.goals(usual)?;
         let time = goals.seed_time.map(|goal| since + goal.saturating_sub(self.seeded));
         let idle = goals.idle.map(|goal| self.sent + goal);
