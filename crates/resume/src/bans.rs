@@ -19,8 +19,11 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<IpAddr>> {
 }
 
 pub(super) fn write(begun: &Connection, changes: &Changes) -> rusqlite::Result<()> {
-    let mut ban = begun.prepare("INSERT OR IGNORE INTO ban VALUES (?1)")?;
-    let mut unban = begun.prepare("DELETE FROM ban WHERE address = ?1")?;
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut ban = begun.prepare_cached("INSERT OR IGNORE INTO ban VALUES (?1)")?;
+    let mut unban = begun.prepare_cached("DELETE FROM ban WHERE address = ?1")?;
     for (address, &banned) in changes {
         if banned { &mut ban } else { &mut unban }.execute(params![address.to_string()])?;
     }

@@ -25,6 +25,8 @@ const APPLICATION: i32 = 0x514c_5354;
 const VERSION: i32 = 4;
 /// Another process may hold the database so long.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Statements that a connection keeps compiled: all that are used of each torrent.
+const STATEMENTS: usize = 32;
 /// Torrents that are remembered; of more, those are forgotten that were saved longest ago.
 const REMEMBERED: u32 = 10_000;
 
@@ -297,21 +299,20 @@ impl Database {
     pub fn load(&self, name: &Name) -> Result<Option<Saved>, StateError> {
         let found = self
             .connection
-            .query_row(
+            .prepare_cached(
                 "SELECT id, have, clean, seal, downloaded, uploaded FROM torrent
                  WHERE info_hash = ?1 AND directory = ?2",
-                params![name.info_hash, name.directory],
-                |row| {
-                    let saved = Saved {
-                        have: row.get(1)?,
-                        clean: row.get(2)?,
-                        stamps: HashMap::new(),
-                        downloaded: row.get::<_, i64>(4)?.cast_unsigned(),
-                        uploaded: row.get::<_, i64>(5)?.cast_unsigned(),
-                    };
-                    Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(3)?, saved))
-                },
-            )
+            )?
+            .query_row(params![name.info_hash, name.directory], |row| {
+                let saved = Saved {
+                    have: row.get(1)?,
+                    clean: row.get(2)?,
+                    stamps: HashMap::new(),
+                    downloaded: row.get::<_, i64>(4)?.cast_unsigned(),
+                    uploaded: row.get::<_, i64>(5)?.cast_unsigned(),
+                };
+                Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(3)?, saved))
+            })
             .optional()?;
         let Some((id, seal, mut saved)) = found else { return Ok(None) };
         if seal != self::seal(name, &saved.have, saved.clean) {
@@ -319,7 +320,7 @@ impl Database {
         }
         let mut files = self
             .connection
-            .prepare("SELECT number, length, modified, changed FROM file WHERE torrent = ?1")?;
+            .prepare_cached("SELECT number, length, modified, changed FROM file WHERE torrent = ?1")?;
         let rows = files.query_map([id], |row| {
             let length = row.get::<_, i64>(1)?.cast_unsigned();
             Ok((row.get(0)?, Stamp { length, modified: row.get(2)?, changed: row.get(3)? }))
@@ -333,7 +334,7 @@ impl Database {
     /// # Errors
     /// Those of SQLite.
     pub fn load_blocks(&self, name: &Name) -> Result<Vec<SavedBlock>, StateError> {
-        let mut blocks = self.connection.prepare(
+        let mut blocks = self.connection.prepare_cached(
             "SELECT piece, begin, bytes FROM block JOIN torrent ON torrent.id = block.torrent
              WHERE info_hash = ?1 AND directory = ?2",
         )?;
@@ -369,6 +370,7 @@ impl Database {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(PATIENCE)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.pragma_update(None, "foreign_keys", true)?;
     // What is committed outlasts a loss of power; see the order of things in `record`.
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -385,7 +387,7 @@ fn is_shared(path: &Path) -> bool {
 }
 
 fn save(begun: &Connection, name: &Name, change: &Change<'_>) -> rusqlite::Result<()> {
-    let id: i64 = begun.query_row(
+    let mut put = begun.prepare_cached(
         "INSERT INTO torrent
              (info_hash, directory, have, wanted, clean, seal, downloaded, uploaded, saved)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, unixepoch())
@@ -393,6 +395,8 @@ fn save(begun: &Connection, name: &Name, change: &Change<'_>) -> rusqlite::Resul
              have = ?3, wanted = ?4, clean = ?5, seal = ?6, downloaded = ?7, uploaded = ?8,
              saved = unixepoch()
          RETURNING id",
+    )?;
+    let id: i64 = put.query_row(
         params![
             name.info_hash,
             name.directory,
@@ -406,8 +410,8 @@ fn save(begun: &Connection, name: &Name, change: &Change<'_>) -> rusqlite::Resul
         |row| row.get(0),
     )?;
     {
-        let mut put = begun.prepare("INSERT OR REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        let mut forget = begun.prepare("DELETE FROM file WHERE torrent = ?1 AND number = ?2")?;
+        let mut put = begun.prepare_cached("INSERT OR REPLACE INTO file VALUES (?1, ?2, ?3, ?4, ?5)")?;
+        let mut forget = begun.prepare_cached("DELETE FROM file WHERE torrent = ?1 AND number = ?2")?;
         for (number, stamp) in change.stamps {
             match stamp {
                 Some(Stamp { length, modified, changed }) => {
@@ -417,14 +421,14 @@ fn save(begun: &Connection, name: &Name, change: &Change<'_>) -> rusqlite::Resul
             };
         }
         if let Some(blocks) = change.blocks {
-            begun.execute("DELETE FROM block WHERE torrent = ?1", [id])?;
-            let mut put = begun.prepare("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
+            begun.prepare_cached("DELETE FROM block WHERE torrent = ?1")?.execute([id])?;
+            let mut put = begun.prepare_cached("INSERT OR REPLACE INTO block VALUES (?1, ?2, ?3, ?4)")?;
             for block in blocks {
                 put.execute(params![id, block.piece, block.begin, &block.bytes[..]])?;
             }
         } else {
-            let mut find = begun.prepare("SELECT DISTINCT piece FROM block WHERE torrent = ?1")?;
-            let mut forget = begun.prepare("DELETE FROM block WHERE torrent = ?1 AND piece = ?2")?;
+            let mut find = begun.prepare_cached("SELECT DISTINCT piece FROM block WHERE torrent = ?1")?;
+            let mut forget = begun.prepare_cached("DELETE FROM block WHERE torrent = ?1 AND piece = ?2")?;
             let pieces = find.query_map([id], |row| row.get::<_, u32>(0))?;
             for piece in pieces.collect::<rusqlite::Result<Vec<u32>>>()? {
                 if has(change.have, piece) {

@@ -302,7 +302,7 @@ impl Library {
         let database = self.shared.reading();
         let bytes = database
             .connection()
-            .prepare("SELECT info FROM metainfo WHERE torrent = ?1")
+            .prepare_cached("SELECT info FROM metainfo WHERE torrent = ?1")
             .and_then(|mut query| {
                 query.query_row([id.cast_signed()], |row| row.get::<_, Vec<u8>>(0)).optional()
             })
@@ -403,7 +403,7 @@ impl Database {
         }
         let begun = self.connection_mut().transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
-            let mut put = begun.prepare(
+            let mut put = begun.prepare_cached(
                 "INSERT OR REPLACE INTO library VALUES (?1, ?2,
                      coalesce((SELECT position FROM library WHERE id = ?1), 1 << 40), ?3, ?4, ?5, ?6, ?7, ?8, ?9,
                      ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31,
@@ -416,10 +416,10 @@ impl Database {
                      limit_down = ?28, limit_up = ?29, priorities = ?30, sequential = ?31, incomplete = ?32,
                      wants_named = ?33, super_seeding = ?34",
             )?;
-            let mut info_of = begun.prepare("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)")?;
-            let mut delete = begun.prepare("DELETE FROM library WHERE id = ?1")?;
-            let mut place =
-                begun.prepare("UPDATE library SET position = ?2 WHERE id = ?1 AND position IS NOT ?2")?;
+            let mut info_of = begun.prepare_cached("INSERT OR REPLACE INTO metainfo VALUES (?1, ?2)")?;
+            let mut delete = begun.prepare_cached("DELETE FROM library WHERE id = ?1")?;
+            let mut place = begun
+                .prepare_cached("UPDATE library SET position = ?2 WHERE id = ?1 AND position IS NOT ?2")?;
             for (id, change) in &work.changes {
                 match change {
                     Change::Delete => _ = delete.execute([id.cast_signed()])?,

@@ -92,12 +92,10 @@ pub(super) struct Way<'a> {
 impl Database {
     /// Where a torrent is that was added with the directory `home`; `None` for there.
     pub(super) fn place(&self, home: &Name) -> Result<Option<Vec<u8>>, StateError> {
-        let place = self.connection().query_row(
-            "SELECT directory FROM place WHERE info_hash = ?1 AND home = ?2",
-            params![home.info_hash, home.directory],
-            |row| row.get(0),
-        );
-        Ok(place.optional()?)
+        let mut find = self
+            .connection()
+            .prepare_cached("SELECT directory FROM place WHERE info_hash = ?1 AND home = ?2")?;
+        Ok(find.query_row(params![home.info_hash, home.directory], |row| row.get(0)).optional()?)
     }
 
     /// A torrent that is added with the directory `home` is in `directory`.
@@ -109,32 +107,31 @@ impl Database {
     pub(super) fn arrangement(&self, name: &Name) -> Result<Arrangement, StateError> {
         let Some(id) = id_of(self.connection(), name).optional()? else { return Ok(Arrangement::default()) };
         let blob = |query: &str| {
-            let found = self.connection().query_row(query, [id], |row| row.get::<_, Vec<u8>>(0));
-            found.optional()
+            let mut find = self.connection().prepare_cached(query)?;
+            find.query_row([id], |row| row.get::<_, Vec<u8>>(0)).optional()
         };
         let names = blob("SELECT paths FROM names WHERE torrent = ?1")?;
         let priorities = blob("SELECT files FROM priority WHERE torrent = ?1")?;
-        let moving = self.connection().query_row(
+        let mut find = self.connection().prepare_cached(
             "SELECT directory, paths, existing, step, staged FROM moving WHERE torrent = ?1",
-            [id],
-            |row| {
-                Ok(Moving {
-                    directory: path(row.get(0)?),
-                    names: decode(&row.get::<_, Vec<u8>>(1)?),
-                    existing: match row.get::<_, i64>(2)? {
-                        1 => Existing::Replace,
-                        2 => Existing::Adopt,
-                        _ => Existing::Refuse,
-                    },
-                    reached: match row.get::<_, i64>(3)? {
-                        0 => Reached::Copying,
-                        1 => Reached::Placing,
-                        _ => Reached::Placed,
-                    },
-                    staged: row.get(4)?,
-                })
-            },
-        );
+        )?;
+        let moving = find.query_row([id], |row| {
+            Ok(Moving {
+                directory: path(row.get(0)?),
+                names: decode(&row.get::<_, Vec<u8>>(1)?),
+                existing: match row.get::<_, i64>(2)? {
+                    1 => Existing::Replace,
+                    2 => Existing::Adopt,
+                    _ => Existing::Refuse,
+                },
+                reached: match row.get::<_, i64>(3)? {
+                    0 => Reached::Copying,
+                    1 => Reached::Placing,
+                    _ => Reached::Placed,
+                },
+                staged: row.get(4)?,
+            })
+        });
         Ok(Arrangement {
             names: names.map(|names| decode(&names)).unwrap_or_default(),
             priorities,
@@ -271,11 +268,9 @@ fn number_reached(reached: Reached) -> i64 {
 }
 
 fn id_of(connection: &Connection, name: &Name) -> rusqlite::Result<i64> {
-    connection.query_row(
-        "SELECT id FROM torrent WHERE info_hash = ?1 AND directory = ?2",
-        params![name.info_hash, name.directory],
-        |row| row.get(0),
-    )
+    connection
+        .prepare_cached("SELECT id FROM torrent WHERE info_hash = ?1 AND directory = ?2")?
+        .query_row(params![name.info_hash, name.directory], |row| row.get(0))
 }
 
 pub(super) fn path(bytes: Vec<u8>) -> PathBuf {
