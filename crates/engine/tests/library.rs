@@ -237,9 +237,10 @@ fn a_seed_that_nobody_wants_rests_and_wakes_for_a_peer() {
         seed.restore().await.unwrap();
         let seeded = seed.add(bed.add(0)).await.unwrap();
         for round in 1..=2 {
-            // The lock on the torrent goes with its task.
+            // The right to the torrent goes with its task.
             let locks = bed.path("state/seed/locks");
-            while std::fs::read_dir(&locks).unwrap().next().is_some() {
+            let is_right = |entry: std::fs::DirEntry| entry.path().extension().is_some_and(|it| it == "lock");
+            while std::fs::read_dir(&locks).unwrap().any(|entry| is_right(entry.unwrap())) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert_eq!(seeded.snapshot().state, State::Seeding);

@@ -4,7 +4,7 @@ use super::database::{Database, Saved, SavedBlock, StateError};
 use super::places::Arrangement;
 use super::record::{OnTrouble, save_all};
 use super::relocation::directory_bytes;
-use super::{Lock, Name, Plan, Record, Refused};
+use super::{Lock, Locks, Name, Plan, Record, Refused};
 use quelea_block::BlockBuf;
 use quelea_storage::Store;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,8 @@ const AT_ONCE: usize = 64;
 
 /// The state of a session's torrents. Dropping it saves what there is to save.
 pub struct Keeper {
-    pub(super) directory: PathBuf,
+    directory: PathBuf,
+    pub(super) locks: Locks,
     pub(super) shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -91,7 +92,7 @@ impl Keeper {
         let serving = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("quelea-state".to_owned());
         let thread = thread.spawn(move || serving.serve())?;
-        Ok(Self { directory, shared, thread: Some(thread) })
+        Ok(Self { locks: Locks::new(&directory), directory, shared, thread: Some(thread) })
     }
 
     /// Takes a torrent that is added with the directory `home`, wherever it is. One that nothing is known of is in
@@ -107,7 +108,7 @@ impl Keeper {
         first: Option<&Path>,
     ) -> Result<Option<Begun>, Option<u32>> {
         let home = Name::new(info_hash, home);
-        let begun = match Lock::take(&self.directory, &home) {
+        let begun = match self.locks.take(&home) {
             Ok(lock) => self.begin_with(home, lock, first),
             Err(refused) => Err(refused.into()),
         };
@@ -127,13 +128,13 @@ impl Keeper {
         let place = self.place(&home, first)?;
         let name = Name { info_hash: home.info_hash, directory: place };
         if name != home {
-            locks.push((name.clone(), Lock::take(&self.directory, &name)?));
+            locks.push((name.clone(), self.locks.take(&name)?));
         }
         let (saved, blocks, arrangement) = self.load(&name)?;
         if let Some(moving) = &arrangement.moving {
             let goal = Name { info_hash: home.info_hash, directory: directory_bytes(&moving.directory) };
             if goal != name && goal != home {
-                let lock = Lock::take(&self.directory, &goal)?;
+                let lock = self.locks.take(&goal)?;
                 locks.push((goal, lock));
             }
         }

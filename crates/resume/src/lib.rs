@@ -38,7 +38,7 @@ use database::Name;
 pub use database::SavedBlock;
 pub use keeper::{Begun, Ending, Keeper};
 pub use library::{Kept, Leaving, Library};
-use lock::{Lock, Refused};
+use lock::{Lock, Locks, Refused};
 pub use nodes::{NodeFile, SavedNodes};
 pub use places::{Arrangement, Moving, Names, Reached};
 pub use plan::Plan;

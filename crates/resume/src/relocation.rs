@@ -32,7 +32,7 @@ impl Keeper {
         let lock = if record.holds(&name) {
             None
         } else {
-            match Lock::take(&self.directory, &name) {
+            match self.locks.take(&name) {
                 Ok(lock) => Some(lock),
                 Err(Refused::Held { by }) => return Err(Taken::By(by)),
                 Err(Refused::System(error)) => return Err(Taken::System(error)),

@@ -5,7 +5,7 @@ mod database;
 mod fragile;
 
 use super::database::{Database, Name};
-use super::{Lock, Plan, Record};
+use super::{Locks, Plan, Record};
 use fragile::Fragile;
 use quelea_metainfo::geometry::{Geometry, PieceIndex};
 use quelea_storage::{FileSpec, Options, Store};
@@ -109,7 +109,7 @@ fn live(seed: u64, lying: bool, sums: &mut Sums) {
                 missing.push(piece);
             }
         }
-        let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
+        let lock = Locks::new(folder.path()).take(&name).unwrap_or_else(|_| panic!("locked"));
         let record = {
             let begun = (saved.as_ref(), &plan);
             Record::start(
@@ -177,7 +177,7 @@ fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_tr
     let name = Name { info_hash: [1; 20], directory: b"downloads".to_vec() };
     let database = Mutex::new(Some(Database::in_memory()));
     let plan = Plan::new(None, &store);
-    let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
+    let lock = Locks::new(folder.path()).take(&name).unwrap_or_else(|_| panic!("locked"));
     let told = Arc::new(Mutex::new(Vec::new()));
     let trouble = Arc::clone(&told);
     let on_trouble = Box::new(move |error: quelea_storage::StorageError| {
@@ -226,7 +226,7 @@ fn what_lay_there_before_anything_was_known_is_hashed_once() {
     let database = Mutex::new(Some(Database::in_memory()));
     let plan = Plan::new(None, &store);
     assert_eq!((plan.trusted.count(), plan.check.len()), (0, 4));
-    let lock = Lock::take(folder.path(), &name).unwrap_or_else(|_| panic!("locked"));
+    let lock = Locks::new(folder.path()).take(&name).unwrap_or_else(|_| panic!("locked"));
     let record = Record::start(
         (name.clone(), name.clone()),
         store,
