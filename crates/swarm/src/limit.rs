@@ -33,6 +33,8 @@ pub struct NodeId(u32);
 #[derive(Debug)]
 struct Node {
     parent: Option<NodeId>,
+    /// How many hang on it.
+    children: usize,
     /// Bytes a second.
     limit: Option<u64>,
     /// Bytes that are due and not dealt out, in billionths.
@@ -69,7 +71,7 @@ impl Tree {
 
     /// A tree of the session alone, without a limit.
     pub fn new(now: Time) -> Self {
-        let root = Node { parent: None, limit: None, level: 0, filled: now, hungry: false };
+        let root = Node { parent: None, children: 0, limit: None, level: 0, filled: now, hungry: false };
         Self { nodes: BTreeMap::from([(Self::ROOT, root)]), next: 1, wants: BTreeMap::new(), turn: 0 }
     }
 
@@ -78,7 +80,9 @@ impl Tree {
         let id = NodeId(self.next);
         self.next = self.next.wrapping_add(1).max(1);
         let parent = if self.nodes.contains_key(&parent) { parent } else { Self::ROOT };
-        let node = Node { parent: Some(parent), limit: None, level: 0, filled: now, hungry: false };
+        self.hang(parent, 1);
+        let node =
+            Node { parent: Some(parent), children: 0, limit: None, level: 0, filled: now, hungry: false };
         self.nodes.insert(id, node);
         id
     }
@@ -86,21 +90,36 @@ impl Tree {
     /// Takes a node out; those below it hang on its parent. The root stays.
     pub fn remove(&mut self, id: NodeId) {
         let Some(parent) = self.nodes.get(&id).and_then(|node| node.parent) else { return };
-        self.nodes.remove(&id);
+        let children = self.nodes.remove(&id).map_or(0, |node| node.children);
         self.wants.remove(&id);
-        for node in self.nodes.values_mut().filter(|node| node.parent == Some(id)) {
-            node.parent = Some(parent);
+        self.hang(parent, -1);
+        // Mostly whoever hung on it has gone before.
+        if children > 0 {
+            for node in self.nodes.values_mut().filter(|node| node.parent == Some(id)) {
+                node.parent = Some(parent);
+            }
+            self.hang(parent, children.cast_signed());
+        }
+    }
+
+    /// So many more nodes hang on this one, or fewer.
+    fn hang(&mut self, id: NodeId, more: isize) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.children = node.children.saturating_add_signed(more);
         }
     }
 
     /// Hangs a node below another one; nothing changes where that would make a circle.
     pub fn reparent(&mut self, id: NodeId, parent: NodeId) {
-        if self.path(parent).all(|above| above != id)
-            && let Some(node) = self.nodes.get_mut(&id)
-            && node.parent.is_some()
-        {
+        let Some(before) = self.nodes.get(&id).and_then(|node| node.parent) else { return };
+        if !self.nodes.contains_key(&parent) || self.path(parent).any(|above| above == id) {
+            return;
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
             node.parent = Some(parent);
         }
+        self.hang(before, -1);
+        self.hang(parent, 1);
     }
 
     /// Sets a node's limit in bytes a second; `None` for no limit. What was kept under the old one is gone.
