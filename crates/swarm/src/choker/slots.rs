@@ -70,6 +70,10 @@ pub struct Division<K> {
     holding: BTreeSet<K>,
     /// The sum of all bounds.
     bound: usize,
+    /// Slots that nobody wanted when they were last divided.
+    left: usize,
+    /// The last, in turn, who got of those.
+    last: Option<K>,
     /// Whose turn it is to be first.
     first: Option<K>,
     next_turn: Time,
@@ -115,6 +119,8 @@ impl<K: Copy + Ord> Division<K> {
             roomy: BTreeSet::new(),
             holding: BTreeSet::new(),
             bound: 0,
+            left: slots,
+            last: None,
             first: None,
             next_turn: now + ROUND,
             changed: BTreeSet::new(),
@@ -142,7 +148,8 @@ impl<K: Copy + Ord> Division<K> {
             self.next_turn = now + ROUND;
             self.turn();
         }
-        if turns || before != Some(share) {
+        let comes_behind = before.is_none() && self.is_out_of_reach(key, share);
+        if turns || (before != Some(share) && !comes_behind) {
             self.divide_anew();
         }
     }
@@ -154,8 +161,19 @@ impl<K: Copy + Ord> Division<K> {
             for set in [&mut self.wanting, &mut self.roomy, &mut self.holding, &mut self.changed] {
                 set.remove(&key);
             }
-            self.divide_anew();
+            if !self.is_out_of_reach(key, share) {
+                self.divide_anew();
+            }
         }
+    }
+
+    /// Whether nothing depends upon a torrent: it can use no slot, holds none, and stands behind all that have one in
+    /// advance.
+    fn is_out_of_reach(&self, key: K, share: Share) -> bool {
+        let in_turn = |key: K| (self.first.is_some_and(|first| key < first), key);
+        let is_behind = self.last.is_none_or(|last| in_turn(last) < in_turn(key));
+        let others = self.roomy.len() - usize::from(self.roomy.contains(&key));
+        share.bound == 0 && share.demand.can_use() == 0 && is_behind && others >= self.left
     }
 
     /// What each torrent may hold.
@@ -224,6 +242,8 @@ impl<K: Copy + Ord> Division<K> {
             let most = share.demand.most - share.demand.can_use();
             Demand { interested: most, most }
         });
+        self.left = left;
+        self.last = in_advance.last().map(|(key, _)| *key);
         let mut goals: BTreeMap<K, Goal> = BTreeMap::new();
         for &(key, wanted) in &wanted {
             goals.insert(key, Goal { wanted, all: wanted });
