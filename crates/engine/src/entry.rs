@@ -86,8 +86,6 @@ pub(crate) struct Running {
     pub(crate) published: Published,
     /// Whether it only arranges files, for a torrent that may not run.
     pub(crate) apart: bool,
-    /// The pieces that it was last told it may have open.
-    pub(crate) open_pieces: Arc<AtomicUsize>,
 }
 
 /// Where the info dictionary is.

@@ -40,7 +40,7 @@ use quelea_storage::{FilePool, Pipeline};
 use quelea_swarm::queue::{Newcomer, Queue};
 use quelea_time::Time;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::runtime::Handle as Runtime;
 use tokio::sync::{Notify, Semaphore, broadcast, oneshot};
@@ -76,10 +76,7 @@ struct Inner {
     slots: Mutex<slots::Slots>,
     /// Open once the session has brought its torrents back.
     library: OnceLock<Arc<Library>>,
-    /// Torrents that ran when the memory was last divided.
-    running: AtomicUsize,
-    /// Whether it is about to be divided.
-    dividing: AtomicBool,
+    parts: Mutex<memory::Parts>,
     /// Wakes who serves the queue's times.
     stir: Arc<Notify>,
     /// Those who move files to other directories; more at a time would only let disks seek.

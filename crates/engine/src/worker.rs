@@ -40,6 +40,12 @@ impl Workers {
         self.workers[turn % self.workers.len()].handle.clone()
     }
 
+    /// The worker of the announces to trackers, which of thousands of torrents are as much work as all that is done at
+    /// home: another one, where there are several.
+    pub(crate) fn announcing(&self) -> Handle {
+        self.workers[self.workers.len() - 1].handle.clone()
+    }
+
     /// The worker of what belongs to no torrent: accepting, UDP.
     pub(crate) fn home(&self) -> Handle {
         self.workers[0].handle.clone()

@@ -259,6 +259,7 @@ impl Session {
             }
         }
         self.return_slots(entry.id);
+        self.return_memory(entry.id);
         entry.state().life = Life::Resting;
         self.remember(entry);
     }

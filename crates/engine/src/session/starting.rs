@@ -29,7 +29,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, broadcast, mpsc};
@@ -117,7 +116,7 @@ impl Session {
             home.spawn(Arc::clone(neighbours).run());
         }
         let trackers = Arc::new(Trackers::new(clock, carrier, events.downgrade(), found));
-        home.spawn(Arc::clone(&trackers).run());
+        workers.announcing().spawn(Arc::clone(&trackers).run());
         let stir = Arc::new(Notify::new());
         let shared = Shared {
             fetching: HashMap::new(),
@@ -155,8 +154,7 @@ impl Session {
             told,
             slots: Slots::new(clock.now(), slots),
             library: OnceLock::new(),
-            running: AtomicUsize::new(0),
-            dividing: AtomicBool::new(false),
+            parts: Mutex::default(),
             stir: Arc::clone(&stir),
             movers: Arc::new(Semaphore::new(MOVERS)),
             state: Mutex::new(shared),

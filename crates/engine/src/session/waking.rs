@@ -143,9 +143,9 @@ impl Session {
             let door = OpenDoor { torrent: mailbox.clone(), io, worker: worker.clone() };
             self.inner.doors.set(entry.info_hash, Door::Open(door));
         }
-        let (published, open_pieces) = (Arc::clone(published), Arc::default());
-        entry.state().life =
-            Life::Running(Running { limit, mailbox, published, apart: apart.is_some(), open_pieces });
+        self.share_memory(id, info.geometry, &mailbox);
+        let published = Arc::clone(published);
+        entry.state().life = Life::Running(Running { limit, mailbox, published, apart: apart.is_some() });
         worker.spawn(task.run());
         if let Some(mailbox) = entry.mailbox() {
             // Read after the task can be told, so that no change is lost in between.
@@ -156,7 +156,6 @@ impl Session {
         entry.tell_limited(&self.inner.limiter).await;
         self.tell_blocked(entry).await;
         self.tell_face(entry).await;
-        self.divide_memory();
         Ok(())
     }
 
@@ -261,7 +260,7 @@ impl Session {
             max_half_open: self.inner.descriptors.half_open,
             // Its share follows before anybody is let in.
             upload_slots: 0,
-            open_pieces: self.open_pieces(&info.geometry, self.running() + 1),
+            open_pieces: self.open_pieces(&info.geometry),
             seed,
         }
     }
