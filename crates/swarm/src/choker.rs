@@ -69,6 +69,8 @@ pub struct Candidate {
     pub progress: u32,
     /// Whether it gives for what it takes, though perhaps nothing at the moment.
     pub gives: bool,
+    /// Whether it gave us so much more than we gave it that it may soon take us for one that gives nothing.
+    pub is_owed: bool,
 }
 
 /// Who holds the slots.
@@ -115,14 +117,15 @@ impl Candidate {
 /// The order in which peers without a slot get one that nobody has earned: who has waited longest, and by lot among
 /// equals. The wait of one that gave nothing for its chances counts less. That of one that gives counts twice, and with
 /// the square of how far it lags behind the others: who sends little earns little, and a swarm is done when its last
-/// member is. Nobody waits for ever.
+/// member is. One that is owed counts as if it lagged far behind. Nobody waits for ever.
 fn by_wait(mut waiting: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
     rng.shuffle(&mut waiting);
     let sum: u64 = waiting.iter().map(|candidate| u64::from(candidate.progress)).sum();
     let mean = (sum / waiting.len().max(1) as u64) as u32;
     waiting.sort_by_key(|candidate| {
         let weight = candidate.in_vain.min(MOST_IN_VAIN);
-        let lag = u64::from((mean.saturating_sub(candidate.progress) / LAG).min(MOST_LAG));
+        let lag = (mean.saturating_sub(candidate.progress) / LAG).min(MOST_LAG);
+        let lag = u64::from(if candidate.is_owed { MOST_LAG } else { lag });
         let factor = if candidate.gives && weight == 0 { 2 + lag * lag } else { 1 };
         // Waits are compared by the second: those who came together draw lots.
         (candidate.rests(), core::cmp::Reverse((candidate.since.as_secs() * factor) >> weight))

@@ -24,6 +24,7 @@ fn candidates(rates: &[u64]) -> Vec<Candidate> {
         in_vain: 0,
         progress: 500,
         gives: false,
+        is_owed: false,
     };
     rates.iter().map(candidate).collect()
 }
@@ -105,6 +106,18 @@ fn who_gives_and_lags_behind_waits_less() {
     // Who never gave anything waits no less for what it lacks.
     candidates[2].gives = false;
     assert_eq!(order(&candidates)[0], candidates[0].peer);
+}
+
+#[test]
+fn who_is_owed_comes_before_who_lags_a_little() {
+    let mut candidates = candidates(&[0; 3]);
+    for (candidate, progress) in candidates.iter_mut().zip([500, 460, 540]) {
+        *candidate = Candidate { gives: true, progress, since: Duration::from_secs(5), ..*candidate };
+    }
+    let first = |candidates: &[Candidate]| leech::fill(candidates, 1, &mut Rng::with_seed(1)).chances[0];
+    assert_eq!(first(&candidates), candidates[1].peer);
+    candidates[2].is_owed = true;
+    assert_eq!(first(&candidates), candidates[2].peer);
 }
 
 #[test]
@@ -268,12 +281,21 @@ fn anybody() -> impl Strategy<Value = Candidate> {
         0u32..6,
         0u64..200,
         0u64..1 << 23,
-        (any::<bool>(), any::<bool>(), any::<bool>()),
+        (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
         0u32..6,
         0u32..=1_000,
     )
         .prop_map(
-            |(rate, unchoked, rounds, since, taken, (is_chance, is_over, gives), in_vain, progress)| {
+            |(
+                rate,
+                unchoked,
+                rounds,
+                since,
+                taken,
+                (is_chance, is_over, gives, is_owed),
+                in_vain,
+                progress,
+            )| {
                 let peer = Peers::default().insert(());
                 let since = Duration::from_secs(since);
                 Candidate {
@@ -288,6 +310,7 @@ fn anybody() -> impl Strategy<Value = Candidate> {
                     in_vain,
                     progress,
                     gives,
+                    is_owed,
                 }
             },
         )

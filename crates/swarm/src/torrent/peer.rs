@@ -3,7 +3,6 @@
 use super::exchange::Exchanged;
 use super::metadata::Taken;
 use super::super_seeding::Shown;
-use crate::choker::ROUND;
 use crate::event::Hello;
 use crate::picker::Tally;
 use crate::pipeline::Pipeline;
@@ -98,6 +97,9 @@ pub(super) struct Peer {
 
 /// Rounds in which a peer has something for us and gives nothing that count as a chance in vain.
 const PATIENCE: u32 = 6;
+
+/// Who has a slot for this long and asks for nothing leaves it to another for the time being.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// Who gives back at least this part of what it took gives something.
 const LEAST_PART: u64 = 16;
@@ -248,15 +250,21 @@ impl Peer {
         self.slot.in_vain == 0 && gives_its_part(self.downloaded, self.uploaded)
     }
 
+    /// Whether it gave us so much that it may soon take us for one that gives nothing, by the measure that we have
+    /// for it. Somebody with a slow uplink serves few peers at a time: those first that would else forget it.
+    pub(super) fn is_owed(&self) -> bool {
+        self.uploaded.saturating_mul(LEAST_PART * 3 / 4) < self.downloaded
+    }
+
     /// Whether neither side has wanted anything of the other for this long.
     pub(super) fn is_of_no_use(&self, now: Time, patience: Duration) -> bool {
         !self.we_are_interested && !self.it_is_interested && now.since(self.interest_changed) >= patience
     }
 
-    /// Whether it has a slot for a round and asks for nothing.
+    /// Whether it has a slot and asks for nothing.
     pub(super) fn leaves_slot_idle(&self, now: Time) -> bool {
         let asks_nothing = self.asked.is_empty() && self.granted == 0;
-        !self.we_choke_it && asks_nothing && now.since(self.slot.changed) >= ROUND
+        !self.we_choke_it && asks_nothing && now.since(self.slot.changed) >= IDLE
     }
 
     /// Whether both sides support the fast extension (BEP 6).

@@ -101,6 +101,7 @@ impl<B> Torrent<B> {
                 ),
                 in_vain: peer.slot.in_vain.max(peer.kept),
                 gives: peer.is_known_to_give(),
+                is_owed: peer.is_owed(),
                 progress: (u64::from(peer.has.count()) * 1_000 / u64::from(pieces)) as u32,
             });
         }
