@@ -156,7 +156,9 @@ fn transfers(pairs: &[(Client, Client)], given: Given, nodes: [usize; 2]) -> Res
             running.push(offer.seed.seed(&job)?);
         }
         for offer in offers {
-            network.await_peer(&offer.torrent, &offer.hosts[0])?;
+            network
+                .await_peer(&offer.torrent, &offer.hosts[0])
+                .with_context(|| format!("{:?} announces for {:?}", offer.seed, offer.leech))?;
         }
         let mut downloads = Vec::new();
         for offer in offers {
