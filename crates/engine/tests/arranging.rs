@@ -8,9 +8,11 @@
 )]
 
 mod made;
+mod rights;
 
 use made::{add, bytes, torrent, write};
 use quelea::{AddTorrent, Error, Event, Events, Existing, Priority, Session, Settings, State, Torrent};
+use rights::holds_any;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -449,8 +451,7 @@ fn priorities_that_were_changed_hold_after_a_pause_and_in_the_next_session() {
 
 /// Whether it has no task: then it has no right to its torrent either.
 fn holds_nothing(bed: &Bed) -> bool {
-    let is_right = |entry: std::fs::DirEntry| entry.path().extension().is_some_and(|it| it == "lock");
-    std::fs::read_dir(bed.path("state/locks")).is_ok_and(|mut all| !all.any(|entry| is_right(entry.unwrap())))
+    holds_any(&bed.path("state/locks")).is_ok_and(|any| !any)
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod made;
 
 use made::{add, bytes, torrent, write};
 use quelea::dht::{Announce, Id, Item, RouterState, Standing, Told, public_key};
-use quelea::{AddTorrent, Event, MagnetRequest, Session, Settings, State, Torrent};
+use quelea::{AddTorrent, Event, Events, MagnetRequest, Session, Settings, State, Torrent};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
@@ -52,6 +52,13 @@ async fn network(count: usize) -> (tempfile::TempDir, Vec<Session>) {
     (directory, all)
 }
 
+/// Waits until nodes were told of a torrent.
+async fn announced(told: &mut Events, torrent: &Torrent) {
+    let is_told =
+        |event| matches!(event, Event::DhtAnswered { id, announced_to: 1.., .. } if id == torrent.id());
+    while !is_told(told.next().await.unwrap()) {}
+}
+
 async fn complete(torrent: &Torrent) {
     while torrent.snapshot().state != State::Seeding {
         assert_ne!(torrent.snapshot().state, State::Failed, "{:?}", torrent.snapshot().error);
@@ -76,14 +83,9 @@ fn a_torrent_without_a_tracker_is_found_by_the_dht() {
         let bytes_of_it = torrent("file", &files, 65_536);
         let seed = session(seed_dir.path(), &bootstrap, |_| {});
         let mut told = seed.events();
-        complete(&seed.add(add(&bytes_of_it)).await.unwrap()).await;
-        loop {
-            if let Event::DhtAnswered { announced_to, .. } = told.next().await.unwrap()
-                && announced_to > 0
-            {
-                break;
-            }
-        }
+        let seeded = seed.add(add(&bytes_of_it)).await.unwrap();
+        complete(&seeded).await;
+        announced(&mut told, &seeded).await;
         let leech = session(leech_dir.path(), &bootstrap, |_| {});
         complete(&leech.add(add(&bytes_of_it)).await.unwrap()).await;
         assert!(std::fs::read(leech_dir.path().join("file")).unwrap() == files[0].1);
@@ -397,14 +399,7 @@ fn whoever_follows_a_publisher_downloads_the_second_torrent_too() {
             write(seed_dir.path(), name, &files);
             let mut told = seed.events();
             let published = seed.add(add(&torrent(name, &files, 65_536))).await.unwrap();
-            loop {
-                if let Event::DhtAnswered { id, announced_to, .. } = told.next().await.unwrap()
-                    && id == published.id()
-                    && announced_to > 0
-                {
-                    break;
-                }
-            }
+            announced(&mut told, &published).await;
             let value = quelea_metainfo::PublisherLink::item(published.info_hash());
             let item = Item::sign(secret, Vec::new(), sequence as i64, value).unwrap();
             assert!(seed.dht().unwrap().put(item, None).await.unwrap().written > 0);

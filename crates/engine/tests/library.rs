@@ -8,10 +8,12 @@
 )]
 
 mod made;
+mod rights;
 
 use made::{add, bytes, torrent, write};
 use quelea::queue::{Goal, Goals, Limits, Move, Then};
 use quelea::{AddTorrent, Error, Event, Session, Settings, State, Torrent};
+use rights::holds_any;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -239,8 +241,7 @@ fn a_seed_that_nobody_wants_rests_and_wakes_for_a_peer() {
         for round in 1..=2 {
             // The right to the torrent goes with its task.
             let locks = bed.path("state/seed/locks");
-            let is_right = |entry: std::fs::DirEntry| entry.path().extension().is_some_and(|it| it == "lock");
-            while std::fs::read_dir(&locks).unwrap().any(|entry| is_right(entry.unwrap())) {
+            while holds_any(&locks).unwrap() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             assert_eq!(seeded.snapshot().state, State::Seeding);
