@@ -321,7 +321,9 @@ impl<K: Copy + Ord> Queue<K> {
 
     /// The time has come that [`Queue::timeout`] told.
     pub fn handle_timeout(&mut self, now: Time) {
-        for key in self.put_in_order(self.lines.due_by(now)) {
+        let mut due: Vec<K> = self.lines.due_by(now).collect();
+        due.sort_by_cached_key(|key| self.rows.get(key).map(|row| row.rank));
+        for key in due {
             self.look_at_goals(now, key);
         }
         if self.limits.slow.is_some() {
@@ -447,10 +449,10 @@ impl<K: Copy + Ord> Queue<K> {
         }
         // Room: first for those that revived, then for those that wait.
         if self.lines.of(stage).counted.len() < limit {
-            let beside: Vec<K> = self.lines.of(stage).beside.values().copied().collect();
+            let line = self.lines.of(stage);
             let revived = |key: &K| self.rows.get(key).is_some_and(|row| !row.is_slow(now, slow));
-            let room = limit - self.lines.of(stage).counted.len();
-            let revived: Vec<K> = beside.into_iter().filter(revived).take(room).collect();
+            let room = limit - line.counted.len();
+            let revived: Vec<K> = line.beside.values().copied().filter(revived).take(room).collect();
             for key in revived {
                 self.change(key, |row| row.counted = true);
             }
@@ -476,13 +478,6 @@ impl<K: Copy + Ord> Queue<K> {
             counted.filter(|_| line.counted.len() > limit)
         };
         last.map(|(_, key)| *key)
-    }
-
-    /// These in the queue's order.
-    fn put_in_order(&self, keys: impl Iterator<Item = K>) -> Vec<K> {
-        let mut keys: Vec<K> = keys.collect();
-        keys.sort_by_cached_key(|key| self.rows.get(key).map(|row| row.rank));
-        keys
     }
 
     /// Gives the places to those who stand first.
