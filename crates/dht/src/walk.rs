@@ -305,8 +305,8 @@ impl Walk {
         self.nearest_new(|_| true).map(|at| (at, true))
     }
 
-    /// The nearest node that is not asked yet, of those that count among these. Who is silent takes no place: those behind
-    /// it are asked meanwhile.
+    /// The nearest node that is not asked yet, of those that count among these. Who is silent takes no place: those
+    /// behind it are asked meanwhile.
     fn nearest_new(&self, among: impl Fn(&Stop) -> bool) -> Option<usize> {
         let mut nearest = Nearest::default();
         for (at, stop) in self.stops.iter().enumerate() {

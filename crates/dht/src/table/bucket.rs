@@ -7,8 +7,8 @@ use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use quelea_time::Time;
 
-/// A router lets datagrams to a host behind it pass for some time after that host has sent something; no longer than this,
-/// mostly.
+/// A router lets datagrams to a host behind it pass for some time after that host has sent something; no longer than
+/// this, mostly.
 pub(super) const HOLE: Duration = Duration::from_secs(180);
 /// After this many unanswered queries in a row a node is bad.
 pub(super) const FAILURES: u8 = 3;

@@ -21,8 +21,8 @@ pub(super) struct Blocked {
 }
 
 impl Session {
-    /// Blocks these addresses in every torrent, where connections with them end, and in the DHT, which has nothing more to
-    /// do with nodes there. The filter that was set before is gone.
+    /// Blocks these addresses in every torrent, where connections with them end, and in the DHT, which has nothing more
+    /// to do with nodes there. The filter that was set before is gone.
     pub async fn set_filter(&self, filter: Filter) {
         let filter = Arc::new(filter);
         self.blocked().filter = Some(Arc::clone(&filter));
@@ -30,9 +30,9 @@ impl Session {
         self.tell_dht().await;
     }
 
-    /// Bans an address in every torrent and in the DHT; connections with it end at once. Whether it was not banned before. There are
-    /// 10,000 bans at most; for more there is [`Session::set_filter`]. When this returns, the library has it, if there
-    /// is one ([`Session::restore`]), and bans it in later sessions too.
+    /// Bans an address in every torrent and in the DHT; connections with it end at once. Whether it was not banned
+    /// before. There are 10,000 bans at most; for more there is [`Session::set_filter`]. When this returns, the library
+    /// has it, if there is one ([`Session::restore`]), and bans it in later sessions too.
     pub async fn ban(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         let new = {

@@ -221,8 +221,8 @@ impl<K: Copy + Ord> Division<K> {
         self.first = self.in_turn(&self.wanting).find(without).or(self.first);
     }
 
-    /// Divides these slots among the first of some torrents, each of which has a use for one at least: of more than there are
-    /// slots, none but the first ones get any.
+    /// Divides these slots among the first of some torrents, each of which has a use for one at least: of more than
+    /// there are slots, none but the first ones get any.
     fn share_out(
         &self,
         slots: usize,
