@@ -1,8 +1,8 @@
 """Makes a torrent of a file or a folder with libtorrent, and prints what it made as JSON.
 
-    make_torrent.py INPUT OUTPUT PIECE_LENGTH ANNOUNCE_URL plain|padded|hybrid [private] [NODE:PORT]...
+    make_torrent.py INPUT OUTPUT PIECE_LENGTH ANNOUNCE_URL plain|padded|hybrid [private]
 
-Without a tracker the URL is empty. The nodes are those of the DHT to begin with (BEP 5).
+Without a tracker the URL is empty.
 
 plain and padded are of version 1; padded has BEP 47's pad files, as the first half of a hybrid has.
 
@@ -29,9 +29,6 @@ def main(source, output, piece_length, announce, version, *rest):
     creator = lt.create_torrent(storage, int(piece_length), FLAGS[version])
     if announce:
         creator.add_tracker(announce)
-    for node in (word for word in rest if word != "private"):
-        host, port = node.rsplit(":", 1)
-        creator.add_node(host, int(port))
     creator.set_priv("private" in rest)
     lt.set_piece_hashes(creator, os.path.dirname(source))
     with open(output, "wb") as file:

@@ -3,8 +3,10 @@
 //! Version 4.5.2 stands upon libtorrent 2.0, so it takes hybrid torrents and knows BEP 47's padding. It asks on the
 //! terminal for consent to its legal notice, unless the settings hold it. A setting that it does not know it leaves
 //! out without a word, so a name that is wrong here shows only in what it does. It can be told of no nodes of the DHT but by
-//! a torrent file, and looks for public ones as well: before it gets a link, it gets another torrent that names them.
+//! a torrent file, and looks for public ones as well: before its torrent it gets another one that names them. While it
+//! starts it loses them, about once in ten times, so that it is told until it knows some.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,8 +25,8 @@ use crate::wait;
 /// The program's name.
 pub const PROGRAM: &str = "qbittorrent-nox";
 
-/// The name of the torrent that names nodes.
-const GUIDE: &str = "guide";
+/// Nodes that it has heard of it knows by then.
+const INTRODUCTION: Duration = Duration::from_secs(10);
 
 const API_PORT: u16 = 9_092;
 
@@ -49,29 +51,25 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
     let profile = job.scratch.empty_folder(&name)?;
     write(&profile.join("qBittorrent/config/qBittorrent.conf"), settings(job).as_bytes())?;
     let mut command = job.host.command(PROGRAM);
-    let mut path = std::ffi::OsString::from("--profile=");
+    let mut path = OsString::from("--profile=");
     path.push(&profile);
     command.arg(path);
-    let mut folder = std::ffi::OsString::from("--save-path=");
+    let mut folder = OsString::from("--save-path=");
     folder.push(&job.folder);
     command.arg(folder).args(["--add-paused=false", "--skip-dialog=true"]);
-    let joins_first = job.by_magnet && !job.nodes.is_empty();
-    if joins_first {
-        let guide = profile.join("guide.torrent");
-        write_guide(&guide, &job.nodes)?;
-        command.arg(guide);
-    } else {
+    let joins_first = !job.nodes.is_empty();
+    if !joins_first {
         command.arg(job.source());
     }
     command.env("HOME", &profile);
     let process = Process::start(job.scratch, &name, &mut command)?;
     let mut daemon = Daemon { process, host: job.host };
     if joins_first {
+        let guide = profile.join("guide.torrent");
+        write_guide(&guide, &job.nodes)?;
         // A search that finds no nodes is tried again after a quarter of an hour.
-        wait::until("qBittorrent to know nodes", wait::LIMIT, || daemon.knows_nodes())?;
-        let link = escape(&job.source().to_string_lossy());
-        let folder = escape(&job.folder.to_string_lossy());
-        daemon.ask("POST", "torrents/add", &format!("urls={link}&savepath={folder}"))?;
+        wait::until("qBittorrent to know nodes", wait::LIMIT, || daemon.join(&guide, &profile))?;
+        daemon.add(job.source().as_ref(), &job.folder)?;
     }
     let torrent = wait::until("qBittorrent to have its torrent", wait::LIMIT, || daemon.torrent())?;
     if !job.peers.is_empty() {
@@ -85,10 +83,8 @@ fn start<'a>(job: &Job<'a>, role: &str) -> Result<Daemon<'a>> {
 /// A torrent of one byte, which nobody has, that names these nodes of the DHT (BEP 5).
 fn write_guide(file: &Path, nodes: &[SocketAddr]) -> Result<()> {
     let pieces = "-".repeat(20);
-    let mut text = format!(
-        "d4:infod6:lengthi1e4:name{}:{GUIDE}12:piece lengthi16384e6:pieces20:{pieces}e5:nodesl",
-        GUIDE.len()
-    );
+    let mut text =
+        format!("d4:infod6:lengthi1e4:name5:guide12:piece lengthi16384e6:pieces20:{pieces}e5:nodesl");
     for node in nodes {
         let ip = node.ip().to_string();
         write!(text, "l{}:{ip}i{}ee", ip.len(), node.port())?;
@@ -158,6 +154,24 @@ impl Daemon<'_> {
         wait::until("qBittorrent to have every piece", limit, || Ok(self.is_complete()?.then_some(())))
     }
 
+    /// Tells it of nodes of the DHT by a torrent that it has only for so long; whether it knows some then.
+    fn join(&mut self, guide: &Path, folder: &Path) -> Result<Option<()>> {
+        self.process.must_run()?;
+        if self.add(guide.as_os_str(), folder)?.is_none() {
+            return Ok(None);
+        }
+        let known = wait::until("nodes to answer", INTRODUCTION, || self.knows_nodes());
+        self.ask("POST", "torrents/delete", "hashes=all&deleteFiles=false")?;
+        wait::until("the guide to be gone", wait::LIMIT, || Ok(self.torrent()?.is_none().then_some(())))?;
+        Ok(known.ok())
+    }
+
+    /// Gives it a torrent, by a link or the path of a file; `None` while nobody listens.
+    fn add(&self, source: &OsStr, folder: &Path) -> Result<Option<Vec<u8>>> {
+        let (source, folder) = (escape(&source.to_string_lossy()), escape(&folder.to_string_lossy()));
+        self.ask("POST", "torrents/add", &format!("urls={source}&savepath={folder}"))
+    }
+
     /// Whether it has found nodes of the DHT.
     fn knows_nodes(&mut self) -> Result<Option<()>> {
         self.process.must_run()?;
@@ -171,8 +185,7 @@ impl Daemon<'_> {
         self.process.must_run()?;
         let Some(body) = self.ask("GET", "torrents/info", "")? else { return Ok(None) };
         let list: Vec<Value> = serde_json::from_slice(&body).context("not what the Web API answers")?;
-        let is_guide = |torrent: &&Value| torrent.get("name").and_then(Value::as_str) == Some(GUIDE);
-        let Some(torrent) = list.iter().find(|torrent| !is_guide(torrent)) else { return Ok(None) };
+        let Some(torrent) = list.first() else { return Ok(None) };
         let state = torrent.get("state").and_then(Value::as_str).unwrap_or_default();
         if ["error", "missingFiles"].contains(&state) {
             bail!("qBittorrent's torrent is in the state {state}");

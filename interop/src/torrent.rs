@@ -1,6 +1,5 @@
 //! Torrents, made by libtorrent: Quelea has no part in making what it is tested with.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -37,23 +36,12 @@ struct Pad {
 impl Torrent {
     /// Makes the torrent of a payload that lies in `folder`.
     pub fn make(payload: &Payload, folder: &Path, file: PathBuf, announce: &str) -> Result<Self> {
-        Self::make_with(payload, folder, file, announce, &[])
-    }
-
-    /// Makes one without a tracker; it names these nodes of the DHT (BEP 5).
-    pub fn make_trackerless(
-        payload: &Payload,
-        folder: &Path,
-        file: PathBuf,
-        nodes: &[SocketAddr],
-    ) -> Result<Self> {
-        let nodes: Vec<String> = nodes.iter().map(ToString::to_string).collect();
-        Self::make_with(payload, folder, file, "", &nodes)
+        Self::make_with(payload, folder, file, announce, false)
     }
 
     /// Makes a private one (BEP 27).
     pub fn make_private(payload: &Payload, folder: &Path, file: PathBuf, announce: &str) -> Result<Self> {
-        Self::make_with(payload, folder, file, announce, &["private".to_owned()])
+        Self::make_with(payload, folder, file, announce, true)
     }
 
     fn make_with(
@@ -61,7 +49,7 @@ impl Torrent {
         folder: &Path,
         file: PathBuf,
         announce: &str,
-        more: &[String],
+        private: bool,
     ) -> Result<Self> {
         let layout = payload.layout();
         let output = Command::new(PYTHON)
@@ -74,7 +62,7 @@ impl Torrent {
                 Layout::Padded => "padded",
                 Layout::Hybrid => "hybrid",
             })
-            .args(more)
+            .args(private.then_some("private"))
             .output()
             .context("the system's Python did not start")?;
         if !output.status.success() {

@@ -207,9 +207,7 @@ fn in_a_network(
             let folder = scenario.scratch.folder(&format!("payload-{number}"))?;
             let payload = Payload::write(Layout::Small, number, &folder)?;
             let file = scenario.scratch.file(&format!("test-{number}.torrent"));
-            let named: &[SocketAddr] =
-                if [seed, leech].contains(&Qbittorrent) { &network.entrances } else { &[] };
-            let torrent = Torrent::make_trackerless(&payload, &folder, file, named)?;
+            let torrent = Torrent::make(&payload, &folder, file, "")?;
             let hosts = [scenario.network.host()?, scenario.network.host()?];
             offers.push(Offer { seed, leech, payload, torrent, hosts });
         }
