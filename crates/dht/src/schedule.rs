@@ -5,8 +5,10 @@
 //!
 //! A download that has too few peers is searched for every quarter of an hour, everything else every half (nodes keep
 //! an announced peer for about that long), each time a little earlier than that, so that torrents which began together
-//! drift apart. A search that finds nothing for a hungry download is soon followed by another.
+//! drift apart. A search that finds nothing for a hungry download is soon followed by another, and so is one by which
+//! few nodes heard of us, whatever the torrent wants: who looks for it may ask others.
 
+use crate::table::K;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -22,8 +24,11 @@ const STRIDE: Duration = Duration::from_millis(100);
 pub const HUNGRY: Duration = Duration::from_secs(15 * 60);
 /// Between the searches for everything else.
 pub const CALM: Duration = Duration::from_secs(30 * 60);
-/// The first pause after a search that a hungry download got nothing from, which doubles.
+/// The first pause after a search that a hungry download got nothing from, or that announced to few nodes; it doubles.
 const NOTHING: Duration = Duration::from_secs(60);
+/// So many nodes that keep an announcement are enough: half of those that are to have it (BEP 5, "announce_peer"). Some
+/// refuse it, and some go before it ends.
+pub const ENOUGH: usize = K / 2;
 /// The first pause after a search that reached no node, which doubles.
 const NOBODY: Duration = Duration::from_secs(15);
 /// Between two searches for one torrent, whatever happens.
@@ -47,6 +52,8 @@ pub enum Need {
 pub enum Outcome {
     /// No node answered.
     Nobody,
+    /// Nodes answered, and fewer than [`ENOUGH`] took our announcement.
+    Few,
     /// Nodes answered, and knew no peer.
     Nothing,
     /// There are peers.
@@ -180,7 +187,7 @@ impl<K: Copy + Ord> Schedule<K> {
         };
         let first = match (outcome, row.need) {
             (Outcome::Nobody, _) => Some(NOBODY),
-            (Outcome::Nothing, Need::Hungry) => Some(NOTHING),
+            (Outcome::Few, _) | (Outcome::Nothing, Need::Hungry) => Some(NOTHING),
             (Outcome::Nothing, Need::Fed | Need::Seeding) | (Outcome::Peers, _) => None,
         };
         let pause = match first {
@@ -267,6 +274,8 @@ mod tests {
             (Seeding, Peers, half.clone()),
             (Seeding, Nothing, half),
             (Seeding, Nobody, 13..=15),
+            (Hungry, Few, 54..=60),
+            (Seeding, Few, 54..=60),
         ] {
             let mut schedule = Schedule::new(1);
             schedule.enter(at(0), 7, need);

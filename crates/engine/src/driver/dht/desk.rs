@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::events::{Event, TorrentId};
 use crate::mapping::Transport;
 use crate::outside::Outside;
-use quelea_dht::schedule::{Need, Outcome, Schedule};
+use quelea_dht::schedule::{ENOUGH, Need, Outcome, Schedule};
 use quelea_dht::{Announce, Found, Id};
 use quelea_discovery::Source;
 use quelea_discovery::external::Witness;
@@ -185,6 +185,7 @@ impl Desk {
     pub(super) fn ended(&self, now: Time, torrent: TorrentId, peers: usize, found: &Found) {
         let outcome = match (found.nodes.len(), peers) {
             (0, 0) => Outcome::Nobody,
+            _ if found.written < ENOUGH => Outcome::Few,
             (_, 0) => Outcome::Nothing,
             (_, _) => Outcome::Peers,
         };
