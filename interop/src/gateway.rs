@@ -1,11 +1,11 @@
 //! A home router: miniupnpd with the NAT of the kernel, between a network inside and one outside.
 //!
 //! Inside are addresses of a home, outside public ones: a gateway whose own address is a reserved one forwards
-//! nothing. Both networks exist in namespaces alone.
+//! nothing. Both networks exist in namespaces alone. Of IPv6 it translates nothing, and is a firewall as well.
 
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +23,11 @@ pub const NFT: &str = "nft";
 /// The first addresses of the networks inside and outside.
 const INSIDE: [u8; 3] = [192, 168, 83];
 const OUTSIDE: [u8; 3] = [20, 83, 0];
+/// The same of IPv6, of which the router's addresses end in 1.
+const INSIDE_V6: [u16; 4] = [0x2001, 0xdb8, 0x83, 0];
+const OUTSIDE_V6: [u16; 4] = [0x2001, 0xdb8, 0x84, 0];
+/// The router's address on the link inside, by which all routers of IPv6 are known.
+const LINK: &str = "fe80::1";
 
 /// Forwarding, with what comes from outside refused unless it was asked for or is forwarded by miniupnpd, which fills
 /// the chains of its name.
@@ -43,7 +48,7 @@ table inet filter {
     chain postrouting {
         type nat hook postrouting priority 100; policy accept;
         jump postrouting_miniupnpd
-        oifname eth1 masquerade
+        meta nfproto ipv4 oifname eth1 masquerade
     }
     chain prerouting_miniupnpd {
     }
@@ -105,6 +110,45 @@ impl Gateway {
         let host = self.inside.host()?;
         host.leave_by(self.host.address)?;
         Ok(host)
+    }
+
+    /// Has the router lead IPv6 as well, with addresses of the world on both sides. A host inside and one outside, which
+    /// have such addresses, with these.
+    pub fn open_ipv6(&self) -> Result<[(Host, Ipv6Addr); 2]> {
+        let [inside, outside] = [INSIDE_V6, OUTSIDE_V6].map(|network| {
+            move |number: u16| {
+                let [a, b, c, d] = network;
+                Ipv6Addr::new(a, b, c, d, 0, 0, 0, number)
+            }
+        });
+        self.host.within(|| fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1"))??;
+        // Without looking whether somebody else has them, which takes a second.
+        self.host.ip(&format!(
+            "addr add {LINK}/64 dev eth0 nodad\naddr add {}/64 dev eth0 nodad\naddr add {}/64 dev eth1 nodad\n",
+            inside(1),
+            outside(1)
+        ))?;
+        let (one, other) = (self.client()?, self.outside.host()?);
+        one.ip(&format!(
+            "addr add {}/64 dev eth0 nodad\nroute add default via {LINK} dev eth0\n",
+            inside(2)
+        ))?;
+        other.ip(&format!(
+            "addr add {}/64 dev eth0 nodad\nroute add {}/64 via {}\n",
+            outside(2),
+            inside(0),
+            outside(1)
+        ))?;
+        Ok([(one, inside(2)), (other, outside(2))])
+    }
+
+    /// The rules by which it lets others in to an address inside.
+    pub fn pinholes(&self, to: Ipv6Addr) -> Result<usize> {
+        let program = programs::find(NFT).context("nft is not installed (Debian package nftables)")?;
+        let mut command = self.host.command(&program.to_string_lossy());
+        let output = command.args(["list", "chain", "inet", "filter", "miniupnpd"]).output()?;
+        let rules = String::from_utf8_lossy(&output.stdout).into_owned();
+        Ok(rules.lines().filter(|rule| rule.contains(&to.to_string())).count())
     }
 
     /// Its address inside.

@@ -198,6 +198,11 @@ impl Host {
         self.namespace()?.ip(&format!("route add default via {router}\n"))
     }
 
+    /// Runs a batch of ip(8) commands on it.
+    pub(crate) fn ip(&self, batch: &str) -> Result<()> {
+        self.namespace()?.ip(batch)
+    }
+
     /// Gives it one more address, in an IPv6 network of 64 bits; false on loopback, where that is not possible.
     pub fn add_address(&self, address: Ipv6Addr) -> Result<bool> {
         let Some(namespace) = &self.namespace else { return Ok(false) };

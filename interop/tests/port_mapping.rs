@@ -43,7 +43,8 @@ fn a_port_is_forwarded(speaks: Speaks, method: Method) -> Result<()> {
         for (mapping, transport) in mappings.iter().zip([Transport::Tcp, Transport::Udp]) {
             ensure!((mapping.method, mapping.transport) == (method, transport), "{mapping:?}");
             ensure!(mapping.external_ip == Some(world.gateway.external.into()), "{mapping:?}");
-            ensure!(mapping.gateway == Some(world.gateway.internal()), "{mapping:?}");
+            let gateway = mapping.gateway.map(|gateway| gateway.address);
+            ensure!(gateway == Some(world.gateway.internal().into()), "{mapping:?}");
             ensure!(mapping.external_port == PORT, "the port was free: {mapping:?}");
         }
         let leases = world.leases()?;
@@ -64,6 +65,45 @@ fn a_port_is_forwarded(speaks: Speaks, method: Method) -> Result<()> {
         world.runtime.block_on(session.close());
         // A session that has ended has said so to the router.
         ensure!(world.leases()?.is_empty(), "still forwarded: {:?}", world.leases()?);
+        Ok(())
+    })
+}
+
+/// A router that lets nobody in by IPv6 does so for our port while we wish it.
+#[test]
+fn by_pcp_for_ipv6() -> Result<()> {
+    with_gateway(Speaks::Control, |world| {
+        let [(inside, address), (outside, its_address)] = world.gateway.open_ipv6()?;
+        let unmapped = world.seed(&inside, Vec::new())?;
+        let at = SocketAddr::from((address, unmapped.port()));
+        ensure!(
+            inside.connect(at)?.is_some() && outside.connect(at)?.is_none(),
+            "the firewall keeps others out"
+        );
+        world.runtime.block_on(unmapped.close());
+
+        let session = world.seed(&inside, vec![Method::Pcp])?;
+        let at = SocketAddr::from((address, session.port()));
+        let mappings = wait::until("mappings of IPv6", wait::LIMIT, || {
+            let mut mappings = session.port_mappings();
+            mappings.retain(|mapping| mapping.local.is_ipv6());
+            Ok((mappings.len() == 2).then_some(mappings))
+        })?;
+        for (mapping, transport) in mappings.iter().zip([Transport::Tcp, Transport::Udp]) {
+            ensure!((mapping.method, mapping.transport) == (Method::Pcp, transport), "{mapping:?}");
+            ensure!(mapping.local == at && mapping.external_port == at.port(), "{mapping:?}");
+        }
+        ensure!(world.gateway.pinholes(address)? == 2, "{:?}", world.gateway.pinholes(address));
+
+        let folder = world.scenario.scratch.folder("leech-of-ipv6")?;
+        let mut job = world.scenario.job(&outside, &world.torrent, folder);
+        job.listen = (its_address, PORT).into();
+        job.peers.push(at);
+        Client::Quelea.leech(&job)?.must_complete()?;
+        world.payload.check_alone(&job.folder)?;
+
+        world.runtime.block_on(session.close());
+        ensure!(world.gateway.pinholes(address)? == 0, "it is closed again");
         Ok(())
     })
 }

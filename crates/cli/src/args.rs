@@ -285,8 +285,8 @@ pub(crate) struct Options {
 
     /// Do not ask the router to forward the port
     ///
-    /// Without it the port is forwarded where the router can (PCP, NAT-PMP or UPnP), so that peers can connect to this
-    /// machine, and given back at the end. With -v it is told what came of it.
+    /// Without it the port is forwarded where the router can (PCP, NAT-PMP or UPnP) and opened in its firewall for IPv6
+    /// (PCP), so that peers can connect to this machine, and given back at the end. With -v it is told what came of it.
     #[arg(long, env = "QUELEA_NO_PORT_MAP", hide_env = true, value_parser = BoolishValueParser::new())]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
     #[arg(

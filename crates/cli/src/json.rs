@@ -183,7 +183,7 @@ impl From<&PortMapping> for Mapping {
                 Method::NatPmp => "nat-pmp",
                 Method::Upnp => "upnp",
             },
-            gateway: mapping.gateway.map(IpAddr::V4),
+            gateway: mapping.gateway.map(|gateway| gateway.address),
             local_address: mapping.local.to_string(),
             external_address: mapping.external_ip,
             external_port: mapping.external_port,

@@ -2,23 +2,29 @@
 //! RFC 6886; UPnP IGD).
 //!
 //! Owns: the methods tried in turn, the external port that is wished for, leases and their renewal, what is done
-//! when a gateway refuses, restarts or is gone. Does not own: sockets, the routing table, what the packets look like.
+//! when a gateway refuses, restarts or is gone; what the packets of PCP look like ([`pcp`]). Does not own: sockets, the
+//! routing table, the packets of the others.
+//!
+//! IPv6 addresses are not translated, but a router's firewall keeps others from them as well: it is asked by PCP to let
+//! them in (RFC 6887, section 2.2), the one of these protocols that it speaks.
 //!
 //! TCP and UDP get the same external port where the gateway can give it, as one number is told to everybody.
 //! A gateway is not believed more than needed: a lease counts as a minute at least and a day at most, and it is asked
 //! no more often than once in four seconds for the same mapping (RFC 6887, section 11.2.1).
 
 mod ask;
+pub mod pcp;
 mod slot;
 #[cfg(test)]
 mod tests;
 
-pub use ask::{Ask, AskId, Grant, Mapping, Method, Output, Route, Transport, Trouble};
+pub use ask::{Ask, AskId, Gateway, Grant, Mapping, Method, Output, Route, Transport, Trouble};
 
-use crate::reach::is_inner;
+use crate::reach::{is_inner, is_public};
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 use fastrand::Rng;
 use quelea_time::Time;
@@ -56,7 +62,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Keeps our port forwarded by the gateway of one IPv4 network.
+/// Keeps our port forwarded by the gateway of one network, of either family.
 ///
 /// The driver tells it the way out ([`Self::handle_route`]) and the time, and drains [`Self::poll_output`] after each
 /// call. It answers every [`Output::Ask`] with [`Self::handle_answer`], within a bounded time.
@@ -125,10 +131,14 @@ impl Mapper {
         [&self.tcp, &self.udp].into_iter().filter_map(|slot| Some(&slot.held.as_ref()?.mapping))
     }
 
-    /// The way out, as the routing table has it at the moment; `None` where there is none. A machine with an address
-    /// that is no inner one needs no mapping.
+    /// The way out, as the routing table has it at the moment; `None` where there is none. A machine whose IPv4 address is
+    /// no inner one needs no mapping, and one whose IPv6 address is none of the world has no use of one.
     pub fn handle_route(&mut self, now: Time, route: Option<Route>) {
-        let route = route.filter(|route| is_inner(route.local));
+        let of_use = |route: &Route| match route.local {
+            IpAddr::V4(local) => is_inner(local),
+            IpAddr::V6(_) => is_public(route.local),
+        };
+        let route = route.filter(of_use);
         if self.stopped || route == self.route {
             return;
         }
@@ -215,7 +225,11 @@ impl Mapper {
         self.rounds = 0;
         self.turn = 0;
         let Some(route) = self.route else { return };
-        let possible = |method: &Method| *method == Method::Upnp || route.gateway.is_some();
+        let possible = |method: &Method| match method {
+            Method::Pcp => route.gateway.is_some(),
+            Method::NatPmp => route.gateway.is_some() && route.local.is_ipv4(),
+            Method::Upnp => route.local.is_ipv4(),
+        };
         self.methods = self.config.methods.iter().copied().filter(possible).collect();
         self.try_method(now);
     }

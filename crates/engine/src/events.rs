@@ -237,6 +237,9 @@ impl fmt::Display for Event {
 
 fn write_mapping(f: &mut fmt::Formatter<'_>, mapping: &PortMapping) -> fmt::Result {
     let PortMapping { transport, method, local, external_ip, external_port, .. } = mapping;
+    if local.is_ipv6() {
+        return write!(f, "the router lets others in to {transport} port {local} ({method})");
+    }
     match external_ip {
         Some(ip) => write!(f, "{transport} port {} is forwarded", SocketAddr::new(*ip, *external_port))?,
         None => write!(f, "{transport} port {external_port} is forwarded")?,

@@ -1,15 +1,17 @@
 //! Ports that a gateway forwards to a session: what can be wished for, and what is shown.
 
-pub use quelea_discovery::mapping::{Mapping as PortMapping, Method, Route, Transport};
+pub use quelea_discovery::mapping::{Gateway, Mapping as PortMapping, Method, Route, Transport};
+
+use crate::driver::mapping::Family;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 /// How a session asks a gateway to forward its port, by TCP and UDP.
 ///
-/// Only IPv4 is asked for: there a port behind a gateway is out of everybody's reach, while IPv6 addresses are
-/// reached unless a firewall keeps them. Nothing is asked where the machine has a public address, or where the
-/// session is bound to addresses that do not lead to the gateway.
+/// For IPv4, nothing is asked where the machine has a public address. For IPv6, a router whose firewall keeps others
+/// out is asked to let them in to the port, by PCP alone, which is as far as routers can be asked; nothing is told where it
+/// does not answer. Neither is asked where the session is bound to addresses that do not lead to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortMappingSettings {
@@ -33,8 +35,12 @@ pub fn is_public(ip: IpAddr) -> bool {
     quelea_discovery::reach::is_public(ip)
 }
 
-/// The way out of the network for a session bound to `bind` (empty: to any address), as the system's routing table has
-/// it; nothing is sent. Linux tells the router; elsewhere only UPnP finds it.
-pub fn route(bind: &[IpAddr]) -> Option<Route> {
-    crate::driver::mapping::route(&quelea_net::Binding::new(bind.to_vec()))
+/// The ways out of the network for a session bound to `bind` (empty: to any address), IPv4 before IPv6, as the system's
+/// routing table has them; nothing is sent. Linux tells the router; elsewhere only UPnP finds it, and there is no way of
+/// IPv6.
+pub fn routes(bind: &[IpAddr]) -> impl Iterator<Item = Route> {
+    let binding = quelea_net::Binding::new(bind.to_vec());
+    [Family::V4, Family::V6]
+        .into_iter()
+        .filter_map(move |family| crate::driver::mapping::route(&binding, family))
 }

@@ -7,7 +7,7 @@ use quelea_discovery::external::{External, Witness};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, broadcast, watch};
 
 /// What is known of our outside. Everything that sees us somewhere tells it here; who must know of a change waits for
 /// [`Outside::changed`].
@@ -16,14 +16,15 @@ pub(crate) struct Outside {
     port: u16,
     state: Mutex<State>,
     changed: Notify,
-    doubted: Notify,
+    doubts: watch::Sender<()>,
     events: broadcast::WeakSender<Event>,
 }
 
 #[derive(Default)]
 struct State {
     external: External,
-    mappings: BTreeMap<Transport, PortMapping>,
+    /// By whether they are of IPv6, and by transport.
+    mappings: BTreeMap<(bool, Transport), PortMapping>,
 }
 
 /// What others are told of us.
@@ -38,7 +39,8 @@ pub(crate) struct Face {
 impl Outside {
     /// Of a session that listens on `port`.
     pub(crate) fn new(clock: Clock, port: u16, events: broadcast::WeakSender<Event>) -> Self {
-        Self { clock, port, state: Mutex::default(), changed: Notify::new(), doubted: Notify::new(), events }
+        let doubts = watch::Sender::new(());
+        Self { clock, port, state: Mutex::default(), changed: Notify::new(), doubts, events }
     }
 
     /// Somebody sees us at this address.
@@ -53,12 +55,12 @@ impl Outside {
     /// Our network was gone, and is back: who saw us before may have seen us elsewhere.
     pub(crate) fn doubt(&self) {
         self.state().external.forget_votes();
-        self.doubted.notify_one();
+        self.doubts.send_replace(());
     }
 
-    /// Waits for a doubt.
-    pub(crate) async fn doubted(&self) {
-        self.doubted.notified().await;
+    /// Hears of each doubt from here on.
+    pub(crate) fn doubts(&self) -> watch::Receiver<()> {
+        self.doubts.subscribe()
     }
 
     /// Our addresses as the world sees them, IPv4 first.
@@ -66,14 +68,15 @@ impl Outside {
         self.state().external.addresses().collect()
     }
 
-    /// The ports that are forwarded to us, TCP first.
+    /// The ports that are forwarded to us, those of IPv4 first, and TCP first.
     pub(crate) fn mappings(&self) -> Vec<PortMapping> {
         self.state().mappings.values().cloned().collect()
     }
 
-    /// The port at which others reach us: the forwarded one, else the one that is listened on.
+    /// The port at which others reach us: the forwarded one, else the one that is listened on. Where IPv6 is let in, it is
+    /// let in to that.
     pub(crate) fn port(&self, transport: Transport) -> u16 {
-        self.state().mappings.get(&transport).map_or(self.port, |mapping| mapping.external_port)
+        self.state().mappings.get(&(false, transport)).map_or(self.port, |mapping| mapping.external_port)
     }
 
     /// What others are told of us.
@@ -83,7 +86,7 @@ impl Outside {
 
     /// A gateway forwards a port to us.
     pub(crate) fn mapped(&self, mapping: PortMapping) {
-        self.state().mappings.insert(mapping.transport, mapping.clone());
+        self.state().mappings.insert(row(&mapping), mapping.clone());
         if let Some(address) = mapping.external_ip {
             self.vote(Witness::Gateway, address);
         }
@@ -93,7 +96,7 @@ impl Outside {
 
     /// A port is given back.
     pub(crate) fn unmapped(&self, mapping: &PortMapping) {
-        self.state().mappings.remove(&mapping.transport);
+        self.state().mappings.remove(&row(mapping));
         self.changed.notify_one();
     }
 
@@ -123,6 +126,11 @@ impl Outside {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a mapping stands.
+fn row(mapping: &PortMapping) -> (bool, Transport) {
+    (mapping.local.is_ipv6(), mapping.transport)
 }
 
 impl Settings {

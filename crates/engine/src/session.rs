@@ -65,7 +65,7 @@ struct Inner {
     binding: Arc<Binding>,
     port: u16,
     outside: Arc<Outside>,
-    mapper: Option<reaching::StopMapper>,
+    mappers: Vec<reaching::StopMapper>,
     doors: Arc<Doors>,
     trackers: Arc<Trackers>,
     dht: Option<Arc<Desk>>,

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<Status> {
     let mut checks = vec![port(options)];
     checks.push(dht(options));
     checks.extend(routes(options));
-    checks.push(if args.port_map { port_mapping::tried(options)? } else { port_mapping::planned(options) });
+    checks.extend(if args.port_map { port_mapping::tried(options)? } else { port_mapping::planned(options) });
     checks.push(clock());
     checks.extend(open_files(options));
     checks.push(directory("output", &options.output_dir, "name another with --output-dir"));

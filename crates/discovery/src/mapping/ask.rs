@@ -3,7 +3,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 /// How a gateway is asked.
@@ -63,9 +63,30 @@ impl fmt::Display for Transport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     /// Our address there.
-    pub local: Ipv4Addr,
+    pub local: IpAddr,
     /// The router, where it is known. UPnP finds one that is not.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<Gateway>,
+}
+
+/// A router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gateway {
+    /// Its address on our side.
+    pub address: IpAddr,
+    /// The index of our interface that leads to it, which an address of a link (RFC 4007) is nothing without; else 0.
+    pub interface: u32,
+}
+
+impl From<IpAddr> for Gateway {
+    fn from(address: IpAddr) -> Self {
+        Self { address, interface: 0 }
+    }
+}
+
+impl fmt::Display for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
 }
 
 /// Names an ask.
@@ -98,7 +119,7 @@ impl Ask {
             transport: self.transport,
             method: self.method,
             gateway: self.route.gateway,
-            local: SocketAddrV4::new(self.route.local, self.port),
+            local: SocketAddr::new(self.route.local, self.port),
             external_ip: None,
             external_port: self.external_port,
         }
@@ -132,7 +153,7 @@ pub enum Trouble {
     Failed(String),
 }
 
-/// A port that a gateway forwards to us.
+/// A port that a gateway forwards to us; of IPv6, where addresses are not translated, one that it lets others in to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mapping {
     /// What runs over it.
@@ -140,9 +161,9 @@ pub struct Mapping {
     /// How it was asked for.
     pub method: Method,
     /// The router that was asked; where it is not known, whoever answered to UPnP.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<Gateway>,
     /// Where it leads.
-    pub local: SocketAddrV4,
+    pub local: SocketAddr,
     /// The address that others see, where the gateway says it.
     pub external_ip: Option<IpAddr>,
     /// The port that others see.

@@ -1,13 +1,18 @@
 use super::*;
 use alloc::vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 
 const PORT: u16 = 6881;
 const LEASE: Duration = Duration::from_secs(100);
 const START: Time = Time::from_secs(1000);
 
 fn route() -> Route {
-    Route { local: Ipv4Addr::new(192, 168, 1, 2), gateway: Some(Ipv4Addr::new(192, 168, 1, 1)) }
+    route_of("192.168.1.2", "192.168.1.1")
+}
+
+fn route_of(local: &str, gateway: &str) -> Route {
+    let [local, gateway] = [local, gateway].map(|address| address.parse::<IpAddr>().unwrap());
+    Route { local, gateway: Some(gateway.into()) }
 }
 
 /// A mapper with its moment.
@@ -134,12 +139,40 @@ fn without_a_known_gateway_only_the_method_that_finds_one_is_tried() {
 #[test]
 fn a_machine_with_a_public_address_asks_for_nothing() {
     let mut bench = Bench::new();
-    for address in [[203, 0, 113, 7], [127, 0, 0, 1], [169, 254, 1, 1]] {
-        bench.mapper.handle_route(START, Some(Route { local: address.into(), ..route() }));
+    for address in ["203.0.113.7", "127.0.0.1", "169.254.1.1"] {
+        bench.mapper.handle_route(START, Some(route_of(address, "192.168.1.1")));
         assert_eq!(bench.outputs(), []);
     }
     bench.mapper.handle_route(START, None);
     assert_eq!((bench.outputs(), bench.mapper.timeout()), (vec![], None));
+}
+
+#[test]
+fn for_ipv6_a_router_is_asked_by_pcp_alone() {
+    let mut bench = Bench::new();
+    let world = route_of("2001:db8::2", "fe80::1");
+    bench.mapper.handle_route(START, Some(world));
+    let tcp = bench.grant(PORT);
+    assert_eq!((tcp.method, tcp.route, tcp.external_port), (Method::Pcp, world, PORT));
+    bench.fail();
+    assert_eq!(bench.ports(), [(Transport::Tcp, PORT)]);
+    let mut refused = Bench::new();
+    refused.mapper.handle_route(START, Some(world));
+    refused.fail();
+    assert!(matches!(&refused.outputs()[..], [Output::Unmapped(reasons)] if reasons.len() == 1));
+}
+
+#[test]
+fn an_ipv6_address_that_the_world_cannot_reach_is_not_asked_for() {
+    for (local, gateway) in
+        [("fd00::2", Some("fe80::1")), ("fe80::2", Some("fe80::1")), ("2001:db8::2", None)]
+    {
+        let mut bench = Bench::new();
+        let gateway = gateway.map(|gateway| gateway.parse::<IpAddr>().unwrap().into());
+        bench.mapper.handle_route(START, Some(Route { local: local.parse().unwrap(), gateway }));
+        let asked = bench.outputs().iter().filter(|output| matches!(output, Output::Ask(_))).count();
+        assert_eq!(asked, 0, "{local}");
+    }
 }
 
 #[test]
@@ -302,7 +335,7 @@ fn a_slow_clock_is_no_restart() {
 #[test]
 fn another_network_is_begun_with_anew() {
     let mut bench = Bench::mapped();
-    let other = Route { local: Ipv4Addr::new(10, 0, 0, 5), gateway: Some(Ipv4Addr::new(10, 0, 0, 1)) };
+    let other = route_of("10.0.0.5", "10.0.0.1");
     bench.mapper.handle_route(bench.now, Some(other));
     let outputs = bench.outputs();
     let [Output::Lost(_), Output::Lost(_), Output::Ask(ask)] = &outputs[..] else { panic!("{outputs:?}") };
@@ -315,7 +348,7 @@ fn another_network_is_begun_with_anew() {
 fn answers_of_an_earlier_network_are_ignored() {
     let mut bench = Bench::routed();
     let old = bench.ask();
-    let other = Route { local: Ipv4Addr::new(10, 0, 0, 5), ..route() };
+    let other = route_of("10.0.0.5", "192.168.1.1");
     bench.mapper.handle_route(bench.now, Some(other));
     bench.outputs();
     bench.mapper.handle_answer(bench.now, old.id, Ok(grant(PORT)));

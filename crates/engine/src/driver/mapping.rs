@@ -3,7 +3,8 @@
 //! A gateway may be anybody's: each answer is awaited for a bounded time ([`PATIENCE`]) and is bounded in size (a
 //! datagram, or 1 MiB of XML), and what it says is shown only cleaned and cut ([`words`]).
 
-mod control;
+mod nat_pmp;
+mod pcp;
 mod route;
 mod upnp;
 
@@ -26,8 +27,16 @@ const LOOK: Duration = Duration::from_secs(15);
 /// Longest text of a gateway that is shown, in characters.
 const WORDS: usize = 120;
 
-/// The task that keeps a port forwarded.
+/// Of which network a gateway is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+/// The task that keeps a port forwarded by the gateway of one family.
 pub(crate) struct MappingTask {
+    pub(crate) family: Family,
     pub(crate) mapper: Mapper,
     pub(crate) outside: Arc<Outside>,
     pub(crate) clock: Clock,
@@ -35,13 +44,13 @@ pub(crate) struct MappingTask {
     /// Everything is to be given back; what comes is dropped when that is done.
     pub(crate) stop: mpsc::Receiver<oneshot::Sender<()>>,
     /// Names our mappings to a PCP server (RFC 6887, section 11.2).
-    pub(crate) nonce: [u32; 3],
+    pub(crate) nonce: [u8; 12],
 }
 
 /// Speaks to gateways.
 struct Gateways {
     upnp: upnp::Upnp,
-    nonce: [u32; 3],
+    nonce: [u8; 12],
 }
 
 /// What is to be said to the gateway.
@@ -56,6 +65,7 @@ impl MappingTask {
         let gateways = Arc::new(Gateways { upnp: upnp::Upnp::default(), nonce: self.nonce });
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut doubts = self.outside.doubts();
         let mut jobs = VecDeque::new();
         // One at a time: a mapping that is given back and asked for anew must not lose to its own end.
         let mut under_way: JoinSet<Option<(AskId, Result<Grant, Trouble>)>> = JoinSet::new();
@@ -74,8 +84,8 @@ impl MappingTask {
                     }
                 }
                 () = self.clock.sleep_until(due) => self.mapper.handle_timeout(self.clock.now()),
-                _ = look.tick() => self.mapper.handle_route(self.clock.now(), route(&self.binding)),
-                () = self.outside.doubted() => self.mapper.handle_doubt(self.clock.now()),
+                _ = look.tick() => self.mapper.handle_route(self.clock.now(), route(&self.binding, self.family)),
+                Ok(()) = doubts.changed() => self.mapper.handle_doubt(self.clock.now()),
                 stop = self.stop.recv() => match stop {
                     Some(done) => break done,
                     None => return,
@@ -105,7 +115,13 @@ impl MappingTask {
                 }
                 Output::Mapped(mapping) => self.outside.mapped(mapping),
                 Output::Lost(mapping) => self.outside.lost(mapping),
-                Output::Unmapped(reasons) => self.outside.not_mapped(&reasons),
+                Output::Unmapped(reasons) => match self.family {
+                    Family::V4 => self.outside.not_mapped(&reasons),
+                    // There most routers cannot be asked, and no user can help it.
+                    Family::V6 => {
+                        tracing::debug!(?reasons, "the router does not let others in by IPv6");
+                    }
+                },
             }
         }
     }
@@ -137,8 +153,8 @@ impl Gateways {
     async fn ask(&self, ask: &Ask) -> Result<Grant, Trouble> {
         match (ask.method, ask.route.gateway) {
             (Method::Upnp, _) => self.upnp.ask(ask).await,
-            (Method::Pcp, Some(gateway)) => control::ask_pcp(gateway, ask, self.nonce).await,
-            (Method::NatPmp, Some(gateway)) => control::ask_nat_pmp(gateway, ask).await,
+            (Method::Pcp, Some(gateway)) => pcp::ask(gateway, ask, self.nonce).await,
+            (Method::NatPmp, Some(gateway)) => nat_pmp::ask(gateway, ask).await,
             (Method::Pcp | Method::NatPmp, None) => {
                 Err(Trouble::Failed("the gateway is not known".to_owned()))
             }
@@ -148,8 +164,8 @@ impl Gateways {
     async fn release(&self, mapping: &Mapping) -> Result<(), String> {
         match (mapping.method, mapping.gateway) {
             (Method::Upnp, _) => self.upnp.release(mapping).await,
-            (Method::Pcp, Some(gateway)) => control::release_pcp(gateway, mapping, self.nonce).await,
-            (Method::NatPmp, Some(gateway)) => control::release_nat_pmp(gateway, mapping).await,
+            (Method::Pcp, Some(gateway)) => pcp::release(gateway, mapping, self.nonce).await,
+            (Method::NatPmp, Some(gateway)) => nat_pmp::release(gateway, mapping).await,
             (Method::Pcp | Method::NatPmp, None) => Ok(()),
         }
     }

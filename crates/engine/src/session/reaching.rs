@@ -2,7 +2,7 @@
 
 use super::{Inner, Session};
 use crate::driver::ToTorrent;
-use crate::driver::mapping::MappingTask;
+use crate::driver::mapping::{Family, MappingTask};
 use crate::entry::Entry;
 use crate::mapping::PortMapping;
 use crate::outside::Outside;
@@ -12,8 +12,8 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, oneshot};
 
 impl Session {
-    /// The ports that a gateway forwards to this session at the moment, at most one by TCP and one by UDP. Empty
-    /// without [`Settings::port_mapping`](crate::Settings::port_mapping), and where no gateway does.
+    /// The ports that a gateway forwards to this session at the moment, at most one by TCP and one by UDP of each family,
+    /// IPv4 before IPv6. Empty without [`Settings::port_mapping`](crate::Settings::port_mapping), and where no gateway does.
     pub fn port_mappings(&self) -> Vec<PortMapping> {
         self.inner.outside.mappings()
     }
@@ -33,28 +33,35 @@ impl Session {
 
     /// Gives forwarded ports back. What comes back ends when the gateway has been told.
     pub(super) async fn give_ports_back(&self) {
-        let Some(mapper) = &self.inner.mapper else { return };
-        let (done, told) = oneshot::channel();
-        if mapper.send(done).await.is_ok() {
+        let mut waits = Vec::new();
+        for mapper in &self.inner.mappers {
+            let (done, told) = oneshot::channel();
+            if mapper.send(done).await.is_ok() {
+                waits.push(told);
+            }
+        }
+        for told in waits {
             // It ends without a word.
             let _ = told.await;
         }
     }
 }
 
-/// Tells the mapper's task to give everything back.
+/// Tells a mapper's task to give everything back.
 pub(super) type StopMapper = mpsc::Sender<oneshot::Sender<()>>;
 
-/// The task that keeps the session's port forwarded, and how to stop it.
+/// The task that keeps the session's port forwarded by the gateway of one family, and how to stop it.
 pub(super) fn mapping_task(
+    family: Family,
     config: Config,
-    nonce: [u32; 3],
+    nonce: [u8; 12],
     outside: &Arc<Outside>,
     clock: crate::clock::Clock,
     binding: &Arc<quelea_net::Binding>,
 ) -> (MappingTask, StopMapper) {
     let (stopper, stop) = mpsc::channel(1);
     let task = MappingTask {
+        family,
         mapper: Mapper::new(config),
         outside: Arc::clone(outside),
         clock,

@@ -14,6 +14,7 @@ use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
 use crate::driver::limiter::Limiter;
 use crate::driver::local::Neighbours;
+use crate::driver::mapping::Family;
 use crate::driver::trackers::Trackers;
 use crate::driver::udp;
 use crate::outside::Outside;
@@ -77,12 +78,15 @@ impl Session {
             }
         };
         let outside = Arc::new(Outside::new(clock, port, events.downgrade()));
-        let mapper = settings.mapper(port, rng.u64(..)).map(|config| {
-            let nonce = [rng.u32(..), rng.u32(..), rng.u32(..)];
-            let (task, stopper) = mapping_task(config, nonce, &outside, clock, &binding);
+        let mut mappers = Vec::new();
+        for family in [Family::V4, Family::V6] {
+            let Some(config) = settings.mapper(port, rng.u64(..)) else { continue };
+            let mut nonce = [0; 12];
+            rng.fill(&mut nonce);
+            let (task, stopper) = mapping_task(family, config, nonce, &outside, clock, &binding);
             home.spawn(task.run());
-            stopper
-        });
+            mappers.push(stopper);
+        }
         let warn = Arc::new(warn);
         let pipeline = Arc::new(pipeline);
         let dht = Starting {
@@ -144,7 +148,7 @@ impl Session {
             binding,
             port,
             outside: Arc::clone(&outside),
-            mapper,
+            mappers,
             doors,
             trackers,
             dht,

@@ -33,7 +33,7 @@ impl Upnp {
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Grant, Trouble> {
         let gateway = self.gateway(ask.route).await?;
         let lease = ask.lease.map_or(0, |lease| u32::try_from(lease.as_secs()).unwrap_or(u32::MAX).max(1));
-        let local = SocketAddr::new(ask.route.local.into(), ask.port);
+        let local = SocketAddr::new(ask.route.local, ask.port);
         let (protocol, port) = (protocol(ask.transport), ask.external_port);
         match gateway.add_port(protocol, port, local, lease, DESCRIPTION).await {
             Ok(()) => {}
@@ -64,11 +64,11 @@ impl Upnp {
         }
         let mut found = None;
         if let Some(router) = route.gateway {
-            found = search(route.local, router, ASK_ROUTER).await.ok();
+            found = search(route.local, router.address, ASK_ROUTER).await.ok();
         }
         let gateway = match found {
             Some(gateway) => gateway,
-            None => search(route.local, EVERYBODY, ASK_ALL).await?,
+            None => search(route.local, EVERYBODY.into(), ASK_ALL).await?,
         };
         *self.found() = Some((route, gateway.clone()));
         Ok(gateway)
@@ -80,17 +80,17 @@ impl Upnp {
 }
 
 /// The first gateway that answers at this address, or of those that hear what is sent there.
-async fn search(local: Ipv4Addr, to: Ipv4Addr, patience: Duration) -> Result<Gateway<Tokio>, Trouble> {
+async fn search(local: IpAddr, to: IpAddr, patience: Duration) -> Result<Gateway<Tokio>, Trouble> {
     let mut options = SearchOptions::default();
-    options.bind_addr = SocketAddr::new(local.into(), 0);
-    options.broadcast_address = SocketAddr::new(to.into(), SSDP);
+    options.bind_addr = SocketAddr::new(local, 0);
+    options.broadcast_address = SocketAddr::new(to, SSDP);
     options.timeout = Some(patience);
     options.single_search_timeout = Some(patience);
     options.gateway_ip_version = GatewayIpVersion::V4;
     let gateway = igd_next::aio::tokio::search_gateway(options).await;
     let gateway = gateway.map_err(|error| Trouble::Failed(words(&error)))?;
     let ip = gateway.addr.ip();
-    let right = matches!(ip, IpAddr::V4(ip) if is_inner(ip) && (to == EVERYBODY || ip == to));
+    let right = matches!(ip, IpAddr::V4(inner) if is_inner(inner) && (to == EVERYBODY || ip == to));
     if right {
         Ok(gateway)
     } else {
