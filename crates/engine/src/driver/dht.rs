@@ -38,10 +38,13 @@ const SETTLING: Duration = Duration::from_secs(2);
 const LONELY: Duration = Duration::from_secs(15);
 /// While it joins, the node looks this often whether it has.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Where several datagrams come at a time, those of so long are read at once: to be woken for each costs as much as to
-/// answer it.
-const GATHER: Duration = Duration::from_millis(1);
+/// Where several datagrams come at a time, they are left to gather until there are about so many, for so long at most: to
+/// be woken for each costs as much as to answer it.
+const GATHERED: u32 = 16;
+const GATHER: Duration = Duration::from_millis(4);
 const SEVERAL: usize = 2;
+/// Timers are no finer than this: where more than [`GATHERED`] come in the time, none is waited for.
+const TICK: Duration = Duration::from_millis(1);
 /// How often searches that nobody waits for are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 /// What is known is saved so long after joining, and this often.
@@ -117,6 +120,7 @@ struct Node {
     unsent: Option<(usize, Transmit)>,
     /// While the sockets are muted, when they are read.
     next_read: Option<Time>,
+    last_read: Time,
 }
 
 /// Runs the node until the session ends.
@@ -141,6 +145,7 @@ pub(crate) async fn run(setup: Setup) {
         next_look: now,
         unsent: None,
         next_read: None,
+        last_read: now,
     };
     loop {
         let now = clock.now();
@@ -208,7 +213,8 @@ impl Node {
         [self.machine.timeout(), self.next_read, glance, names, torrents].into_iter().flatten().min()
     }
 
-    /// Reads datagrams. While several come at a time the sockets are muted, and read again in a moment.
+    /// Reads datagrams. While several come at a time, but not by the dozen, the sockets are muted and read again in a
+    /// moment.
     fn read(&mut self) {
         let now = self.clock.now();
         let (machine, routers) = (&mut self.machine, &mut self.routers);
@@ -221,14 +227,16 @@ impl Node {
                 machine.handle_datagram(now, from, datagram);
             }
         });
+        let since = now.since(std::mem::replace(&mut self.last_read, now));
         let several = count >= SEVERAL || (count > 0 && self.next_read.is_some());
-        if several {
+        // Of a whole batch there may be more, and others on this thread have their turn.
+        let pause = if count >= BATCH { Some(Duration::ZERO) } else { pause(count, since) };
+        let pause = pause.filter(|_| several);
+        if pause.is_some() {
             self.sockets.mute();
         }
-        // Of a whole batch there may be more, and others on this thread have their turn.
-        let pause = if count >= BATCH { Duration::ZERO } else { GATHER };
-        let deaf = several || self.sockets.listen().is_err();
-        self.next_read = deaf.then(|| now + pause);
+        let refused = pause.is_none() && self.sockets.listen().is_err();
+        self.next_read = pause.or(refused.then_some(TICK)).map(|pause| now + pause);
     }
 
     /// Sends what the machine has, as far as the sockets take it.
@@ -383,5 +391,29 @@ impl Node {
         for (goal, told) in std::mem::take(&mut self.held) {
             self.search(now, goal, told);
         }
+    }
+}
+
+/// How long to let datagrams gather of which so many came in so long; `None` where they come too fast for that.
+fn pause(count: usize, since: Duration) -> Option<Duration> {
+    let each = since / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+    let pause = each.saturating_mul(GATHERED);
+    (pause >= TICK).then(|| pause.min(GATHER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_gather_unless_they_are_rare_or_many() {
+        let second = Duration::from_secs(1);
+        let at = |rate: u32| pause(1_000, second / rate * 1_000);
+        assert_eq!(at(10), Some(GATHER), "never longer");
+        assert_eq!(at(8_000), Some(GATHER / 2));
+        assert_eq!(at(16_000), Some(TICK));
+        assert_eq!(at(50_000), None);
+        assert_eq!(pause(1, Duration::ZERO), None);
+        assert_eq!(pause(0, second), Some(GATHER));
     }
 }
