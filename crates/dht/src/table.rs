@@ -269,15 +269,31 @@ impl Table {
 
     /// The `count` nodes nearest to `target`, the nearest first; bad ones are left out.
     pub fn nearest(&self, target: &Id, count: usize) -> Vec<Entry> {
-        self.near(target, count).into_iter().copied().collect()
+        self.near(target, count, |_| true).into_iter().copied().collect()
     }
 
-    fn near<'a>(&'a self, target: &Id, count: usize) -> Vec<&'a Entry> {
+    /// The nearest of those that are not bad and that are `wanted`.
+    fn near<'a>(
+        &'a self,
+        target: &Id,
+        count: usize,
+        mut wanted: impl FnMut(&Entry) -> bool,
+    ) -> Vec<&'a Entry> {
         let first = self.bucket_of(target);
-        let mut found: Vec<&Entry> = Vec::with_capacity(FIRST_SIZES[0]);
+        let mut found: Vec<(u64, &Entry)> = Vec::with_capacity(count);
         let mut take = |bucket: &'a Bucket| {
-            let good = bucket.nodes.iter().filter(|entry| !entry.is_bad());
-            found.extend(good);
+            for entry in bucket.nodes.iter().filter(|entry| !entry.is_bad() && wanted(entry)) {
+                let bits = entry.id.first_bits(target);
+                let order = |(others, other): &(u64, &Entry)| {
+                    let rest = || other.id.distance(target).cmp(&entry.id.distance(target));
+                    others.cmp(&bits).then_with(rest)
+                };
+                if found.len() == count && found.pop_if(|farthest| order(farthest).is_gt()).is_none() {
+                    continue;
+                }
+                let at = found.partition_point(|nearer| order(nearer).is_lt());
+                found.insert(at, (bits, entry));
+            }
             found.len() >= count
         };
         // What has more bits in common with the target than we have stands in its bucket; next come the buckets
@@ -294,20 +310,27 @@ impl Table {
                 enough = take(bucket);
             }
         }
-        if found.len() > count {
-            found.select_nth_unstable_by_key(count, |entry| entry.id.distance(target));
-            found.truncate(count);
-        }
-        found.sort_unstable_by_key(|entry| entry.id.distance(target));
-        found
+        found.into_iter().map(|(_, entry)| entry).collect()
     }
 
     /// Nodes near `target` to name to an asker: those that others reach come first. At most half of them may not have
     /// their ids (BEP 42), as far as there are others; nobody from afar hears of nodes in our own network.
     pub fn named(&self, target: &Id, count: usize, asker: IpAddr) -> Vec<&Entry> {
-        let near = self.near(target, 3 * count);
         let is_near = is_local(asker);
-        let near = || near.iter().copied().filter(|entry| is_near || !is_local(entry.address.ip()));
+        let may_name = |entry: &Entry| is_near || !is_local(entry.address.ip());
+        // Mostly the nearest that others reach have few others among them, and will do.
+        let mut unreachable = 0;
+        let nearest = self.near(target, count, |entry| {
+            unreachable += usize::from(!entry.reachable);
+            entry.reachable
+        });
+        let unfit = nearest.iter().filter(|entry| !entry.fits).count();
+        let will_do = unreachable <= 2 * count && unfit <= count / 2;
+        if nearest.len() == count && will_do && nearest.iter().all(|entry| may_name(entry)) {
+            return nearest;
+        }
+        let near = self.near(target, 3 * count, |_| true);
+        let near = || near.iter().copied().filter(|entry| may_name(entry));
         let fitting = near().filter(|entry| entry.reachable && entry.fits).count();
         let mut unfit = (count / 2).max(count.saturating_sub(fitting));
         let mut named = Vec::with_capacity(count);

@@ -5,6 +5,7 @@
 //! is none of ours.
 
 mod desk;
+mod pace;
 mod routers;
 mod sockets;
 
@@ -14,12 +15,12 @@ pub(crate) use sockets::{Refused, Sockets};
 use crate::clock::Clock;
 use crate::dht::{Standing, Status, Told};
 use crate::events::{Event, TorrentId};
+use pace::{Pace, TICK};
 use quelea_dht::table::K;
 use quelea_dht::{Announce, Blocks, Config, Dht, Event as Heard, Id, Item, Saved, SearchId, Transmit};
 use quelea_net::Binding;
 use quelea_time::Time;
 use routers::Routers;
-use sockets::BATCH;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,13 +39,8 @@ const SETTLING: Duration = Duration::from_secs(2);
 const LONELY: Duration = Duration::from_secs(15);
 /// While it joins, the node looks this often whether it has.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Where several datagrams come at a time, they are left to gather until there are about so many, for so long at most: to
-/// be woken for each costs as much as to answer it.
-const GATHERED: u32 = 16;
-const GATHER: Duration = Duration::from_millis(4);
-const SEVERAL: usize = 2;
-/// Timers are no finer than this: where more than [`GATHERED`] come in the time, none is waited for.
-const TICK: Duration = Duration::from_millis(1);
+/// Datagrams of a family read before others have their turn.
+const BATCH: usize = 64;
 /// How often searches that nobody waits for are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 /// What is known is saved so long after joining, and this often.
@@ -120,7 +116,7 @@ struct Node {
     unsent: Option<(usize, Transmit)>,
     /// While the sockets are muted, when they are read.
     next_read: Option<Time>,
-    last_read: Time,
+    pace: Pace,
 }
 
 /// Runs the node until the session ends.
@@ -145,7 +141,7 @@ pub(crate) async fn run(setup: Setup) {
         next_look: now,
         unsent: None,
         next_read: None,
-        last_read: now,
+        pace: Pace::new(now),
     };
     loop {
         let now = clock.now();
@@ -217,21 +213,27 @@ impl Node {
     /// moment.
     fn read(&mut self) {
         let now = self.clock.now();
-        let (machine, routers) = (&mut self.machine, &mut self.routers);
-        let joined = self.standing == Standing::Joined;
-        let count = self.sockets.read(|from, datagram| {
-            if datagram.first() == Some(&b'd') {
-                if !joined {
-                    routers.heard(from);
+        let mut count = 0;
+        for family in 0..2 {
+            let mut read = 0;
+            while read < BATCH
+                && let Some(received) = self.sockets.receive(family)
+            {
+                read += 1;
+                // Of a port that refuses what we sent the machine hears by silence.
+                let Ok((from, datagram)) = received else { continue };
+                if datagram.first() != Some(&b'd') {
+                    continue;
                 }
-                machine.handle_datagram(now, from, datagram);
+                if self.standing != Standing::Joined {
+                    self.routers.heard(from);
+                }
+                self.machine.handle_datagram(now, from, datagram);
+                self.send();
             }
-        });
-        let since = now.since(std::mem::replace(&mut self.last_read, now));
-        let several = count >= SEVERAL || (count > 0 && self.next_read.is_some());
-        // Of a whole batch there may be more, and others on this thread have their turn.
-        let pause = if count >= BATCH { Some(Duration::ZERO) } else { pause(count, since) };
-        let pause = pause.filter(|_| several);
+            count = count.max(read);
+        }
+        let pause = self.pace.pause(now, count);
         if pause.is_some() {
             self.sockets.mute();
         }
@@ -391,29 +393,5 @@ impl Node {
         for (goal, told) in std::mem::take(&mut self.held) {
             self.search(now, goal, told);
         }
-    }
-}
-
-/// How long to let datagrams gather of which so many came in so long; `None` where they come too fast for that.
-fn pause(count: usize, since: Duration) -> Option<Duration> {
-    let each = since / u32::try_from(count).unwrap_or(u32::MAX).max(1);
-    let pause = each.saturating_mul(GATHERED);
-    (pause >= TICK).then(|| pause.min(GATHER))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn datagrams_gather_unless_they_are_rare_or_many() {
-        let second = Duration::from_secs(1);
-        let at = |rate: u32| pause(1_000, second / rate * 1_000);
-        assert_eq!(at(10), Some(GATHER), "never longer");
-        assert_eq!(at(8_000), Some(GATHER / 2));
-        assert_eq!(at(16_000), Some(TICK));
-        assert_eq!(at(50_000), None);
-        assert_eq!(pause(1, Duration::ZERO), None);
-        assert_eq!(pause(0, second), Some(GATHER));
     }
 }

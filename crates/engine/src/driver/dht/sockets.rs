@@ -6,8 +6,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use tokio::net::UdpSocket as Watch;
 
-/// Datagrams read before others have their turn.
-pub(super) const BATCH: usize = 64;
 /// The longest datagram of the DHT; of a longer one the rest is lost, so that it is not understood.
 const MAX_DATAGRAM: usize = 4_096;
 
@@ -127,24 +125,13 @@ impl Sockets {
         self.families.get(family)?.as_ref()?.watch.as_ref()
     }
 
-    /// Gives the datagrams that are there to `take`, a batch of each family at most. How many there were of the family that
-    /// had the most: of a whole [`BATCH`] there may be more.
-    pub(super) fn read(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) -> usize {
-        let mut most = 0;
-        for line in self.families.iter().flatten() {
-            let mut read = 0;
-            while read < BATCH {
-                match line.receive(&mut self.buffer) {
-                    Ok((length, from)) => take(from, &self.buffer[..length]),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    // Such as a port that refuses what we sent: of that the machine hears by silence.
-                    Err(_) => {}
-                }
-                read += 1;
-            }
-            most = most.max(read);
+    /// The next datagram of a family, or an error that has come instead; `None` when there is no more.
+    pub(super) fn receive(&mut self, family: usize) -> Option<io::Result<(SocketAddr, &[u8])>> {
+        let line = self.families.get(family)?.as_ref()?;
+        match line.receive(&mut self.buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            received => Some(received.map(|(length, from)| (from, &self.buffer[..length]))),
         }
-        most
     }
 
     /// Sends a datagram. The family whose socket must be waited for before it can go.
@@ -191,15 +178,15 @@ mod tests {
         assert!(told.is_err(), "nobody is woken");
         sockets.listen().unwrap();
         sockets.readable().await;
-        let mut came = Vec::new();
-        let count = sockets.read(|from, datagram| came.push((from, datagram.to_vec())));
-        assert_eq!((count, came), (1, vec![(stranger.local_addr().unwrap(), b"d1:ad".to_vec())]));
+        let came = sockets.receive(0).unwrap().unwrap();
+        assert_eq!(came, (stranger.local_addr().unwrap(), &b"d1:ad"[..]));
+        assert!(sockets.receive(0).is_none() && sockets.receive(1).is_none());
         // Muted ones send and read as well.
         sockets.mute();
         sockets.send(stranger.local_addr().unwrap(), b"answer").unwrap();
         let mut buffer = [0; 16];
         assert_eq!(stranger.recv(&mut buffer).unwrap(), 6);
         stranger.send_to(b"d1:b", at).unwrap();
-        assert_eq!(sockets.read(|_, _| {}), 1);
+        assert!(sockets.receive(0).is_some() && sockets.receive(0).is_none());
     }
 }
