@@ -148,7 +148,9 @@ impl Gateway {
         let mut command = self.host.command(&program.to_string_lossy());
         let output = command.args(["list", "chain", "inet", "filter", "miniupnpd"]).output()?;
         let rules = String::from_utf8_lossy(&output.stdout).into_owned();
-        Ok(rules.lines().filter(|rule| rule.contains(&to.to_string())).count())
+        // They are shown as bytes to compare.
+        let address = format!("{:032x}", to.to_bits());
+        Ok(rules.lines().filter(|rule| rule.contains(&address)).count())
     }
 
     /// Its address inside.
