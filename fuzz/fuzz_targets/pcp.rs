@@ -1,5 +1,5 @@
-//! Any bytes as a gateway's answer by PCP to any request: what is granted stands in the datagram, nothing that was granted is
-//! taken for an answer to another request, and our own request is never an answer.
+//! Any bytes as a gateway's answer by PCP to any request: what is granted stands in the datagram, nothing that was
+//! granted is taken for an answer to another request, and our own request is never an answer.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -20,7 +20,8 @@ fuzz_target!(|input: &[u8]| {
     let sent = request.encode();
     assert_eq!(request.read(&sent), None);
     check(&request, datagram);
-    // What fits but for a few bytes: the head of the datagram and what is granted are the input's, the rest is asked for.
+    // What fits but for a few bytes: the head of the datagram and what is granted are the input's, the rest is asked
+    // for.
     let mut near = sent;
     for (to, from) in near[..24].iter_mut().zip(datagram) {
         *to = *from;

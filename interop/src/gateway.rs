@@ -112,8 +112,8 @@ impl Gateway {
         Ok(host)
     }
 
-    /// Has the router lead IPv6 as well, with addresses of the world on both sides. A host inside and one outside, which
-    /// have such addresses, with these.
+    /// Has the router lead IPv6 as well, with addresses of the world on both sides. A host inside and one outside,
+    /// which have such addresses, with these.
     pub fn open_ipv6(&self) -> Result<[(Host, Ipv6Addr); 2]> {
         let [inside, outside] = [INSIDE_V6, OUTSIDE_V6].map(|network| {
             move |number: u16| {

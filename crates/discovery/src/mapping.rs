@@ -131,8 +131,8 @@ impl Mapper {
         [&self.tcp, &self.udp].into_iter().filter_map(|slot| Some(&slot.held.as_ref()?.mapping))
     }
 
-    /// The way out, as the routing table has it at the moment; `None` where there is none. A machine whose IPv4 address is
-    /// no inner one needs no mapping, and one whose IPv6 address is none of the world has no use of one.
+    /// The way out, as the routing table has it at the moment; `None` where there is none. A machine whose IPv4 address
+    /// is no inner one needs no mapping, and one whose IPv6 address is none of the world has no use of one.
     pub fn handle_route(&mut self, now: Time, route: Option<Route>) {
         let of_use = |route: &Route| match route.local {
             IpAddr::V4(local) => is_inner(local),

@@ -10,8 +10,8 @@ use std::time::Duration;
 /// How a session asks a gateway to forward its port, by TCP and UDP.
 ///
 /// For IPv4, nothing is asked where the machine has a public address. For IPv6, a router whose firewall keeps others
-/// out is asked to let them in to the port, by PCP alone, which is as far as routers can be asked; nothing is told where it
-/// does not answer. Neither is asked where the session is bound to addresses that do not lead to the gateway.
+/// out is asked to let them in to the port, by PCP alone, which is as far as routers can be asked; nothing is told
+/// where it does not answer. Neither is asked where the session is bound to addresses that do not lead to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PortMappingSettings {
@@ -36,8 +36,8 @@ pub fn is_public(ip: IpAddr) -> bool {
 }
 
 /// The ways out of the network for a session bound to `bind` (empty: to any address), IPv4 before IPv6, as the system's
-/// routing table has them; nothing is sent. Linux tells the router; elsewhere only UPnP finds it, and there is no way of
-/// IPv6.
+/// routing table has them; nothing is sent. Linux tells the router; elsewhere only UPnP finds it, and there is no way
+/// of IPv6.
 pub fn routes(bind: &[IpAddr]) -> impl Iterator<Item = Route> {
     let binding = quelea_net::Binding::new(bind.to_vec());
     [Family::V4, Family::V6]

@@ -12,8 +12,9 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, oneshot};
 
 impl Session {
-    /// The ports that a gateway forwards to this session at the moment, at most one by TCP and one by UDP of each family,
-    /// IPv4 before IPv6. Empty without [`Settings::port_mapping`](crate::Settings::port_mapping), and where no gateway does.
+    /// The ports that a gateway forwards to this session at the moment, at most one by TCP and one by UDP of each
+    /// family, IPv4 before IPv6. Empty without [`Settings::port_mapping`](crate::Settings::port_mapping), and where no
+    /// gateway does.
     pub fn port_mappings(&self) -> Vec<PortMapping> {
         self.inner.outside.mappings()
     }

@@ -1,5 +1,5 @@
-//! How fast datagrams come, and whether they are read one by one or left to gather: to be woken costs as much as to answer
-//! several.
+//! How fast datagrams come, and whether they are read one by one or left to gather: to be woken costs as much as to
+//! answer several.
 
 use quelea_time::Time;
 use std::time::Duration;
@@ -9,8 +9,8 @@ const GATHERED: u32 = 32;
 const GATHER: Duration = Duration::from_millis(8);
 /// They begin to gather when so many come at a time.
 const SEVERAL: u32 = 2;
-/// Timers are no finer than this, and the pace is measured over no less. Where [`GATHERED`] come in less, there are always
-/// some.
+/// Timers are no finer than this, and the pace is measured over no less. Where [`GATHERED`] come in less, there are
+/// always some.
 pub(super) const TICK: Duration = Duration::from_millis(1);
 
 /// How fast datagrams come.

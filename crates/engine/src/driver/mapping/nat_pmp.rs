@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-/// A datagram that is not answered is sent again: three times in 3.5 seconds. Most routers that do not speak the protocol
-/// say so at once, as nobody listens there.
+/// A datagram that is not answered is sent again: three times in 3.5 seconds. Most routers that do not speak the
+/// protocol say so at once, as nobody listens there.
 const TIMES: TimeoutConfig = TimeoutConfig {
     initial_timeout: Duration::from_millis(500),
     max_retries: 2,

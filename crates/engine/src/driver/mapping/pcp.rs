@@ -1,5 +1,5 @@
-//! PCP: a datagram to the gateway's port, one back. The gateway must see our address, so the socket is bound to it: on the
-//! way to a router of its link the system would choose another one for IPv6.
+//! PCP: a datagram to the gateway's port, one back. The gateway must see our address, so the socket is bound to it: on
+//! the way to a router of its link the system would choose another one for IPv6.
 
 use super::words;
 use quelea_discovery::mapping::pcp::{MAX_LENGTH, PORT, Request};

@@ -96,9 +96,9 @@ mod linux {
         routes.min_by_key(|(metric, _)| *metric).map(|(_, gateway)| gateway.into())
     }
 
-    /// The same of IPv6, with the table of our addresses, which numbers the interfaces. Of a route: destination and length,
-    /// source and length, gateway, metric, counters, flags, interface; of an address: itself, number of the interface,
-    /// length, scope, flags, interface. All numbers are hexadecimal.
+    /// The same of IPv6, with the table of our addresses, which numbers the interfaces. Of a route: destination and
+    /// length, source and length, gateway, metric, counters, flags, interface; of an address: itself, number of the
+    /// interface, length, scope, flags, interface. All numbers are hexadecimal.
     pub(super) fn gateway_v6(routes: &str, addresses: &str) -> Option<Gateway> {
         let routes = routes.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
