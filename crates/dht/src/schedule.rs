@@ -26,8 +26,8 @@ pub const HUNGRY: Duration = Duration::from_secs(15 * 60);
 pub const CALM: Duration = Duration::from_secs(30 * 60);
 /// The first pause after a search that a hungry download got nothing from, or that announced to few nodes; it doubles.
 const NOTHING: Duration = Duration::from_secs(60);
-/// So many nodes that keep an announcement are enough: half of those that are to have it (BEP 5, "announce_peer"). Some
-/// refuse it, and some go before it ends.
+/// So many nodes that keep an announcement are enough: half of those that are to have it in a network of one family.
+/// Some refuse it, and some go before it ends.
 pub const ENOUGH: usize = K / 2;
 /// The first pause after a search that reached no node, which doubles.
 const NOBODY: Duration = Duration::from_secs(15);

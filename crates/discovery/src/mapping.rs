@@ -9,8 +9,8 @@
 //! them in (RFC 6887, section 2.2), the one of these protocols that it speaks.
 //!
 //! TCP and UDP get the same external port where the gateway can give it, as one number is told to everybody.
-//! A gateway is not believed more than needed: a lease counts as a minute at least and a day at most, and it is asked
-//! no more often than once in four seconds for the same mapping (RFC 6887, section 11.2.1).
+//! A gateway is not believed more than needed: a lease counts as a day at most, and it is asked no more often than once in
+//! four seconds for the same mapping (RFC 6887, section 11.2.1). What it says of how long an error lasts is not heeded.
 
 mod ask;
 pub mod pcp;
@@ -146,7 +146,11 @@ impl Mapper {
         self.epoch = None;
         self.failures = 0;
         for transport in [Transport::Tcp, Transport::Udp] {
+            let held = self.slot(transport).held.as_ref().map(|held| held.mapping.clone());
             self.lose(transport);
+            // An address of IPv6 that another one has come in place of is ours for some time, and so is its port.
+            let rest = held.filter(|mapping| mapping.local.is_ipv6());
+            self.outputs.extend(rest.map(Output::Release));
         }
         self.start(now);
     }

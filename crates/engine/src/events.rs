@@ -151,7 +151,7 @@ pub enum Event {
         /// What it did.
         reason: &'static str,
     },
-    /// A gateway forwards a port to the session, in place of the one told before for the same transport.
+    /// A gateway forwards a port to the session, in place of the one told before for the same transport and family.
     PortMapped(PortMapping),
     /// It forwards it no more.
     PortMappingLost(PortMapping),
@@ -225,6 +225,10 @@ impl fmt::Display for Event {
             Self::PieceFailed { id, piece } => write!(f, "{id} piece {piece} did not match its hash"),
             Self::PeerBanned { id, address, reason } => write!(f, "{id} banned {address}: {reason}"),
             Self::PortMapped(mapping) => write_mapping(f, mapping),
+            Self::PortMappingLost(mapping) if mapping.local.is_ipv6() => {
+                let PortMapping { transport, local, .. } = mapping;
+                write!(f, "the router lets others in to {transport} port {local} no more")
+            }
             Self::PortMappingLost(mapping) => {
                 write!(f, "{} port {} is forwarded no more", mapping.transport, mapping.external_port)
             }

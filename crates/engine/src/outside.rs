@@ -73,8 +73,8 @@ impl Outside {
         self.state().mappings.values().cloned().collect()
     }
 
-    /// The port at which others reach us: the forwarded one, else the one that is listened on. Where IPv6 is let in, it
-    /// is let in to that.
+    /// The port at which others reach us: the one that is forwarded by IPv4, else the one that is listened on. One port
+    /// is told to everybody, though by IPv6 others come in to the one that is listened on.
     pub(crate) fn port(&self, transport: Transport) -> u16 {
         self.state().mappings.get(&(false, transport)).map_or(self.port, |mapping| mapping.external_port)
     }

@@ -92,7 +92,8 @@ impl Request {
 
     /// What a datagram of the router says to this request; `None` when it is no answer to it.
     pub fn read(&self, datagram: &[u8]) -> Option<Result<Grant, Refusal>> {
-        if datagram.len() > MAX_LENGTH {
+        // Lengths are multiples of four (section 7).
+        if datagram.len() > MAX_LENGTH || !datagram.len().is_multiple_of(4) {
             return None;
         }
         let (version, operation, result) = (*datagram.first()?, *datagram.get(1)?, *datagram.get(3)?);
@@ -122,7 +123,8 @@ impl Request {
         let outside = IpAddr::from(<[u8; 16]>::try_from(&bytes[44..60]).ok()?).to_canonical();
         Some(Ok(Grant {
             external_port: u16::from_be_bytes([bytes[42], bytes[43]]),
-            external_ip: Some(outside).filter(|ip| !ip.is_unspecified()),
+            external_ip: Some(outside)
+                .filter(|ip| !ip.is_unspecified() && ip.is_ipv4() == self.client.is_ipv4()),
             lease: Some(Duration::from_secs(number(4).into())),
             epoch: Some(number(8)),
         }))
@@ -200,6 +202,8 @@ mod tests {
         let six: Ipv6Addr = "2001:db8::2".parse().unwrap();
         let granted = request("2001:db8::2").read(&answer(0, six.octets())).unwrap().unwrap();
         assert_eq!(granted.external_ip, Some(six.into()));
+        let granted = request("2001:db8::2").read(&answer(0, outside)).unwrap().unwrap();
+        assert_eq!(granted.external_ip, None, "of another family");
     }
 
     #[test]
@@ -232,6 +236,8 @@ mod tests {
             assert_eq!(said(&right[..length]), None, "{length} bytes");
         }
         assert_eq!(said(&[right.as_slice(), &[0; MAX_LENGTH]].concat()), None, "too long");
+        assert_eq!(said(&[right.as_slice(), &[0; 2]].concat()), None, "no multiple of four");
+        assert!(said(&[right.as_slice(), &[0; 8]].concat()).is_some(), "with an option");
         assert_eq!(said(&request("192.168.1.2").encode()), None, "a request");
     }
 }

@@ -163,6 +163,20 @@ fn for_ipv6_a_router_is_asked_by_pcp_alone() {
 }
 
 #[test]
+fn what_an_ipv6_address_had_is_given_back_when_another_takes_its_place() {
+    let mut bench = Bench::new();
+    bench.mapper.handle_route(START, Some(route_of("2001:db8::2", "fe80::1")));
+    bench.grant(PORT);
+    bench.grant(PORT);
+    bench.outputs();
+    bench.mapper.handle_route(bench.now, Some(route_of("2001:db8::3", "fe80::1")));
+    let outputs = bench.outputs();
+    let released = outputs.iter().filter(|output| matches!(output, Output::Release(_))).count();
+    let asked = outputs.iter().filter(|output| matches!(output, Output::Ask(_))).count();
+    assert_eq!((released, asked), (2, 1), "{outputs:?}");
+}
+
+#[test]
 fn an_ipv6_address_that_the_world_cannot_reach_is_not_asked_for() {
     for (local, gateway) in
         [("fd00::2", Some("fe80::1")), ("fe80::2", Some("fe80::1")), ("2001:db8::2", None)]

@@ -15,7 +15,7 @@ pub(crate) use sockets::{Refused, Sockets};
 use crate::clock::Clock;
 use crate::dht::{Standing, Status, Told};
 use crate::events::{Event, TorrentId};
-use pace::{Pace, TICK};
+use pace::{BATCH, Pace, TICK};
 use quelea_dht::table::K;
 use quelea_dht::{Announce, Blocks, Config, Dht, Event as Heard, Id, Item, Saved, SearchId, Transmit};
 use quelea_net::Binding;
@@ -39,8 +39,6 @@ const SETTLING: Duration = Duration::from_secs(2);
 const LONELY: Duration = Duration::from_secs(15);
 /// While it joins, the node looks this often whether it has.
 const GLANCE: Duration = Duration::from_millis(100);
-/// Datagrams of a family read before others have their turn.
-const BATCH: usize = 64;
 /// How often searches that nobody waits for are looked for.
 const LOOK: Duration = Duration::from_millis(250);
 /// What is known is saved so long after joining, and this often.
@@ -116,6 +114,8 @@ struct Node {
     unsent: Option<(usize, Transmit)>,
     /// While the sockets are muted, when they are read.
     next_read: Option<Time>,
+    /// There may be more to read: others on this thread have their turn first.
+    more: bool,
     pace: Pace,
 }
 
@@ -141,6 +141,7 @@ pub(crate) async fn run(setup: Setup) {
         next_look: now,
         unsent: None,
         next_read: None,
+        more: false,
         pace: Pace::new(now),
     };
     loop {
@@ -167,6 +168,10 @@ pub(crate) async fn run(setup: Setup) {
                     node.machine.add_router(clock.now(), address);
                 }
             }
+        }
+        // A socket that is always readable would never let go of the thread.
+        if std::mem::take(&mut node.more) {
+            tokio::task::yield_now().await;
         }
     }
 }
@@ -233,6 +238,7 @@ impl Node {
             }
             count = count.max(read);
         }
+        self.more |= count >= BATCH;
         let pause = self.pace.pause(now, count);
         if pause.is_some() {
             self.sockets.mute();

@@ -100,7 +100,7 @@ async fn outcome_v6(session: &Session, mut events: Events) -> Check {
     if each.is_empty() {
         return Check::note(
             NAME_V6,
-            "the router does not answer to PCP; its firewall may keep others from this machine",
+            "the router grants nothing by PCP; its firewall may keep others from this machine",
             "where the router has a firewall for IPv6, let others in to the port there by hand",
         );
     }

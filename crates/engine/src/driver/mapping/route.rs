@@ -3,7 +3,7 @@
 use super::Family;
 use quelea_discovery::mapping::{Gateway, Route};
 use quelea_net::Binding;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// Where no router is known, our address is the one that a packet to the outside would have (RFC 5737, RFC 3849: nobody
 /// is there).
@@ -12,31 +12,36 @@ const OUTSIDE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 
 /// The way out for one family; `None` where there is none, or where the bound addresses do not lead that way.
 pub(crate) fn route(binding: &Binding, family: Family) -> Option<Route> {
-    let gateway = match gateway(family) {
+    match family {
+        Family::V4 => route_v4(binding),
+        Family::V6 => route_v6(binding),
+    }
+}
+
+fn route_v4(binding: &Binding) -> Option<Route> {
+    let gateway = match gateway_v4() {
         Known::Gateway(gateway) => Some(gateway),
         Known::NoWay => return None,
         Known::Nothing => None,
     };
-    let towards = match (family, gateway) {
-        (Family::V4, Some(gateway)) => gateway.address,
-        (Family::V4, None) => OUTSIDE_V4.into(),
-        // A router's address is one of its link, to where another address of ours leads.
-        (Family::V6, _) => OUTSIDE_V6.into(),
-    };
-    let local = local_towards(towards)?;
-    let ours =
-        |bound: &IpAddr| *bound == local || (bound.is_unspecified() && bound.is_ipv4() == local.is_ipv4());
+    let towards = gateway.map_or(OUTSIDE_V4.into(), |gateway| gateway.address);
+    let local = local_towards(Ipv4Addr::UNSPECIFIED.into(), towards)?;
+    let ours = |bound: &IpAddr| *bound == local || (bound.is_ipv4() && bound.is_unspecified());
     let ours = binding.is_any() || binding.listen_addresses().iter().any(ours);
     ours.then_some(Route { local, gateway })
 }
 
-/// Our address on the way to `remote`. Connecting a UDP socket sends nothing.
-fn local_towards(remote: IpAddr) -> Option<IpAddr> {
-    let any: SocketAddr = match remote {
-        IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        IpAddr::V6(_) => SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0).into(),
-    };
-    let socket = UdpSocket::bind(any).ok()?;
+/// A router's address is one of its link, to where another address of ours leads than to the outside. A machine has
+/// several of the world; the bound one counts.
+fn route_v6(binding: &Binding) -> Option<Route> {
+    let bound = binding.listen_addresses().into_iter().find(IpAddr::is_ipv6)?;
+    let local = local_towards(bound, OUTSIDE_V6.into())?;
+    Some(Route { local, gateway: Some(gateway_v6(local)?) })
+}
+
+/// Our address on the way to `remote`, of a socket that is bound to `bound`. Connecting a UDP socket sends nothing.
+fn local_towards(bound: IpAddr, remote: IpAddr) -> Option<IpAddr> {
+    let socket = UdpSocket::bind((bound, 0)).ok()?;
     socket.connect((remote, 9)).ok()?;
     Some(socket.local_addr().ok()?.ip())
 }
@@ -52,34 +57,48 @@ enum Known {
 }
 
 #[cfg(target_os = "linux")]
-fn gateway(family: Family) -> Known {
-    // Of this thread, whose network need not be that of the process.
-    let table =
-        |name: &str| std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-    let gateway = match family {
-        Family::V4 => linux::gateway_v4(&table("route")),
-        Family::V6 => linux::gateway_v6(&table("ipv6_route"), &table("if_inet6")),
-    };
-    gateway.map_or(Known::NoWay, Known::Gateway)
+fn gateway_v4() -> Known {
+    linux::gateway_v4(&linux::table("route")).map_or(Known::NoWay, Known::Gateway)
+}
+
+#[cfg(target_os = "linux")]
+fn gateway_v6(local: IpAddr) -> Option<Gateway> {
+    linux::gateway_v6(&linux::table("ipv6_route"), &linux::table("if_inet6"), local)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn gateway(family: Family) -> Known {
-    match family {
-        Family::V4 => Known::Nothing,
-        // Without a router there is nobody to ask.
-        Family::V6 => Known::NoWay,
-    }
+fn gateway_v4() -> Known {
+    Known::Nothing
+}
+
+/// Without a router there is nobody to ask.
+#[cfg(not(target_os = "linux"))]
+fn gateway_v6(_: IpAddr) -> Option<Gateway> {
+    None
 }
 
 /// Linux's tables of routes.
 #[cfg(target_os = "linux")]
 mod linux {
     use super::Gateway;
+    use std::fs::File;
+    use std::io::Read;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     /// Of the routing flags: the route is up, and leads by a gateway.
     const UP_AND_GATEWAY: u32 = 1 | 2;
+    /// Of a table so much is looked at: a machine that routes for many has a long one.
+    const MAX_TABLE: u64 = 1 << 20;
+
+    /// A table of this thread's network, which need not be that of the process.
+    pub(super) fn table(name: &str) -> String {
+        let mut text = String::new();
+        if let Ok(file) = File::open(format!("/proc/thread-self/net/{name}")) {
+            // What was read before an error is of use as well.
+            let _ = file.take(MAX_TABLE).read_to_string(&mut text);
+        }
+        text
+    }
 
     /// The gateway of the default route with the lowest metric, of a table as in proc_net_route(5).
     pub(super) fn gateway_v4(table: &str) -> Option<Gateway> {
@@ -96,26 +115,27 @@ mod linux {
         routes.min_by_key(|(metric, _)| *metric).map(|(_, gateway)| gateway.into())
     }
 
-    /// The same of IPv6, with the table of our addresses, which numbers the interfaces. Of a route: destination and
-    /// length, source and length, gateway, metric, counters, flags, interface; of an address: itself, number of the
-    /// interface, length, scope, flags, interface. All numbers are hexadecimal.
-    pub(super) fn gateway_v6(routes: &str, addresses: &str) -> Option<Gateway> {
+    /// The same of IPv6, at the interface that has the address `local` by the table of addresses: a router elsewhere,
+    /// beside a tunnel perhaps, does not know it. Of a route there are: destination and length, source and length,
+    /// gateway, metric, counters, flags, interface; of an address: itself, number of the interface, length, scope,
+    /// flags, interface. All numbers are hexadecimal.
+    pub(super) fn gateway_v6(routes: &str, addresses: &str, local: IpAddr) -> Option<Gateway> {
+        let address_of = |field: &str| Some(Ipv6Addr::from_bits(u128::from_str_radix(field, 16).ok()?));
+        let (interface, name) = addresses.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let &[address, number, _, _, _, name] = &fields[..] else { return None };
+            (IpAddr::V6(address_of(address)?) == local).then_some((hex(Some(number))?, name))
+        })?;
         let routes = routes.lines().filter_map(|line| {
             let fields: Vec<&str> = line.split_whitespace().collect();
-            let &[destination, length, _, _, gateway, metric, _, _, flags, interface] = &fields[..] else {
+            let &[destination, length, _, _, gateway, metric, _, _, flags, at] = &fields[..] else {
                 return None;
             };
-            let address = Ipv6Addr::from_bits(u128::from_str_radix(gateway, 16).ok()?);
             let default = hex(Some(length))? == 0 && destination.bytes().all(|digit| digit == b'0');
             let leads = hex(Some(flags))? & UP_AND_GATEWAY == UP_AND_GATEWAY;
-            (default && leads).then_some((hex(Some(metric))?, address, interface))
+            (default && leads && at == name).then_some((hex(Some(metric))?, address_of(gateway)?))
         });
-        let (_, address, name) = routes.min_by_key(|(metric, ..)| *metric)?;
-        let number = |line: &str| {
-            let fields: Vec<&str> = line.split_whitespace().collect();
-            (fields.last() == Some(&name)).then(|| hex(fields.get(1).copied())).flatten()
-        };
-        let interface = addresses.lines().find_map(number)?;
+        let (_, address) = routes.min_by_key(|(metric, _)| *metric)?;
         Some(Gateway { address: address.into(), interface })
     }
 
@@ -181,10 +201,15 @@ mod tests {
             line_v6([0, 0], 0, [0xfe80, 1], 512, 3, "eth0"),
             line_v6([0x2001, 7], 128, [0xfe80, 7], 1, 3, "eth0"),
         ];
-        let expected = Gateway { address: "fe80::1".parse().unwrap(), interface: 12 };
-        assert_eq!(gateway_v6(&routes.concat(), addresses), Some(expected));
+        let at = |local: &str| gateway_v6(&routes.concat(), addresses, local.parse().unwrap());
+        let gateway =
+            |address: &str, interface| Some(Gateway { address: address.parse().unwrap(), interface });
+        assert_eq!(at("2001:db8::2"), gateway("fe80::1", 12));
+        assert_eq!(at("2001:db8:0:1::2"), gateway("fe80::9", 31), "the one that knows the address");
+        assert_eq!(at("2001:db8::3"), None);
+        let local = "2001:db8::2".parse().unwrap();
         for (routes, addresses) in [("", addresses), (&routes.concat(), ""), ("x\n0 0 0\n", "y\n")] {
-            assert_eq!(gateway_v6(routes, addresses), None);
+            assert_eq!(gateway_v6(routes, addresses, local), None);
         }
     }
 
