@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -27,7 +27,7 @@ const OUTSIDE: [u8; 3] = [20, 83, 0];
 const INSIDE_V6: [u16; 4] = [0x2001, 0xdb8, 0x83, 0];
 const OUTSIDE_V6: [u16; 4] = [0x2001, 0xdb8, 0x84, 0];
 /// The router's address on the link inside, by which all routers of IPv6 are known.
-const LINK: &str = "fe80::1";
+const LINK: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 
 /// Forwarding, with what comes from outside refused unless it was asked for or is forwarded by miniupnpd, which fills
 /// the chains of its name.
@@ -122,31 +122,20 @@ impl Gateway {
             }
         });
         self.host.within(|| fs::write("/proc/sys/net/ipv6/conf/all/forwarding", "1"))??;
-        // Without looking whether somebody else has them, which takes a second.
-        self.host.ip(&format!(
-            "addr add {LINK}/64 dev eth0 nodad\naddr add {}/64 dev eth0 nodad\naddr add {}/64 dev eth1 nodad\n",
-            inside(1),
-            outside(1)
-        ))?;
+        self.host.add_address(LINK)?;
+        self.host.add_address(inside(1))?;
+        self.host.ip(&format!("addr add {}/64 dev eth1 nodad\n", outside(1)))?;
         let (one, other) = (self.client()?, self.outside.host()?);
-        one.ip(&format!(
-            "addr add {}/64 dev eth0 nodad\nroute add default via {LINK} dev eth0\n",
-            inside(2)
-        ))?;
-        other.ip(&format!(
-            "addr add {}/64 dev eth0 nodad\nroute add {}/64 via {}\n",
-            outside(2),
-            inside(0),
-            outside(1)
-        ))?;
+        one.add_address(inside(2))?;
+        one.ip(&format!("route add default via {LINK} dev eth0\n"))?;
+        other.add_address(outside(2))?;
+        other.ip(&format!("route add {}/64 via {}\n", inside(0), outside(1)))?;
         Ok([(one, inside(2)), (other, outside(2))])
     }
 
     /// The rules by which it lets others in to an address inside.
     pub fn pinholes(&self, to: Ipv6Addr) -> Result<usize> {
-        let program = programs::find(NFT).context("nft is not installed (Debian package nftables)")?;
-        let mut command = self.host.command(&program.to_string_lossy());
-        let output = command.args(["list", "chain", "inet", "filter", "miniupnpd"]).output()?;
+        let output = nft(&self.host)?.args(["list", "chain", "inet", "filter", "miniupnpd"]).output()?;
         let rules = String::from_utf8_lossy(&output.stdout).into_owned();
         // They are shown as bytes to compare.
         let address = format!("{:032x}", to.to_bits());
@@ -215,11 +204,16 @@ fn refuse<T>(why: &str) -> Result<Option<T>> {
     Ok(None)
 }
 
+/// nft(8) on a host.
+fn nft(host: &Host) -> Result<Command> {
+    let program = programs::find(NFT).context("nft is not installed (Debian package nftables)")?;
+    Ok(host.command(&program.to_string_lossy()))
+}
+
 /// Lets a host pass on what comes from inside under its own address.
 fn masquerade(host: &Host) -> Result<()> {
     host.within(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
-    let program = programs::find(NFT).context("nft is not installed (Debian package nftables)")?;
-    let mut command = host.command(&program.to_string_lossy());
+    let mut command = nft(host)?;
     command.args(["-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {

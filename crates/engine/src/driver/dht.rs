@@ -214,8 +214,7 @@ impl Node {
         [self.machine.timeout(), self.next_read, glance, names, torrents].into_iter().flatten().min()
     }
 
-    /// Reads datagrams. While several come at a time, but not by the dozen, the sockets are muted and read again in a
-    /// moment.
+    /// Reads datagrams, and answers each. Where they are to gather, the sockets are muted and read again in a moment.
     fn read(&mut self) {
         let now = self.clock.now();
         let mut count = 0;

@@ -171,6 +171,11 @@ impl Gateways {
     }
 }
 
+/// A lease as all the protocols count it, in seconds; 0 would mean something else in each.
+fn seconds(lease: Duration) -> u32 {
+    u32::try_from(lease.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
 /// What went wrong, in words that can be shown: a gateway's own may be long, and may steer a terminal.
 fn words(error: &dyn std::fmt::Display) -> String {
     let mut text = String::new();

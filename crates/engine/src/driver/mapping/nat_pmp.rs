@@ -1,6 +1,6 @@
 //! NAT-PMP: one datagram to the gateway's port 5351, one back, from a socket that hears nobody else.
 
-use super::words;
+use super::{seconds, words};
 use crab_nat::{GatewayAddress, InternetProtocol, PortMappingOptions, TimeoutConfig, natpmp};
 use quelea_discovery::mapping::{Ask, Gateway, Grant, LEASE, Mapping, Transport, Trouble};
 use std::net::IpAddr;
@@ -52,11 +52,10 @@ fn address(gateway: Gateway) -> Result<GatewayAddress, String> {
 }
 
 fn options(ask: &Ask) -> PortMappingOptions {
-    // It knows no mappings for good; the machine asks for them by UPnP alone.
-    let lease = ask.lease.unwrap_or(LEASE);
     PortMappingOptions {
         external_port: NonZeroU16::new(ask.external_port),
-        lifetime_seconds: Some(u32::try_from(lease.as_secs()).unwrap_or(u32::MAX).max(1)),
+        // It knows no mappings for good; the machine asks for them by UPnP alone.
+        lifetime_seconds: Some(seconds(ask.lease.unwrap_or(LEASE))),
         timeout_config: Some(TIMES),
     }
 }

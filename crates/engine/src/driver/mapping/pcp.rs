@@ -1,7 +1,7 @@
 //! PCP: a datagram to the gateway's port, one back. The gateway must see our address, so the socket is bound to it: on
 //! the way to a router of its link the system would choose another one for IPv6.
 
-use super::words;
+use super::{seconds, words};
 use quelea_discovery::mapping::pcp::{MAX_LENGTH, PORT, Request};
 use quelea_discovery::mapping::{Ask, Gateway, Grant, LEASE, Mapping, Trouble};
 use std::io;
@@ -16,14 +16,14 @@ const WAITS: [Duration; 3] =
 const LAST_WAITS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
 
 pub(super) async fn ask(gateway: Gateway, ask: &Ask, nonce: [u8; 12]) -> Result<Grant, Trouble> {
-    let lease = ask.lease.unwrap_or(LEASE);
     let request = Request {
         client: ask.route.local,
         nonce,
         transport: ask.transport,
         port: ask.port,
         external_port: ask.external_port,
-        lifetime: u32::try_from(lease.as_secs()).unwrap_or(u32::MAX).max(1),
+        // It knows no mappings for good either.
+        lifetime: seconds(ask.lease.unwrap_or(LEASE)),
     };
     exchange(gateway, &request, &WAITS).await.map_err(Trouble::Failed)
 }

@@ -27,8 +27,7 @@ fn route_v4(binding: &Binding) -> Option<Route> {
     let towards = gateway.map_or(OUTSIDE_V4.into(), |gateway| gateway.address);
     let local = local_towards(Ipv4Addr::UNSPECIFIED.into(), towards)?;
     let ours = |bound: &IpAddr| *bound == local || (bound.is_ipv4() && bound.is_unspecified());
-    let ours = binding.is_any() || binding.listen_addresses().iter().any(ours);
-    ours.then_some(Route { local, gateway })
+    binding.listen_addresses().iter().any(ours).then_some(Route { local, gateway })
 }
 
 /// A router's address is one of its link, to where another address of ours leads than to the outside. A machine has

@@ -4,7 +4,7 @@
 //! answer counts only when its URL leads to the host that sent it, and no later URL may leave that host (`igd-next`
 //! sees to both); and that host must have an inner address too.
 
-use super::words;
+use super::{seconds, words};
 use igd_next::aio::{Gateway, tokio::Tokio};
 use igd_next::{AddPortError, GatewayIpVersion, PortMappingProtocol, RemovePortError, SearchOptions};
 use quelea_discovery::mapping::{Ask, Grant, Mapping, Route, Transport, Trouble};
@@ -32,7 +32,7 @@ pub(super) struct Upnp {
 impl Upnp {
     pub(super) async fn ask(&self, ask: &Ask) -> Result<Grant, Trouble> {
         let gateway = self.gateway(ask.route).await?;
-        let lease = ask.lease.map_or(0, |lease| u32::try_from(lease.as_secs()).unwrap_or(u32::MAX).max(1));
+        let lease = ask.lease.map_or(0, seconds);
         let local = SocketAddr::new(ask.route.local, ask.port);
         let (protocol, port) = (protocol(ask.transport), ask.external_port);
         match gateway.add_port(protocol, port, local, lease, DESCRIPTION).await {
