@@ -29,14 +29,14 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 pub use quelea_metainfo::BuildError;
-pub use quelea_storage::create::{LeftOut, Reason, SourceError};
+pub use quelea_storage::create::{Followed, LeftOut, Reason, SourceError};
 pub use quelea_storage::save::{SaveError, may_save, save};
 
 /// A torrent to be made of a file or a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CreateTorrent {
-    /// The file or folder. Its last name is the torrent's; a symbolic link is followed here, and nowhere below.
+    /// The file or folder. Its last name is the torrent's.
     pub path: PathBuf,
     /// Bytes in a piece: a power of two from 16 KiB to 256 MiB; `None` for one that suits the size.
     pub piece_length: Option<u32>,
@@ -77,6 +77,8 @@ pub struct Created {
     pub metainfo: Metainfo,
     /// What was found beside the files and is not in it, sorted by path.
     pub left_out: Vec<LeftOut>,
+    /// The symbolic links whose targets are in it, sorted by path.
+    pub followed: Vec<Followed>,
 }
 
 /// Why no torrent was made.
@@ -130,7 +132,8 @@ impl CreateTorrent {
             return Ok(None);
         };
         let (bytes, metainfo) = builder.build(&digests)?;
-        Ok(Some(Created { bytes, metainfo, left_out: source.left_out().to_vec() }))
+        let (left_out, followed) = (source.left_out().to_vec(), source.followed().to_vec());
+        Ok(Some(Created { bytes, metainfo, left_out, followed }))
     }
 
     fn builder(&self, source: &Source) -> Builder {

@@ -69,7 +69,7 @@ pub enum FileState {
     /// It has its length and every piece of its own is good. A piece that it shares with files that are missing
     /// or wrong is bad, so nothing proves or refutes its bytes there.
     Unproven,
-    /// Something else has its place: a folder, a symbolic link, a device.
+    /// Something else has its place: a folder, a device, or a symbolic link to one.
     NotAFile,
     /// It can't be opened; this is the system's answer.
     Unreadable(String),
@@ -88,8 +88,8 @@ impl Verified {
 /// there is no result.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a pure v2 torrent, [`Error::Storage`] when a folder can't be looked into or a link
-/// stands in its place, [`Error::Start`] when the system gives no threads.
+/// [`Error::Unsupported`] for a pure v2 torrent, [`Error::Storage`] when a folder can't be looked into or is a link that
+/// can't be followed, [`Error::Start`] when the system gives no threads.
 pub fn verify(
     info: &Arc<Info>,
     dir: &Path,
@@ -130,14 +130,18 @@ fn look(dir: &Path, file: &File) -> There {
         return There::Skipped;
     }
     let path = dir.join(path_of(file));
-    let opened = fs::symlink_metadata(&path).and_then(|found| {
+    // A link of the user's own leads to the file; the store has the last word on which may be followed.
+    let opened = fs::metadata(&path).and_then(|found| {
         // Anything but a file might block when it is opened.
         if found.is_file() { fs::File::open(&path).map(|_| Some(found.len())) } else { Ok(None) }
     });
     match opened {
         Ok(Some(length)) => There::File(length),
         Ok(None) => There::Other,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => There::Nothing,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => match fs::symlink_metadata(&path) {
+            Ok(_) => There::Refused("a symbolic link that leads to nothing".to_owned()),
+            Err(_) => There::Nothing,
+        },
         Err(error) => There::Refused(error.to_string()),
     }
 }

@@ -7,6 +7,7 @@ use quelea::verify::{FileState, Verified, verify};
 use quelea_metainfo::{Info, Metainfo};
 use quelea_storage::{FileSpec, Options, Store, part_file_name};
 use std::ops::ControlFlow;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -144,13 +145,25 @@ fn padding_is_no_file_and_its_neighbours_share_nothing() {
 }
 
 #[test]
-fn a_symbolic_link_in_a_folders_place_is_named() {
-    let root = data(&[100]);
+fn links_of_the_user_are_followed_and_those_that_lead_nowhere_are_named() {
+    let root = data(&[100, 200]);
     let info = Arc::new(create(&root, 16_384).metainfo.info);
-    std::fs::rename(root.path().join("data"), root.path().join("elsewhere")).unwrap();
-    std::os::unix::fs::symlink("elsewhere", root.path().join("data")).unwrap();
+    let (folder, elsewhere) = (root.path().join("data"), root.path().join("elsewhere"));
+    std::fs::rename(&folder, &elsewhere).unwrap();
+    symlink("elsewhere", &folder).unwrap();
+    std::fs::rename(elsewhere.join("00"), root.path().join("file")).unwrap();
+    symlink("../file", elsewhere.join("00")).unwrap();
+    assert_eq!(states(&look(&info, root.path())), [FileState::Good, FileState::Good]);
+
+    std::fs::remove_file(root.path().join("file")).unwrap();
+    assert!(matches!(
+        &states(&look(&info, root.path()))[..],
+        [FileState::Unreadable(_), FileState::Unproven]
+    ));
+    std::fs::remove_file(&folder).unwrap();
+    symlink("gone", &folder).unwrap();
     let error = verify(&info, root.path(), |_| ControlFlow::Continue(())).unwrap_err().to_string();
-    assert!(error.contains("is a symbolic link"), "{error}");
+    assert!(error.contains("data\" is a symbolic link that leads to"), "{error}");
 }
 
 proptest! {

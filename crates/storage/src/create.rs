@@ -6,12 +6,15 @@
 //!
 //! # What becomes part of a torrent
 //! Ordinary files, sorted by the bytes of their names, folder by folder: the order that BEP 52 demands of a file
-//! tree. Empty folders do not exist in a torrent. Left out, and told ([`LeftOut`]): hidden files and folders
-//! unless they are asked for, symbolic links (their target may lie outside, and change), and what is no file
-//! at all. A link that the user names as the content itself is followed. Names that are not UTF-8 are refused.
+//! tree. Empty folders do not exist in a torrent. Symbolic links are followed, which is told ([`Followed`]), as a
+//! store follows them. Left out, and told ([`LeftOut`]): hidden files and folders unless they are asked for, links
+//! that lead to nothing or to what is in the torrent anyway, and what is no file at all. Names that are not UTF-8 are
+//! refused.
 
 use quelea_digest::{Kernel, Sha1State, sha1_advance};
 use quelea_metainfo::geometry::{Geometry, PieceIndex};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
@@ -23,6 +26,7 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use crate::error::{Action, StorageError};
+use crate::links;
 use crate::store::{FileSpec, Options, Store};
 
 /// How much of a piece is read at a time, in bytes. A multiple of a SHA-1 block.
@@ -82,6 +86,16 @@ pub struct Source {
     single: bool,
     files: Vec<SourceFile>,
     left_out: Vec<LeftOut>,
+    followed: Vec<Followed>,
+}
+
+/// A symbolic link that was followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Followed {
+    /// The link.
+    pub link: PathBuf,
+    /// The file or folder that became part of the torrent under the link's name.
+    pub target: PathBuf,
 }
 
 /// A file of a torrent to be made.
@@ -109,8 +123,10 @@ pub struct LeftOut {
 pub enum Reason {
     /// Its name begins with a dot.
     Hidden,
-    /// It is a symbolic link.
+    /// It is a symbolic link to something that is in the torrent, or that the torrent is in.
     SymbolicLink,
+    /// It is a symbolic link to nothing, or one of another user.
+    DeadLink,
     /// It is a socket, a pipe or a device.
     Special,
     /// It is the torrent file that is to be written.
@@ -121,7 +137,8 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Hidden => "hidden",
-            Self::SymbolicLink => "a symbolic link",
+            Self::SymbolicLink => "a symbolic link to what is taken anyway",
+            Self::DeadLink => "a symbolic link that can't be followed",
             Self::Special => "not a file",
             Self::Excepted => "the torrent file itself",
         })
@@ -144,18 +161,27 @@ impl Source {
             let elements = vec![own.ok_or_else(|| SourceError::NotUtf8(real.clone()))?.to_owned()];
             let root = real.parent().unwrap_or(Path::new("/")).to_owned();
             let files = vec![SourceFile::new(elements, &found)];
-            return Ok(Self { name, root, single: true, files, left_out: Vec::new() });
+            return Ok(Self { name, root, single: true, files, left_out: Vec::new(), followed: Vec::new() });
         }
         if !found.is_dir() {
             return Err(SourceError::NotAFile(path.into()));
         }
         let except = options.except.as_ref().and_then(|path| fs::canonicalize(path).ok());
-        let mut walk = Walk { hidden: options.hidden, except, files: Vec::new(), left_out: Vec::new() };
-        walk.folders(&real)?;
-        let Walk { mut files, mut left_out, .. } = walk;
+        let mut walk = Walk {
+            root: real.clone(),
+            hidden: options.hidden,
+            except,
+            files: Vec::new(),
+            left_out: Vec::new(),
+            followed: Vec::new(),
+            taken: [real.clone()].into(),
+        };
+        walk.folders()?;
+        let Walk { mut files, mut left_out, mut followed, .. } = walk;
         files.sort_unstable_by(|one, other| one.elements.cmp(&other.elements));
         left_out.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-        Ok(Self { name, root: real, single: false, files, left_out })
+        followed.sort_unstable_by(|one, other| one.link.cmp(&other.link));
+        Ok(Self { name, root: real, single: false, files, left_out, followed })
     }
 
     /// The torrent's name: that of the file or folder, as it was given.
@@ -176,6 +202,11 @@ impl Source {
     /// What was found beside them, sorted by path.
     pub fn left_out(&self) -> &[LeftOut] {
         &self.left_out
+    }
+
+    /// The symbolic links that were followed, sorted by path.
+    pub fn followed(&self) -> &[Followed] {
+        &self.followed
     }
 
     /// The SHA-1 of each piece, hashed on all cores.
@@ -207,7 +238,7 @@ impl Source {
     fn compare(&self) -> Result<(), SourceError> {
         for file in &self.files {
             let path = self.root.join(file.path());
-            let found = fs::symlink_metadata(&path);
+            let found = fs::metadata(&path);
             if !found.is_ok_and(|found| found.is_file() && file.is_still(&found)) {
                 return Err(SourceError::Changed(path));
             }
@@ -244,6 +275,7 @@ impl From<StorageError> for SourceError {
         | StorageError::LongerFile { path, .. }
         | StorageError::Vanished(path)
         | StorageError::SymbolicLink(path)
+        | StorageError::Link { path, .. }
         | StorageError::NotAFile(path) = error
         {
             Self::Changed(path)
@@ -261,23 +293,40 @@ fn threads() -> usize {
 
 /// A walk through folders.
 struct Walk {
+    root: PathBuf,
     hidden: bool,
     except: Option<PathBuf>,
     files: Vec<SourceFile>,
     left_out: Vec<LeftOut>,
+    followed: Vec<Followed>,
+    /// The content itself, and what links in it lead to.
+    taken: BTreeSet<PathBuf>,
 }
 
 impl Walk {
-    fn folders(&mut self, root: &Path) -> Result<(), SourceError> {
-        let mut open: Vec<(PathBuf, Vec<String>)> = vec![(root.to_owned(), Vec::new())];
+    fn folders(&mut self) -> Result<(), SourceError> {
+        let mut open: Vec<(PathBuf, Vec<String>)> = vec![(self.root.clone(), Vec::new())];
         while let Some((folder, elements)) = open.pop() {
             let refused = |error| SourceError::system(Action::Read, &folder, error);
             for entry in fs::read_dir(&folder).map_err(refused)? {
                 let entry = entry.map_err(refused)?;
-                let path = entry.path();
-                let name = entry.file_name();
-                let kind = entry.file_type().map_err(refused)?;
-                if let Some(reason) = self.reason_against(&path, name.as_encoded_bytes(), kind) {
+                let (mut path, name) = (entry.path(), entry.file_name());
+                let mut kind = entry.file_type().map_err(refused)?;
+                let mut reason = self.reason_against(&path, name.as_encoded_bytes(), kind);
+                if kind.is_symlink() && reason.is_none() {
+                    match self.follow(&folder, &name).map_err(refused)? {
+                        Ok(target) => {
+                            kind = fs::symlink_metadata(&target).map_err(refused)?.file_type();
+                            reason = self.reason_against(&target, b"", kind);
+                            if reason.is_none() {
+                                self.followed.push(Followed { link: path.clone(), target: target.clone() });
+                                path = target;
+                            }
+                        }
+                        Err(against) => reason = Some(against),
+                    }
+                }
+                if let Some(reason) = reason {
                     self.left_out.push(LeftOut { path, reason });
                     continue;
                 }
@@ -287,11 +336,26 @@ impl Walk {
                     open.push((path, elements));
                 } else {
                     let refused = |error| SourceError::system(Action::Inspect, &path, error);
-                    self.files.push(SourceFile::new(elements, &entry.metadata().map_err(refused)?));
+                    let found = fs::symlink_metadata(&path).map_err(refused)?;
+                    self.files.push(SourceFile::new(elements, &found));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Where the link `name` in `folder` leads, if that becomes part of the torrent. What is in the torrent anyway does
+    /// not, whether by itself or by another link, so that no circle is walked.
+    fn follow(&mut self, folder: &Path, name: &OsStr) -> io::Result<Result<PathBuf, Reason>> {
+        let Ok(target) = links::resolve(folder, name)? else { return Ok(Err(Reason::DeadLink)) };
+        let around = target.ancestors().any(|at| self.taken.contains(at));
+        // Paths below another follow it in this order.
+        let inside = self.taken.range(target.clone()..).next().is_some_and(|at| at.starts_with(&target));
+        if around || inside {
+            return Ok(Err(Reason::SymbolicLink));
+        }
+        self.taken.insert(target.clone());
+        Ok(Ok(target))
     }
 
     fn reason_against(&self, path: &Path, name: &[u8], kind: fs::FileType) -> Option<Reason> {
@@ -299,9 +363,7 @@ impl Walk {
             Some(Reason::Excepted)
         } else if name.starts_with(b".") && !self.hidden {
             Some(Reason::Hidden)
-        } else if kind.is_symlink() {
-            Some(Reason::SymbolicLink)
-        } else if kind.is_dir() || kind.is_file() {
+        } else if kind.is_dir() || kind.is_file() || kind.is_symlink() {
             None
         } else {
             Some(Reason::Special)

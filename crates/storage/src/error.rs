@@ -1,5 +1,6 @@
 //! What can go wrong between pieces and files, and what a person can do about it.
 
+use crate::links::LinkFault;
 use quelea_metainfo::geometry::PieceIndex;
 use std::fmt;
 use std::io;
@@ -19,9 +20,20 @@ pub enum StorageError {
         /// The system's answer.
         source: io::Error,
     },
-    /// A symbolic link stands where a file or folder of the torrent belongs; what it points to is not ours.
+    /// A symbolic link stands where files are to go, or something of ours is to be moved.
     #[error("{0:?} is a symbolic link; move it away, or choose another download directory")]
     SymbolicLink(PathBuf),
+    /// A symbolic link stands where a file or folder of the torrent belongs, and can't be followed.
+    #[error("{path:?} is a symbolic link that {fault}")]
+    Link {
+        /// The link.
+        path: PathBuf,
+        /// Why it is not followed.
+        fault: LinkFault,
+    },
+    /// Files are reached through a symbolic link, and what it leads to is not moved.
+    #[error("{0:?} is a symbolic link, and what it leads to is not moved; move it by hand")]
+    ThroughLink(PathBuf),
     /// Something that is no ordinary file stands where a file of the torrent belongs.
     #[error("{0:?} is not an ordinary file; move it away, or choose another download directory")]
     NotAFile(PathBuf),

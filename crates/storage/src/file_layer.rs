@@ -1,14 +1,17 @@
 //! The few system calls that storage makes, behind one trait, so that tests can let each of them fail.
 //!
-//! A path is always relative to the download directory, and no call follows a symbolic link below it: what a
-//! link points to is not the torrent's to write or to give away.
+//! A path is relative to the download directory, or to a folder that a link of the user's own leads to, and no call
+//! that opens or changes anything follows a symbolic link below it. The links that are followed are resolved once,
+//! by [`FileLayer::resolve`].
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
+
+use crate::links::{self, LinkFault};
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +56,12 @@ pub trait FileLayer: Send + Sync {
     fn open_root(&self, root: &Path) -> io::Result<OwnedFd>;
     /// Creates the download directory and what is missing above it.
     fn create_root(&self, root: &Path) -> io::Result<()>;
+    /// The absolute path of a directory that the user named, without links.
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf>;
+    /// Where the link `name` in the folder at this absolute path leads; the answer has no links.
+    fn resolve(&self, folder: &Path, name: &OsStr) -> io::Result<Result<PathBuf, LinkFault>>;
+    /// Opens the folder at an absolute path to find files below it. A link on the way is `ELOOP`.
+    fn open_folder(&self, path: &Path) -> io::Result<OwnedFd>;
     /// Opens a file below `root`. A link on the way is `ELOOP`.
     fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd>;
     /// Creates the folders above the file `path`.
@@ -121,6 +130,18 @@ impl FileLayer for System {
 
     fn create_root(&self, root: &Path) -> io::Result<()> {
         std::fs::create_dir_all(root)
+    }
+
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        std::fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path })
+    }
+
+    fn resolve(&self, folder: &Path, name: &OsStr) -> io::Result<Result<PathBuf, LinkFault>> {
+        links::resolve(folder, name)
+    }
+
+    fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        Ok(links::open_folder(path)?)
     }
 
     fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd> {

@@ -12,6 +12,7 @@ mod error;
 pub mod file_layer;
 mod file_pool;
 mod layout;
+mod links;
 mod part_file;
 mod pipeline;
 mod remove;
@@ -22,6 +23,7 @@ mod tree;
 pub use error::{Action, StorageError};
 pub use file_pool::{DEFAULT_OPEN_FILES, FilePool};
 pub use layout::{FileIndex, FileSpan, Layout, Spans};
+pub use links::LinkFault;
 pub use part_file::{part_file_name, staging_name};
 pub use pipeline::{
     CheckHandle, CheckJob, CheckOutcome, CheckProgress, Config, LANE_BYTES, PieceJob, PieceOutcome,

@@ -9,7 +9,8 @@
 //! - A file is created by its first write, as a sparse file, so that a torrent of 5,000 files costs three
 //!   system calls a file. Empty files are created at once, since nothing will ever be written to them.
 //! - What was there before is never cut. A file that is longer than the torrent's is refused.
-//! - No symbolic link below the download directory is followed.
+//! - Symbolic links of the user's own are followed, as they were when the store looked ([`crate::LinkFault`] has
+//!   those that are not); a link that appears later is refused, and nothing is moved through one.
 //! - A piece with bytes of unwanted files goes to the part file ([`crate::part_file_name`]). Once such a file
 //!   is wanted, its bytes go from there to it, into places that hold nothing yet.
 //! - A file that is not wanted any longer stays as it is.

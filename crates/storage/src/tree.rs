@@ -4,6 +4,7 @@
 //! an error that names the file.
 
 mod changes;
+mod followed;
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,10 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use changes::Changes;
+use followed::{Base, Followed};
 
 use crate::error::{Action, StorageError};
 use crate::file_layer::{FileLayer, Found, Opening, Stamp};
 use crate::file_pool::{FilePool, Key, What};
+use crate::links::LinkFault;
 
 /// The most slices that one vectored write takes (IOV_MAX of POSIX on Linux, the BSDs and macOS).
 const SLICES_A_WRITE: usize = 1_024;
@@ -27,6 +30,8 @@ pub(crate) struct Tree {
     read_only: bool,
     /// What was written since somebody asked to be told of it.
     changes: Mutex<Option<Changes>>,
+    /// The user's own links.
+    followed: Followed,
 }
 
 /// What is known of a file before it is opened to be written.
@@ -43,7 +48,7 @@ pub(crate) enum Before {
 impl Tree {
     pub(crate) fn new(root: PathBuf, layer: Arc<dyn FileLayer>, pool: FilePool, read_only: bool) -> Self {
         let store = pool.register_store();
-        Self { root, layer, pool, store, read_only, changes: Mutex::default() }
+        Self { root, layer, pool, store, read_only, changes: Mutex::default(), followed: Followed::default() }
     }
 
     /// The same kind of tree below another root.
@@ -93,8 +98,8 @@ impl Tree {
 
     /// What stands at `path`; `None` where nothing does.
     pub(crate) fn look(&self, path: &Path) -> Result<Option<Found>, StorageError> {
-        let Some(root) = self.root()? else { return Ok(None) };
-        match uninterrupted(|| self.layer.look(root.as_fd(), path)) {
+        let Some(base) = self.base(path)? else { return Ok(None) };
+        match uninterrupted(|| self.layer.look(base.folder(), base.path())) {
             Ok(found) => Ok(found),
             Err(error) => Err(self.refused(Action::Inspect, path, error)),
         }
@@ -102,8 +107,8 @@ impl Tree {
 
     /// The stamp of the ordinary file at `path`; `None` where there is none.
     pub(crate) fn stamp(&self, path: &Path) -> Result<Option<Stamp>, StorageError> {
-        let Some(root) = self.root()? else { return Ok(None) };
-        uninterrupted(|| self.layer.stamp(root.as_fd(), path))
+        let Some(base) = self.base(path)? else { return Ok(None) };
+        uninterrupted(|| self.layer.stamp(base.folder(), base.path()))
             .map_err(|error| self.refused(Action::Inspect, path, error))
     }
 
@@ -117,8 +122,8 @@ impl Tree {
         if let Some(file) = self.opened(what) {
             return Ok(Some(file));
         }
-        let Some(root) = self.root()? else { return Ok(None) };
-        let file = match uninterrupted(|| self.layer.open(root.as_fd(), path, Opening::Read)) {
+        let Some(base) = self.base(path)? else { return Ok(None) };
+        let file = match uninterrupted(|| self.layer.open(base.folder(), base.path(), Opening::Read)) {
             Ok(file) => Arc::new(file),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(self.refused(Action::Open, path, error)),
@@ -175,17 +180,24 @@ impl Tree {
     }
 
     fn create(&self, path: &Path, how: Opening) -> io::Result<OwnedFd> {
-        let root = self.root_created().map_err(into_io)?;
-        match uninterrupted(|| self.layer.open(root.as_fd(), path, how)) {
+        let base = self.base_created(path).map_err(into_io)?;
+        match uninterrupted(|| self.layer.open(base.folder(), base.path(), how)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             answer => return answer,
         }
         // A folder is missing, or the download directory itself was taken away under our hands.
-        drop(root);
+        drop(base);
         self.pool.close(self.key(What::Root));
-        let root = self.root_created().map_err(into_io)?;
-        uninterrupted(|| self.layer.create_folders(root.as_fd(), path))?;
-        uninterrupted(|| self.layer.open(root.as_fd(), path, how))
+        let base = self.base_created(path).map_err(into_io)?;
+        uninterrupted(|| self.layer.create_folders(base.folder(), base.path()))?;
+        uninterrupted(|| self.layer.open(base.folder(), base.path(), how))
+    }
+
+    fn base_created<'p>(&self, path: &'p Path) -> Result<Base<'p>, StorageError> {
+        match self.base(path)? {
+            Some(base) => Ok(base),
+            None => Ok(Base::Root(self.root_created()?, path)),
+        }
     }
 
     /// The length of an open file in bytes, if it is an ordinary one.
@@ -428,8 +440,8 @@ impl Tree {
 
     /// Opens a file that is in no pool: to be read.
     pub(crate) fn open_apart(&self, path: &Path) -> Result<Option<OwnedFd>, StorageError> {
-        let Some(root) = self.root()? else { return Ok(None) };
-        match uninterrupted(|| self.layer.open(root.as_fd(), path, Opening::Read)) {
+        let Some(base) = self.base(path)? else { return Ok(None) };
+        match uninterrupted(|| self.layer.open(base.folder(), base.path(), Opening::Read)) {
             Ok(file) => {
                 self.length_of(&file, path)?;
                 Ok(Some(file))
@@ -500,7 +512,7 @@ impl Tree {
             let mut above: Vec<&Path> = path.ancestors().filter(|at| !at.as_os_str().is_empty()).collect();
             above.reverse();
             let link = above.into_iter().find(is_link).unwrap_or(path);
-            return StorageError::SymbolicLink(self.path_of(link));
+            return StorageError::Link { path: self.path_of(link), fault: LinkFault::New };
         }
         StorageError::system(action, &self.path_of(path), error)
     }

@@ -73,6 +73,37 @@ fn what_is_no_plain_file_is_left_out_and_told() {
 }
 
 #[test]
+fn links_to_what_is_elsewhere_are_followed_and_told() {
+    let outside = tempfile::tempdir().unwrap();
+    put(outside.path(), "sub/b", b"b");
+    put(outside.path(), "file", b"cc");
+    let root = tempfile::tempdir().unwrap();
+    put(root.path(), "a", b"x");
+    symlink(outside.path().join("sub"), root.path().join("linked")).unwrap();
+    symlink(outside.path().join("file"), root.path().join("z")).unwrap();
+    // The walk would have no end.
+    symlink(root.path(), outside.path().join("sub/back")).unwrap();
+    symlink(".", outside.path().join("sub/self")).unwrap();
+    symlink("gone", root.path().join("dead")).unwrap();
+    symlink("loop", root.path().join("loop")).unwrap();
+    let source = scan(root.path());
+    assert_eq!(paths(&source), ["a", "linked/b", "z"]);
+    assert_eq!(hash(&source, 16_384).unwrap(), [quelea_digest::sha1(b"xbcc")]);
+    let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+    let followed: Vec<_> = source.followed().iter().map(|link| name(&link.link)).collect();
+    assert_eq!(followed, ["linked", "z"]);
+    let mut left_out: Vec<_> = source.left_out().iter().map(|left| (name(&left.path), left.reason)).collect();
+    left_out.sort_by(|one, other| one.0.cmp(&other.0));
+    let expected = [
+        ("back", Reason::SymbolicLink),
+        ("dead", Reason::DeadLink),
+        ("loop", Reason::DeadLink),
+        ("self", Reason::SymbolicLink),
+    ];
+    assert_eq!(left_out, expected.map(|(name, reason)| (name.to_owned(), reason)));
+}
+
+#[test]
 fn a_link_that_the_user_names_is_followed_and_gives_its_name() {
     let root = tempfile::tempdir().unwrap();
     put(root.path(), "real/a", b"abc");

@@ -220,41 +220,6 @@ fn somebody_elses_part_file_is_refused() {
 }
 
 #[test]
-fn links_in_the_way_are_refused_by_name() {
-    let outside = tempfile::tempdir().unwrap();
-    std::fs::write(outside.path().join("a"), "theirs").unwrap();
-    let torrent = Torrent::new(vec![file("t/a", 50_000)], 16_384, 1);
-
-    for early in [true, false] {
-        for link in ["t", "t/a"] {
-            let root = tempfile::tempdir().unwrap();
-            let make = || {
-                if link == "t" {
-                    symlink(outside.path(), root.path().join("t")).unwrap();
-                } else {
-                    std::fs::create_dir(root.path().join("t")).unwrap();
-                    symlink(outside.path().join("a"), root.path().join("t/a")).unwrap();
-                }
-            };
-            let error = if early {
-                make();
-                torrent.open(root.path(), Options::default()).unwrap_err()
-            } else {
-                let store = torrent.open(root.path(), Options::default()).unwrap();
-                make();
-                torrent.write(&store, torrent.geometry.piece(0).unwrap()).unwrap_err()
-            };
-            assert!(
-                matches!(&error, StorageError::SymbolicLink(at) if *at == root.path().join(link)),
-                "{error}"
-            );
-        }
-    }
-    assert_eq!(std::fs::read(outside.path().join("a")).unwrap(), b"theirs");
-    assert_eq!(files_below(outside.path()), [Path::new("a")]);
-}
-
-#[test]
 fn the_download_directory_itself_may_be_a_link() {
     let outside = tempfile::tempdir().unwrap();
     let root = outside.path().join("link");

@@ -55,6 +55,11 @@ fn tell(output: &Path, created: &Created, hashed: &str) {
     let pieces = display::count(info.geometry.pieces() as usize, "piece", "pieces");
     let each = display::bytes(info.geometry.piece_length().into());
     let mut lines = vec![format!("{}: {files}, {hashed}, {pieces} of {each}", shown(output))];
+    let followed = created.followed.iter().take(NAMED);
+    lines.extend(followed.map(|link| format!("followed {} to {}", shown(&link.link), shown(&link.target))));
+    if created.followed.len() > NAMED {
+        lines.push(format!("followed {} more links", created.followed.len() - NAMED));
+    }
     let left_out = &created.left_out;
     lines.extend(
         left_out.iter().take(NAMED).map(|left| format!("left out {}: {}", shown(&left.path), left.reason)),

@@ -83,7 +83,7 @@ fn detail(file: &VerifiedFile) -> String {
             format!("{bad} of {} bad", display::count(file.pieces as usize, "piece", "pieces"))
         }
         FileState::Unproven => "a piece it shares with another file is bad".to_owned(),
-        FileState::NotAFile => "a folder, a link or a device has its place".to_owned(),
+        FileState::NotAFile => "a folder or a device has its place".to_owned(),
         FileState::Unreadable(why) => display::plain(&display::clean(why)),
         FileState::Good | FileState::Missing | _ => String::new(),
     }

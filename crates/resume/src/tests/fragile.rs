@@ -1,7 +1,9 @@
 //! A disk whose power fails: what was not brought to it is lost in parts, and times need not match the bytes.
 
+use quelea_storage::LinkFault;
 use quelea_storage::file_layer::{FileLayer, Found, Opening, Stamp, System};
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -138,6 +140,15 @@ impl FileLayer for Fragile {
     }
     fn create_root(&self, root: &Path) -> io::Result<()> {
         System.create_root(root)
+    }
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        System.real_path(path)
+    }
+    fn resolve(&self, folder: &Path, name: &OsStr) -> io::Result<Result<PathBuf, LinkFault>> {
+        System.resolve(folder, name)
+    }
+    fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        System.open_folder(path)
     }
     fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd> {
         if how != Opening::Read {

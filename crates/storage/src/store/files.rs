@@ -14,6 +14,7 @@ use crate::error::StorageError;
 use crate::file_layer::Found;
 use crate::file_pool::What;
 use crate::layout::{FileIndex, FileSpan, Layout};
+use crate::links::LinkFault;
 use crate::part_file::PartFile;
 use crate::tree::{Before, Tree};
 
@@ -140,7 +141,9 @@ impl Files {
                 Some(Found::Folder | Found::Other) => {
                     return Err(StorageError::NotAFile(self.tree.path_of(path)));
                 }
-                Some(Found::SymbolicLink) => return Err(StorageError::SymbolicLink(self.tree.path_of(path))),
+                Some(Found::SymbolicLink) => {
+                    return Err(StorageError::Link { path: self.tree.path_of(path), fault: LinkFault::New });
+                }
                 None => return Err(self.tree.missing(path, 0)),
             };
             if found > length {

@@ -97,6 +97,7 @@ impl Files {
     /// Looks at the files anew; see [`super::Store::look_again`].
     pub(super) fn look_again(&mut self) -> Result<(), StorageError> {
         self.tree.close_all();
+        self.tree.forget_links();
         let mut folders = HashMap::new();
         for (file, place) in self.layout.files().zip(&self.files).filter(|(_, place)| !place.pad) {
             let length = self.layout.length_of(file);
@@ -205,9 +206,17 @@ pub(super) fn length_there<'a>(
             Err(StorageError::LongerFile { path: full(), found, expected })
         }
         Some(Found::File(found)) => Ok(Some(found)),
-        Some(Found::Folder | Found::SymbolicLink | Found::Other) if !wanted => Ok(None),
-        Some(Found::SymbolicLink) => Err(StorageError::SymbolicLink(full())),
+        Some(Found::Folder | Found::Other) if !wanted => Ok(None),
         Some(Found::Folder | Found::Other) => Err(StorageError::NotAFile(full())),
+        Some(Found::SymbolicLink) => match tree.follow_to(path, false) {
+            Ok(Found::File(found)) if wanted && found > expected => {
+                Err(StorageError::LongerFile { path: full(), found, expected })
+            }
+            Ok(Found::File(found)) => Ok(Some(found)),
+            Ok(Found::Folder | Found::SymbolicLink | Found::Other) => Ok(None),
+            Err(_) if !wanted => Ok(None),
+            Err(error) => Err(error),
+        },
     }
 }
 
@@ -225,7 +234,7 @@ pub(super) fn folder_there<'a>(
         && match tree.look(folder)? {
             None => false,
             Some(Found::Folder) => true,
-            Some(Found::SymbolicLink) => return Err(StorageError::SymbolicLink(tree.path_of(folder))),
+            Some(Found::SymbolicLink) => tree.follow_to(folder, true).map(|_| true)?,
             Some(Found::File(_) | Found::Other) => {
                 let error = std::io::Error::from(rustix::io::Errno::NOTDIR);
                 let path = tree.path_of(folder);

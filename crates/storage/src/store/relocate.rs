@@ -296,8 +296,14 @@ impl Plan {
             if same_root && from == to {
                 continue;
             }
+            if let Some(link) = files.tree.link_above(from) {
+                return Err(StorageError::ThroughLink(link));
+            }
             let above = to.parent().unwrap_or(Path::new(""));
             let there = if folder_there(&tree, above, &mut folders)? { tree.look(to)? } else { None };
+            if let Some(link) = tree.link_above(above) {
+                return Err(StorageError::SymbolicLink(link));
+            }
             if plan.goes(files, holder, from, to, there, goal.existing)? {
                 plan.items.push(Item::new(holder, from, to, &goal.staging));
             }

@@ -1,10 +1,12 @@
 //! The system with a fault in it.
 
+use quelea_storage::LinkFault;
 use quelea_storage::file_layer::{FileLayer, Found, Opening, Stamp, System};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -112,6 +114,15 @@ impl FileLayer for Faulty {
     }
     fn create_root(&self, root: &Path) -> io::Result<()> {
         self.call("create_root", || System.create_root(root))
+    }
+    fn real_path(&self, path: &Path) -> io::Result<PathBuf> {
+        self.call("real_path", || System.real_path(path))
+    }
+    fn resolve(&self, folder: &Path, name: &OsStr) -> io::Result<Result<PathBuf, LinkFault>> {
+        self.call("resolve", || System.resolve(folder, name))
+    }
+    fn open_folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        self.call("open_folder", || System.open_folder(path))
     }
     fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd> {
         self.call("open", || System.open(root, path, how))
