@@ -106,8 +106,13 @@ pub enum BuildError {
         pieces: u64,
     },
     /// The address is none of a tracker.
-    #[error("{0:?} is not a tracker's address: it begins with http://, https:// or udp://")]
-    Tracker(String),
+    #[error("{url:?} is not a tracker's address: {fault}")]
+    Tracker {
+        /// The address given.
+        url: String,
+        /// What is wrong with it, as a half sentence.
+        fault: &'static str,
+    },
     /// The address is none of a web seed.
     #[error("{0:?} is not a web seed's address: it begins with http:// or https://")]
     WebSeed(String),
@@ -224,7 +229,10 @@ impl Builder {
         for tier in &self.trackers {
             let mut kept = Vec::new();
             for given in tier {
-                let url = urls::tracker(given).ok_or_else(|| BuildError::Tracker(given.clone()))?;
+                if let Some(fault) = urls::tracker_fault(given) {
+                    return Err(BuildError::Tracker { url: given.clone(), fault });
+                }
+                let url = given.trim();
                 kept.extend(seen.insert(url).then_some(url));
             }
             tiers.extend((!kept.is_empty()).then_some(kept));
@@ -414,7 +422,13 @@ mod tests {
     fn addresses_that_are_none_are_refused() {
         let mut builder = Builder::new("a", Content::File(1));
         builder.trackers = vec![vec!["t.example".into()]];
-        assert_eq!(builder.check(), Err(BuildError::Tracker("t.example".into())));
+        assert_eq!(
+            builder.check(),
+            Err(BuildError::Tracker {
+                url: "t.example".into(),
+                fault: "it begins with http://, https:// or udp://, and has no spaces"
+            })
+        );
         builder.trackers.clear();
         builder.web_seeds = vec!["udp://a".into()];
         assert_eq!(builder.check(), Err(BuildError::WebSeed("udp://a".into())));

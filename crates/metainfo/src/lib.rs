@@ -37,7 +37,7 @@ pub use builder::{
 pub use error::Error;
 pub use hashes::{InfoHashes, to_hex};
 pub use info::{File, Info, Link, Version};
-pub use magnet::{Address, Magnet};
+pub use magnet::{Address, Ignored, Magnet};
 pub use metainfo::{Metainfo, PieceLayers};
 pub use path::SafePath;
 pub use publisher::PublisherLink;

@@ -16,6 +16,9 @@ const MAX_LINK_LENGTH: usize = 4 << 20;
 /// The most addresses of each kind that are taken from a link.
 const MAX_ADDRESSES: usize = 4_096;
 
+/// The most addresses that are told as ignored.
+const MAX_IGNORED: usize = 16;
+
 /// A magnet link.
 ///
 /// Its [`Display`](fmt::Display) is a link that reads as the same value.
@@ -36,6 +39,15 @@ pub struct Magnet {
     pub nodes: Vec<Address>,
     /// The files to download, if the link says (`so`).
     pub select_only: Option<Selection>,
+}
+
+/// An address of a link that is none and was ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ignored {
+    /// The parameter: `tr`, `ws`, `x.pe` or `dht`.
+    pub parameter: &'static str,
+    /// What the link says, made harmless and on one line.
+    pub value: String,
 }
 
 /// Where a peer or a node is: an address or a name, and a port that is not 0.
@@ -85,7 +97,7 @@ impl fmt::Display for Address {
 }
 
 impl Magnet {
-    /// Reads a link. A bare v1 info-hash, hexadecimal or base32, counts as one.
+    /// Reads a link. A bare info-hash counts as one: v1 in 40 hexadecimal or 32 base32 digits, v2 in 64 hexadecimal ones.
     ///
     /// Parameters may be numbered (`tr.1`) and come in any case and order; unknown ones are ignored, and so are
     /// addresses that are none. `&amp;` is taken for `&`.
@@ -94,12 +106,24 @@ impl Magnet {
     /// [`Error::NotMagnet`], [`Error::MagnetWithoutHash`], [`Error::MagnetHash`], [`Error::MagnetHashes`],
     /// [`Error::TooLong`].
     pub fn parse(link: &str) -> Result<Self, Error> {
+        Self::parse_telling(link).map(|(magnet, _)| magnet)
+    }
+
+    /// As [`Magnet::parse`], with the trackers, web seeds, peers and nodes that are ignored because they are none, at
+    /// most 16.
+    ///
+    /// # Errors
+    /// Those of [`Magnet::parse`].
+    pub fn parse_telling(link: &str) -> Result<(Self, Vec<Ignored>), Error> {
         if link.len() > MAX_LINK_LENGTH {
             return Err(Error::TooLong { length: link.len(), limit: MAX_LINK_LENGTH });
         }
         let link = link.trim();
         if let Some(hash) = v1_hash(link.as_bytes()) {
             return Reader { v1: Some(hash), ..Reader::default() }.finish();
+        }
+        if let Some(hash) = from_hex(link.as_bytes()) {
+            return Reader { v2: Some(hash), ..Reader::default() }.finish();
         }
         let (scheme, parameters) = link.split_once(":?").ok_or(Error::NotMagnet)?;
         if !scheme.eq_ignore_ascii_case("magnet") {
@@ -152,6 +176,7 @@ struct Reader {
     select_only: Option<Selection>,
     /// What the lists have, with the parameter it came from.
     seen: BTreeSet<(&'static str, String)>,
+    ignored: Vec<Ignored>,
 }
 
 impl Reader {
@@ -171,21 +196,20 @@ impl Reader {
                 self.name = Some(clean_text(&String::from_utf8_lossy(&unescape(value, b' '))));
             }
             "tr" => {
-                let url = text(value);
-                let url = url.as_deref().and_then(urls::tracker).map(ToString::to_string);
-                keep(&mut self.seen, "tr", &mut self.trackers, url);
+                let url = text(value).as_deref().and_then(urls::tracker).map(ToString::to_string);
+                self.list("tr", value, url, |reader| &mut reader.trackers);
             }
-            "ws" => keep(
-                &mut self.seen,
-                "ws",
-                &mut self.web_seeds,
-                text(value).and_then(|url| urls::web_seed(&url)),
-            ),
+            "ws" => {
+                let url = text(value).and_then(|url| urls::web_seed(&url));
+                self.list("ws", value, url, |reader| &mut reader.web_seeds);
+            }
             "x.pe" => {
-                keep(&mut self.seen, "x.pe", &mut self.peers, text(value).and_then(|at| Address::parse(&at)));
+                let peer = text(value).and_then(|at| Address::parse(&at));
+                self.list("x.pe", value, peer, |reader| &mut reader.peers);
             }
             "dht" => {
-                keep(&mut self.seen, "dht", &mut self.nodes, text(value).and_then(|at| Address::parse(&at)));
+                let node = text(value).and_then(|at| Address::parse(&at));
+                self.list("dht", value, node, |reader| &mut reader.nodes);
             }
             "so" => {
                 let chosen = Selection::parse(&text(value).unwrap_or_default());
@@ -195,6 +219,28 @@ impl Reader {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Puts an address at the end of its list, unless it is there or the list is full; one that is `None` is noted.
+    fn list<T: ToString>(
+        &mut self,
+        parameter: &'static str,
+        text: &str,
+        address: Option<T>,
+        list: impl Fn(&mut Self) -> &mut Vec<T>,
+    ) {
+        match address {
+            Some(address)
+                if list(self).len() < MAX_ADDRESSES && self.seen.insert((parameter, address.to_string())) =>
+            {
+                list(self).push(address);
+            }
+            None if self.ignored.len() < MAX_IGNORED && !text.is_empty() => {
+                let value = clean_text(&String::from_utf8_lossy(&unescape(text, b'+')));
+                self.ignored.push(Ignored { parameter, value });
+            }
+            Some(_) | None => {}
+        }
     }
 
     /// Takes a hash from an exact topic; other kinds of topics are ignored.
@@ -216,8 +262,8 @@ impl Reader {
         Ok(())
     }
 
-    fn finish(self) -> Result<Magnet, Error> {
-        Ok(Magnet {
+    fn finish(self) -> Result<(Magnet, Vec<Ignored>), Error> {
+        let magnet = Magnet {
             hashes: InfoHashes::new(self.v1, self.v2).ok_or(Error::MagnetWithoutHash)?,
             name: self.name,
             trackers: self.trackers,
@@ -225,24 +271,13 @@ impl Reader {
             peers: self.peers,
             nodes: self.nodes,
             select_only: self.select_only,
-        })
+        };
+        Ok((magnet, self.ignored))
     }
 }
 
 fn v1_hash(text: &[u8]) -> Option<[u8; 20]> {
     from_hex(text).or_else(|| from_base32(text))
-}
-
-/// Puts `value` at the end of `list`, unless it is there or the list is full.
-fn keep<T: ToString>(
-    seen: &mut BTreeSet<(&'static str, String)>,
-    kind: &'static str,
-    list: &mut Vec<T>,
-    value: Option<T>,
-) {
-    if list.len() < MAX_ADDRESSES {
-        list.extend(value.filter(|value| seen.insert((kind, value.to_string()))));
-    }
 }
 
 /// The text that `value` stands for, if it is UTF-8.
@@ -325,6 +360,8 @@ mod tests {
     fn a_bare_hash_is_a_link() {
         assert_eq!(Magnet::parse(HASH).unwrap().to_string(), format!("magnet:?xt=urn:btih:{HASH}"));
         assert_eq!(Magnet::parse("2I2UAEFDZJFN4W3UE65QSOTCUOEZ744B").unwrap().hashes.wire()[0], 0xd2);
+        let v2 = "0123456789abcdef".repeat(4);
+        assert_eq!(Magnet::parse(&v2).unwrap().to_string(), format!("magnet:?xt=urn:btmh:1220{v2}"));
     }
 
     #[test]
@@ -362,6 +399,22 @@ mod tests {
         for peer in none {
             assert!(peers(&format!("x.pe={peer}")).is_empty(), "{peer}");
         }
+    }
+
+    #[test]
+    fn addresses_that_are_none_are_told() {
+        let link = format!(
+            "magnet:?xt=urn:btih:{HASH}&tr=http%3A%2F%2Fa&tr=wss://b&TR.2=http:/c%1b&ws=ftp://d&x.pe=e&dht=f:0&tr="
+        );
+        let (magnet, ignored) = Magnet::parse_telling(&link).unwrap();
+        assert_eq!(magnet.trackers, ["http://a"]);
+        let told: Vec<_> = ignored.iter().map(|each| (each.parameter, &*each.value)).collect();
+        assert_eq!(
+            told,
+            [("tr", "wss://b"), ("tr", "http:/c_"), ("ws", "ftp://d"), ("x.pe", "e"), ("dht", "f:0")]
+        );
+        let many = Magnet::parse_telling(&format!("{link}{}", "&tr=x".repeat(99))).unwrap().1;
+        assert_eq!(many.len(), MAX_IGNORED);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use alloc::collections::BTreeSet;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::net::Ipv6Addr;
 use quelea_bencode::Value;
 
 /// The address of a tracker, if it is one that can be announced to: http, https or udp.
@@ -20,6 +21,51 @@ fn with_scheme<'a>(text: &'a str, schemes: &[&str]) -> Option<&'a str> {
     let (scheme, rest) = url.split_once("://")?;
     let known = schemes.iter().any(|known| scheme.eq_ignore_ascii_case(known));
     (known && !rest.is_empty() && !rest.starts_with('/') && !url.contains(char::is_control)).then_some(url)
+}
+
+/// Why a new torrent should not name this tracker, as a half sentence; `None` for one that can be announced to.
+///
+/// Stricter than [`tracker`]: what others wrote is tried as it is, what is about to be written can still be mended.
+pub(crate) fn tracker_fault(text: &str) -> Option<&'static str> {
+    let Some((scheme, rest)) = tracker(text).and_then(|url| url.split_once("://")) else {
+        return Some("it begins with http://, https:// or udp://, and has no spaces");
+    };
+    if rest.split(',').skip(1).any(|part| tracker(part).is_some()) {
+        return Some("these are several: give each on its own");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host_and_port = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (host, port) = match host_and_port.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, port))) if address.parse::<Ipv6Addr>().is_ok() => {
+            (address, port.strip_prefix(':'))
+        }
+        Some(_) => return Some("its IPv6 address is none, or has no closing bracket"),
+        None if host_and_port.matches(':').count() > 1 => return Some("an IPv6 address stands in brackets"),
+        None => {
+            host_and_port.split_once(':').map_or((host_and_port, None), |(host, port)| (host, Some(port)))
+        }
+    };
+    let is_host = |host: &str| {
+        !host.is_empty()
+            && host.split('.').all(|label| label.len() <= 63)
+            && !host.starts_with('.')
+            && !host.contains("..")
+            && host.chars().all(|char| char.is_alphanumeric() || matches!(char, '-' | '.' | '_'))
+    };
+    // The address in brackets is known to be one.
+    if !host.contains(':') && !is_host(host) {
+        return Some("it has no host, or one with characters that no name has");
+    }
+    match port {
+        Some(port)
+            if !port.bytes().all(|byte| byte.is_ascii_digit())
+                || !port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
+            Some("its port is not a number from 1 to 65535")
+        }
+        None if scheme.eq_ignore_ascii_case("udp") => Some("udp has no usual port: write udp://HOST:PORT"),
+        Some(_) | None => None,
+    }
 }
 
 /// The tiers of trackers: `announce-list` where it names any (BEP 12), else `announce` (BEP 3). No tracker is
@@ -77,6 +123,44 @@ mod tests {
         }
         assert_eq!(web_seed("http://a/b c").as_deref(), Some("http://a/b%20c"));
         assert_eq!(web_seed("udp://a"), None);
+    }
+
+    #[test]
+    fn a_new_torrent_names_only_trackers_that_can_be_asked() {
+        for url in [
+            "http://a.example/announce?key=1,2",
+            "HTTPS://user:word@a.example:8443/x",
+            "udp://[::1]:6969",
+            "http://[2001:db8::1]/announce",
+            "http://bücher.example/announce",
+            "udp://under_score:1",
+        ] {
+            assert_eq!(tracker_fault(url), None, "{url}");
+        }
+        for (url, fault) in [
+            ("a.example", "it begins with"),
+            ("http://a b", "it begins with"),
+            ("http://a.example/announce,http://b.example/announce", "these are several"),
+            ("udp://a.example:1,udp://b.example:2", "these are several"),
+            ("http://[::1/announce", "its IPv6 address"),
+            ("http://[1.2.3.4]/announce", "its IPv6 address"),
+            ("http://::1/announce", "an IPv6 address stands in brackets"),
+            ("http://a.example:99999/announce", "its port"),
+            ("http://a.example:0/announce", "its port"),
+            ("http://a.example:+1/announce", "its port"),
+            ("http://a.example:/announce", "its port"),
+            ("http://?x", "it has no host"),
+            ("http://:80/", "it has no host"),
+            ("http://a..b/", "it has no host"),
+            ("http://a<b>/", "it has no host"),
+            ("udp://a.example", "udp has no usual port"),
+        ] {
+            assert!(
+                tracker_fault(url).is_some_and(|told| told.starts_with(fault)),
+                "{url}: {:?}",
+                tracker_fault(url)
+            );
+        }
     }
 
     #[test]

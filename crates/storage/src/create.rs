@@ -105,7 +105,29 @@ pub struct SourceFile {
     pub elements: Vec<String>,
     /// In bytes.
     pub length: u64,
+    stamp: Stamp,
+}
+
+/// Tells whether a file was changed or replaced since it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
     modified: Option<SystemTime>,
+    /// Device and inode, and the time of the last change of any kind in seconds and nanoseconds: a program can set back
+    /// the time of modification, but not this one.
+    #[cfg(unix)]
+    changed: (u64, u64, i64, i64),
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            modified: found.modified().ok(),
+            #[cfg(unix)]
+            changed: (found.dev(), found.ino(), found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 /// Something that does not become part of the torrent.
@@ -249,7 +271,7 @@ impl Source {
 
 impl SourceFile {
     fn new(elements: Vec<String>, found: &Metadata) -> Self {
-        Self { elements, length: found.len(), modified: found.modified().ok() }
+        Self { elements, length: found.len(), stamp: Stamp::of(found) }
     }
 
     fn path(&self) -> PathBuf {
@@ -257,7 +279,7 @@ impl SourceFile {
     }
 
     fn is_still(&self, found: &Metadata) -> bool {
-        found.len() == self.length && found.modified().ok() == self.modified
+        found.len() == self.length && Stamp::of(found) == self.stamp
     }
 }
 

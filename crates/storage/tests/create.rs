@@ -6,7 +6,7 @@ use quelea_metainfo::geometry::Geometry;
 use quelea_storage::create::{Reason, ScanOptions, Source, SourceError};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::Path;
 
 fn put(root: &Path, path: &str, bytes: &[u8]) {
@@ -137,9 +137,21 @@ fn names_that_are_not_utf8_are_refused_unless_they_are_left_out() {
     assert!(!error.to_string().contains('\u{fffd}'), "{error}");
 }
 
+/// Waits until a change has another time than the file's last one: the file system's clock ticks coarsely.
+fn wait_for_another_tick(path: &Path) {
+    let changed = |path: &Path| {
+        let found = std::fs::metadata(path).unwrap();
+        (found.ctime(), found.ctime_nsec())
+    };
+    let trial = tempfile::NamedTempFile::new_in(path.parent().unwrap()).unwrap();
+    while changed(trial.path()) <= changed(path) {
+        std::fs::write(trial.path(), b"x").unwrap();
+    }
+}
+
 #[test]
 fn a_file_that_changes_while_it_is_hashed_is_named() {
-    let changes: [fn(&Path); 6] = [
+    let changes: [fn(&Path); 8] = [
         |path| std::fs::write(path, [1; 99_999]).unwrap(),
         |path| std::fs::write(path, [1; 100_001]).unwrap(),
         |path| std::fs::remove_file(path).unwrap(),
@@ -156,6 +168,23 @@ fn a_file_that_changes_while_it_is_hashed_is_named() {
             let file = std::fs::File::options().write(true).open(path).unwrap();
             let later = file.metadata().unwrap().modified().unwrap() + std::time::Duration::from_secs(1);
             file.set_modified(later).unwrap();
+        },
+        |path| {
+            // Its old time may be given back to it.
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            let before = file.metadata().unwrap();
+            wait_for_another_tick(path);
+            file.write_all_at(b"x", 5).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+        },
+        |path| {
+            // Another file of the same length and time may take its place.
+            let before = std::fs::metadata(path).unwrap();
+            let other = path.with_extension("other");
+            std::fs::write(&other, [1; 100_000]).unwrap();
+            let file = std::fs::File::options().write(true).open(&other).unwrap();
+            file.set_modified(before.modified().unwrap()).unwrap();
+            std::fs::rename(&other, path).unwrap();
         },
     ];
     for (number, change) in changes.into_iter().enumerate() {
