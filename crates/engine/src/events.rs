@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
+/// The target of log lines that say what an event says, so that a program that shows events can leave them out.
+pub(crate) const TARGET: &str = "quelea_event";
+
 /// Names a torrent within its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TorrentId(pub(crate) u64);

@@ -285,7 +285,7 @@ impl Trackers {
                     let (url, message) = (url.to_string(), failure.to_string());
                     self.say(Event::TrackerFailed { id: torrent, url, message });
                 }
-                Notice::Warning { url, message } => tracing::warn!(%url, message, "a tracker says"),
+                Notice::Warning { url, message } => tracing::warn!(%url, said = message, "a tracker says"),
                 Notice::Working(_) => {}
             }
         }

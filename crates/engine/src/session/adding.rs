@@ -89,7 +89,7 @@ impl Session {
         }
         let teller = self.shared().events.clone().ok_or(Error::Closed)?.downgrade();
         let warn = move |message: String| {
-            tracing::warn!("{message}");
+            tracing::warn!(target: crate::events::TARGET, "{message}");
             if let Some(events) = teller.upgrade() {
                 let _ = events.send(Event::Warning(message));
             }

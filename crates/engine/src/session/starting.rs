@@ -72,7 +72,7 @@ impl Session {
         let (events, _) = broadcast::channel(EVENTS);
         let teller = events.downgrade();
         let warn = move |message: String| {
-            tracing::warn!("{message}");
+            tracing::warn!(target: crate::events::TARGET, "{message}");
             if let Some(events) = teller.upgrade() {
                 let _ = events.send(Event::Warning(message));
             }
