@@ -1,6 +1,6 @@
 //! Figures and foreign text for a person: bytes, rates, lengths of time, dates, and names made harmless.
 
-use console::{measure_text_width, truncate_str};
+use console::measure_text_width;
 use std::time::Duration;
 
 /// Bytes with a binary unit and three or four significant digits: `999 B`, `45.1 MiB`, `16 KiB`.
@@ -99,15 +99,63 @@ pub(crate) fn plain(text: &str) -> String {
     out
 }
 
-/// `text` cut to `width` columns, the last of which is then an ellipsis.
-pub(crate) fn cut(text: &str, width: usize) -> String {
-    if width == 0 { String::new() } else { truncate_str(text, width, "…").into_owned() }
+/// The columns that plain text takes. Terminals differ about sequences that fonts draw as one sign, and most count each
+/// character; [`steady`] takes such sequences away.
+pub(crate) fn columns(text: &str) -> usize {
+    text.chars().map(columns_of).sum()
 }
 
-/// `text` cut or padded to exactly `width` columns.
+fn columns_of(char: char) -> usize {
+    if char.is_ascii() {
+        return usize::from(!char.is_ascii_control());
+    }
+    measure_text_width(char.encode_utf8(&mut [0; 4]))
+}
+
+/// `text` without what has another width from terminal to terminal: of an emoji that is joined from several (👩‍🚀) the
+/// first is left, without its variant and its skin tone.
+pub(crate) fn steady(text: &str) -> String {
+    const JOINER: char = '\u{200d}';
+    let is_modifier = |char: char| matches!(char, '\u{fe0e}' | '\u{fe0f}' | '\u{1f3fb}'..='\u{1f3ff}');
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(char) = chars.next() {
+        if char == JOINER {
+            // In scripts that join letters it is nothing to see; between emoji it takes the next one in.
+            let wide = chars.peek().is_some_and(|next| columns_of(*next) == 2 || is_pictograph(*next));
+            if wide {
+                chars.next();
+            }
+        } else if !is_modifier(char) {
+            out.push(char);
+        }
+    }
+    out
+}
+
+/// Narrow signs that joined emoji end with: ♀, ♂, ⚕, ❤ and their like.
+fn is_pictograph(char: char) -> bool {
+    matches!(char, '\u{2190}'..='\u{27bf}' | '\u{2b00}'..='\u{2bff}')
+}
+
+/// Plain `text` cut to `width` columns, the last of which is then an ellipsis.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if columns(text) <= width {
+        return text.to_owned();
+    }
+    let Some(room) = width.checked_sub(1) else { return String::new() };
+    let mut taken = 0;
+    let fits = |char: &char| {
+        taken += columns_of(*char);
+        taken <= room
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+/// Plain `text` cut or padded to exactly `width` columns.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     let mut text = cut(text, width);
-    let missing = width.saturating_sub(measure_text_width(&text));
+    let missing = width.saturating_sub(columns(&text));
     text.extend(std::iter::repeat_n(' ', missing));
     text
 }
@@ -195,7 +243,31 @@ mod tests {
         assert_eq!(cut("abc", 0), "");
     }
 
+    #[test]
+    fn joined_emoji_have_the_width_of_their_first() {
+        for (text, shown, width) in [
+            ("a 👩\u{200d}🚀 b", "a 👩 b", 6),
+            ("👨\u{200d}👩\u{200d}👧\u{200d}👦", "👨", 2),
+            ("🤷🏽\u{200d}♀\u{fe0f}", "🤷", 2),
+            ("❤\u{fe0f}x", "❤x", 2),
+            ("日本", "日本", 4),
+            ("می\u{200c}خواهم", "می\u{200c}خواهم", 7),
+            ("e\u{301}", "e\u{301}", 1),
+        ] {
+            assert_eq!(steady(text), shown);
+            assert_eq!(columns(&steady(text)), width, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_steady_text_is_as_wide_as_its_characters(text in "[a👩🚀❤♀é日🏽\u{200d}\u{fe0f}]{0,12}") {
+            let steady = steady(&text);
+            let left = ['\u{200d}', '\u{fe0f}', '🏽'].into_iter().find(|char| steady.contains(*char));
+            prop_assert_eq!(left, None);
+            prop_assert_eq!(columns(&steady), measure_text_width(&steady));
+        }
+
         #[test]
         fn bytes_are_never_longer_than_eight_characters(count: u64) {
             prop_assert!(bytes(count).len() <= 8, "{}", bytes(count));
@@ -203,7 +275,7 @@ mod tests {
 
         #[test]
         fn fit_is_exact_for_clean_text(text in "\\PC{0,40}", width in 0usize..60) {
-            prop_assert_eq!(measure_text_width(&fit(&clean(&text), width)), width);
+            prop_assert_eq!(columns(&fit(&clean(&text), width)), width);
         }
     }
 }

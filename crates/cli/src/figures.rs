@@ -35,6 +35,8 @@ pub(crate) enum Phase {
         done: u32,
         all: u32,
     },
+    /// A torrent is being made of it, or it is compared with one.
+    Hashing,
     /// It waits until others are done.
     Queued,
     /// Its metadata is being fetched; the bytes are those of the metadata.
@@ -102,6 +104,25 @@ impl Figures {
         }
     }
 
+    /// Files of this name that are hashed, `done` of `total` bytes.
+    pub(crate) fn of_hashing(name: &str, done: u64, total: u64, rate: u64, eta: Duration) -> Self {
+        Self {
+            name: display::clean(name),
+            phase: Phase::Hashing,
+            waiting: None,
+            wanted: total,
+            have: done,
+            received: done,
+            downloaded: 0,
+            uploaded: 0,
+            download_rate: rate,
+            upload_rate: 0,
+            eta: Some(eta),
+            connected: 0,
+            known: 0,
+        }
+    }
+
     /// What several torrents amount to.
     pub(crate) fn sum(each: &[Self]) -> Self {
         let total = |of: fn(&Self) -> u64| each.iter().map(of).fold(0, u64::saturating_add);
@@ -149,7 +170,7 @@ impl Figures {
             Phase::Downloading | Phase::Failed | Phase::Queued => {
                 (self.received.clamp(self.have, self.wanted.max(self.have)), self.wanted)
             }
-            Phase::Seeding => (self.have, self.wanted),
+            Phase::Seeding | Phase::Hashing => (self.have, self.wanted),
         }
     }
 }

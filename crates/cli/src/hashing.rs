@@ -2,8 +2,9 @@
 
 use crate::clock;
 use crate::display;
-use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::figures::Figures;
+use crate::progress::{self, Paint};
+use crate::screen::Screen;
 use quelea::create::Progress;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -12,8 +13,6 @@ use tokio::time::Instant;
 
 /// The shortest time between two lines in a log.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
-/// Columns of a name, at most.
-const NAME: usize = 32;
 
 /// Shows how far hashing is.
 pub(crate) struct Hashing {
@@ -25,7 +24,7 @@ pub(crate) struct Hashing {
 
 enum Mode {
     Quiet,
-    Terminal(ProgressBar),
+    Terminal(Screen),
     Log { last: Instant },
 }
 
@@ -37,16 +36,10 @@ impl Hashing {
     )]
     pub(crate) fn new(name: &str, quiet: bool) -> Self {
         let begun = clock::now();
-        let dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
         let mode = if quiet {
             Mode::Quiet
-        } else if Term::stderr().is_term() && !dumb {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let template = "{prefix} [{wide_bar:.green}] {percent:>3}%  {msg}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("━╸─"));
-            }
-            Mode::Terminal(bar)
+        } else if Screen::is_terminal() {
+            Mode::Terminal(Screen::default())
         } else {
             Mode::Log { last: begun }
         };
@@ -60,15 +53,16 @@ impl Hashing {
         let elapsed = self.begun.elapsed();
         match &mut self.mode {
             Mode::Quiet => {}
-            Mode::Terminal(bar) => {
-                bar.set_prefix(display::cut(&self.name, NAME));
-                bar.set_length(total);
-                bar.set_position(done);
+            Mode::Terminal(screen) => {
                 let left = total.saturating_sub(done);
                 let eta = u128::from(left) * elapsed.as_millis() / u128::from(done.max(1));
                 let eta = Duration::from_millis(u64::try_from(eta).unwrap_or(u64::MAX));
-                let rate = display::rate(per_second(done, elapsed));
-                bar.set_message(format!("{rate:>10}  ETA {}", display::span(eta)));
+                let figures = Figures::of_hashing(&self.name, done, total, per_second(done, elapsed), eta);
+                screen.draw(progress::lines(
+                    &[figures],
+                    Screen::size().1.saturating_sub(1),
+                    Paint::of_screen(),
+                ));
             }
             Mode::Log { last } if last.elapsed() >= LOG_INTERVAL && done < total => {
                 *last = self.begun + elapsed;
@@ -88,8 +82,8 @@ impl Hashing {
     /// Takes the bar away, and tells what was hashed: `45.1 GiB in 42s, 1.1 GiB/s`.
     pub(crate) fn finish(self) -> String {
         let elapsed = self.begun.elapsed();
-        if let Mode::Terminal(bar) = &self.mode {
-            bar.finish_and_clear();
+        if let Mode::Terminal(screen) = &self.mode {
+            screen.clear();
         }
         let (bytes, time) = (display::bytes(self.total), display::span(elapsed));
         if elapsed < Duration::from_secs(1) {
@@ -102,8 +96,8 @@ impl Hashing {
 
 impl Drop for Hashing {
     fn drop(&mut self) {
-        if let Mode::Terminal(bar) = &self.mode {
-            bar.finish_and_clear();
+        if let Mode::Terminal(screen) = &self.mode {
+            screen.clear();
         }
     }
 }

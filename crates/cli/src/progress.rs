@@ -4,7 +4,6 @@
 
 use crate::display;
 use crate::figures::{Figures, Phase};
-use console::measure_text_width;
 use std::time::Duration;
 
 /// Whether a line may carry colours.
@@ -14,35 +13,68 @@ pub(crate) enum Paint {
     Coloured,
 }
 
+impl Paint {
+    /// Colours where the terminal has them and its user wants them.
+    pub(crate) fn of_screen() -> Self {
+        if console::colors_enabled_stderr() { Self::Coloured } else { Self::Plain }
+    }
+}
+
 /// Columns of the shortest bar that still tells something, and of the longest that is pleasant.
 const BAR: (usize, usize) = (8, 40);
-/// Columns that a name gets before anything else is left out, and at most.
+/// Columns that a name gets beside a bar, and at most.
 const NAME: (usize, usize) = (12, 48);
+/// Columns that a name gets before rate and time are left out.
+const SHORT_NAME: usize = 5;
 /// ` [` and `] 43.2%` around a bar.
 const FRAME: usize = 9;
+/// ` 43.2%` behind a name.
+const PERCENT: usize = 6;
+/// Fields up to this weight give way to a bar; the others are worth more than it.
+const BELOW_BAR: u8 = 2;
 
 /// A line each of at most `width` columns for a terminal: name, bar, percent, and what fits of the rest, below each
-/// other.
+/// other. On a narrow terminal the bar gives way to the rate and the time.
 pub(crate) fn lines(each: &[Figures], width: usize, paint: Paint) -> Vec<String> {
-    let widths = each.iter().map(|figures| measure_text_width(&figures.name));
+    let named: Vec<Figures> = each
+        .iter()
+        .map(|figures| Figures { name: display::steady(&figures.name), ..figures.clone() })
+        .collect();
+    let widths = named.iter().map(|figures| display::columns(&figures.name));
     let name_wish = widths.max().unwrap_or(0).min(NAME.1);
-    let fields: Vec<Vec<Field>> = each.iter().map(|figures| fitting(figures, name_wish, width)).collect();
+    let fields: Vec<Vec<Field>> = named.iter().map(|figures| fitting(figures, name_wish, width)).collect();
     let widest = fields.iter().map(|fields| taken(fields)).max().unwrap_or(0);
     let rest = width.saturating_sub(widest);
-    each.iter()
+    named
+        .iter()
         .zip(&fields)
         .map(|(figures, fields)| compose(figures, fields, rest, name_wish, paint))
         .collect()
 }
 
-/// The fields that leave enough of `width` for a name that would take `name_wish` columns and for a bar.
+/// The fields that leave enough of `width` for a name that would take `name_wish` columns and for a bar, or for the
+/// percentage alone where only rate and time are left.
 fn fitting(figures: &Figures, name_wish: usize, width: usize) -> Vec<Field> {
-    let bar = if figures.phase == Phase::Seeding { 0 } else { FRAME + BAR.0 };
-    let least = name_wish.min(NAME.0) + bar;
+    let (with_bar, without) = match figures.phase {
+        Phase::Seeding => (0, 0),
+        Phase::Checking { .. }
+        | Phase::Hashing
+        | Phase::Queued
+        | Phase::Metadata
+        | Phase::Downloading
+        | Phase::Failed => (FRAME + BAR.0, PERCENT),
+    };
     let mut fields = fields(figures);
-    while least + taken(&fields) > width && !fields.is_empty() {
-        let least_weight = fields.iter().map(|field| field.weight).min();
-        fields.retain(|field| Some(field.weight) != least_weight);
+    while let Some(least) = fields.iter().map(|field| field.weight).min() {
+        let room = if least > BELOW_BAR {
+            name_wish.min(SHORT_NAME) + without
+        } else {
+            name_wish.min(NAME.0) + with_bar
+        };
+        if room + taken(&fields) <= width {
+            break;
+        }
+        fields.retain(|field| field.weight != least);
     }
     fields
 }
@@ -63,7 +95,7 @@ fn compose(figures: &Figures, fields: &[Field], rest: usize, name_wish: usize, p
 }
 
 fn taken(fields: &[Field]) -> usize {
-    fields.iter().map(|field| 2 + measure_text_width(&field.text)).sum()
+    fields.iter().map(|field| 2 + display::columns(&field.text)).sum()
 }
 
 /// `name [━━━━───] 43.2%` in at most `width` columns; without the bar where there is no room for one.
@@ -73,7 +105,7 @@ fn name_and_bar(figures: &Figures, width: usize, name_wish: usize, paint: Paint)
     let whole_is_there = match figures.phase {
         Phase::Metadata => false,
         Phase::Downloading => figures.have >= figures.wanted,
-        Phase::Checking { .. } | Phase::Queued | Phase::Seeding | Phase::Failed => true,
+        Phase::Hashing | Phase::Checking { .. } | Phase::Queued | Phase::Seeding | Phase::Failed => true,
     };
     let part = if whole_is_there { part } else { part.min(whole.saturating_sub(1)) };
     let percent = format!("{:>5}", display::percent(part, whole));
@@ -105,6 +137,10 @@ fn fields(figures: &Figures) -> Vec<Field> {
     let field = |text: String, weight: u8| Field { text, weight };
     match figures.phase {
         Phase::Checking { .. } => vec![field("checking what is there".to_owned(), 5)],
+        Phase::Hashing => {
+            let rate = format!("{:>10}", display::rate(figures.download_rate));
+            vec![field(rate, 5), field(format!("ETA {:<7}", eta(figures)), 3)]
+        }
         Phase::Failed => vec![field("paused".to_owned(), 5)],
         Phase::Queued => vec![field("waiting for its turn".to_owned(), 5)],
         Phase::Metadata => {
@@ -183,6 +219,10 @@ pub(crate) fn words(figures: &Figures) -> String {
         format!("{} down, {} up", display::rate(figures.download_rate), display::rate(figures.upload_rate));
     match figures.phase {
         Phase::Checking { done, all } => format!("checking what is there: {done} of {all} pieces"),
+        Phase::Hashing => {
+            let done = display::percent(figures.have, figures.wanted);
+            format!("hashed {done} of {}", display::bytes(figures.wanted))
+        }
         Phase::Failed => "paused".to_owned(),
         Phase::Queued => "waiting for its turn".to_owned(),
         Phase::Metadata => {
@@ -238,6 +278,7 @@ pub(crate) fn summary(figures: &Figures, time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use console::measure_text_width;
     use proptest::prelude::*;
     use quelea::{FetchProgress, Waiting};
 
@@ -328,6 +369,23 @@ mod tests {
         assert_eq!(plain(&figures(), 20), "debian-12.5.0… 43.2%");
         assert_eq!(plain(&figures(), 3), "de…");
         assert_eq!(plain(&figures(), 0), "");
+    }
+
+    #[test]
+    fn a_narrow_terminal_drops_the_bar_before_rate_and_time() {
+        assert_eq!(plain(&figures(), 39), "debia… 43.2%  ↓ 45.1 MiB/s  ETA 3m 12s");
+        assert_eq!(plain(&figures(), 50), "debian-12.5.0-am… 43.2%  ↓ 45.1 MiB/s  ETA 3m 12s");
+        assert_eq!(plain(&figures(), 30), "debian-12… 43.2%  ↓ 45.1 MiB/s");
+        let seed = Figures { phase: Phase::Seeding, have: 1000 << 20, ..figures() };
+        assert_eq!(plain(&seed, 39), "debian-12.5.0-a…  seeding  ↑  1.2 MiB/s");
+    }
+
+    #[test]
+    fn joined_emoji_do_not_shift_what_stands_below_each_other() {
+        let joined = Figures { name: "👩\u{200d}🚀 in space".to_owned(), ..figures() };
+        let each = lines(&[joined, figures()], 90, Paint::Plain);
+        assert!(each[0].starts_with("👩 in space  [━"), "{}", each[0]);
+        assert_eq!(display::columns(&each[0]), display::columns(&each[1]));
     }
 
     #[test]
