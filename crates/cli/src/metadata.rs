@@ -6,11 +6,11 @@ use crate::display;
 use crate::exit::Status;
 use crate::figures::Figures;
 use crate::progress;
+use crate::report;
+use crate::screen::Screen;
 use crate::signals::Signals;
-use crate::source::{self, Found};
-use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use quelea::{Fetching, MagnetRequest, Session, Settings};
+use crate::source::{Found, MagnetLink};
+use quelea::{Event, Events, Fetching, MagnetRequest, Session, Settings};
 use quelea_metainfo::{Magnet, Metainfo};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -30,8 +30,7 @@ pub(crate) fn is_hopeless(magnet: &Magnet, peers: &[SocketAddr], alone: bool) ->
 }
 
 /// Asks peers what the torrent of a link is, and tells on standard error how far that is.
-pub(crate) fn fetch(link: &str, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
-    let link = source::read_link(link)?;
+pub(crate) fn fetch(link: Found, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let fetched = runtime.block_on(follow(link, discovery, quiet));
     runtime.shutdown_background();
@@ -61,50 +60,56 @@ async fn follow(link: Found, discovery: &Discovery, quiet: bool) -> anyhow::Resu
 async fn ask(session: &Session, link: Found, discovery: &Discovery, quiet: bool) -> anyhow::Result<Metainfo> {
     let magnet = match link {
         Found::Torrent(metainfo) => return Ok(*metainfo),
-        Found::Magnet(magnet) => magnet,
+        Found::Magnet(MagnetLink { magnet, remarks }) => {
+            remarks.iter().for_each(|remark| report::warning(remark));
+            magnet
+        }
         Found::Publisher(link) => session.follow_publisher(link).next().await?,
     };
     let name = magnet.name.clone().unwrap_or_else(|| "magnet link".to_owned());
-    if is_hopeless(&magnet, &discovery.peer, discovery.no_dht && discovery.no_lsd) {
+    let (peers, unknown) = discovery.peers().await;
+    unknown.iter().for_each(|message| report::warning(message));
+    if is_hopeless(&magnet, &peers, discovery.no_dht && discovery.no_lsd) {
         return Err(Status::Network.because(HOPELESS));
     }
     let mut request = MagnetRequest::new(magnet);
-    request.peers.clone_from(&discovery.peer);
-    watch(session.fetch_metadata(request)?, &name, quiet).await
+    request.peers = peers;
+    let events = session.events();
+    watch(session.fetch_metadata(request)?, events, &name, quiet).await
 }
 
 /// Shows how far it is until it is here.
-async fn watch(mut fetching: Fetching, name: &str, quiet: bool) -> anyhow::Result<Metainfo> {
-    let terminal = Term::stderr();
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-    if let Ok(style) = ProgressStyle::with_template("{msg}") {
-        bar.set_style(style);
-    }
-    if terminal.is_term() && !quiet {
-        bar.set_draw_target(ProgressDrawTarget::stderr());
-    }
+async fn watch(
+    mut fetching: Fetching,
+    mut events: Events,
+    name: &str,
+    quiet: bool,
+) -> anyhow::Result<Metainfo> {
+    let (screen, is_terminal) = (Screen::default(), Screen::is_terminal());
     let mut frame = tokio::time::interval(FRAME);
     let mut told: Option<tokio::time::Instant> = None;
     let fetched = loop {
         tokio::select! {
             fetched = fetching.finished() => break fetched,
+            Some(event) = events.next() => {
+                if let Event::DhtAlone { .. } = event && !quiet {
+                    screen.suspend(|| report::warning(&event.to_string()));
+                }
+                continue;
+            }
             _ = frame.tick() => {}
         }
         let words = progress::words(&Figures::of_fetch(name, &fetching.progress()));
-        let line = display::cut(
-            &format!("{}: {words}", display::clean(name)),
-            usize::from(terminal.size().1).max(20) - 1,
-        );
-        if terminal.is_term() {
-            bar.set_message(line);
-        } else if !quiet
-            && told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL)
-            && told.replace(clock::now()).is_some()
-        {
-            // Nothing can be done about a standard error that is closed.
-            let _ = terminal.write_line(&line);
+        let line = format!("{}: {words}", display::clean(name));
+        if quiet {
+            continue;
+        }
+        if is_terminal {
+            screen.draw(vec![display::cut(&display::steady(&line), Screen::size().1.max(20) - 1)]);
+        } else if told.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) && told.replace(clock::now()).is_some() {
+            report::line(&line);
         }
     };
-    bar.finish_and_clear();
+    screen.clear();
     Ok(fetched?.metainfo().clone())
 }

@@ -1,45 +1,60 @@
-//! Where a torrent comes from: a file, a URL or a magnet link, and reading the first two within bounds.
+//! Where a torrent comes from: a file, standard input, a URL or a magnet link, and reading all but the last within bounds.
+
+mod local;
 
 use crate::display;
 use crate::exit::Status;
-use quelea_metainfo::{Magnet, Metainfo, PublisherLink};
+use quelea_metainfo::{Ignored, Magnet, Metainfo, PublisherLink};
 use reqwest::redirect::{Action, Attempt, Policy};
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A file is read up to this many bytes, the most that a torrent may have.
-const FILE_LIMIT: u64 = quelea_metainfo::MAX_TORRENT_LENGTH as u64;
+pub(crate) use local::{read_file, read_stdin};
+
 /// A server is listened to for this many bytes.
 const BODY_LIMIT: u64 = 10 << 20;
 /// A server is waited for this long, redirects included.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Redirects that are followed.
 const REDIRECTS: usize = 5;
+/// The word for standard input.
+const STDIN: &str = "-";
 
 /// What the user named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     File(PathBuf),
+    /// Standard input.
+    Stdin,
     Url(String),
+    /// A magnet link, or a bare info-hash written as one.
     Magnet(String),
 }
 
-impl From<OsString> for Source {
-    fn from(argument: OsString) -> Self {
+impl Source {
+    /// Reads an argument of the command line. A file wins over an info-hash of the same name.
+    ///
+    /// # Errors
+    /// A `file://` URL of another machine, or one that cannot be decoded.
+    pub(crate) fn parse(argument: OsString) -> Result<Self, String> {
         // What is not Unicode can only be a path.
-        let Some(text) = argument.to_str().map(str::trim) else { return Self::File(argument.into()) };
-        if has_scheme(text, "magnet:") {
+        let Some(text) = argument.to_str().map(str::trim) else { return Ok(Self::File(argument.into())) };
+        Ok(if has_scheme(text, "magnet:") {
             Self::Magnet(text.to_owned())
         } else if has_scheme(text, "http://") || has_scheme(text, "https://") {
             Self::Url(text.to_owned())
+        } else if has_scheme(text, "file:") {
+            Self::File(local::path_of_url(text)?)
+        } else if text == STDIN {
+            Self::Stdin
+        } else if let Some(link) = link_of_hash(text).filter(|_| !Path::new(&argument).exists()) {
+            Self::Magnet(link)
         } else {
             Self::File(argument.into())
-        }
+        })
     }
 }
 
@@ -47,82 +62,110 @@ fn has_scheme(text: &str, scheme: &str) -> bool {
     text.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
 }
 
+/// The link of a bare info-hash: v1 in 40 hexadecimal or 32 base32 digits, v2 in 64 hexadecimal ones.
+fn link_of_hash(text: &str) -> Option<String> {
+    let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let link = match text.len() {
+        40 | 64 if hexadecimal => text,
+        32 => text,
+        _ => return None,
+    };
+    Magnet::parse(link).is_ok().then(|| link.to_owned())
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.write_str(&display::clean(&path.to_string_lossy())),
+            Self::Stdin => f.write_str("standard input"),
             Self::Url(url) => f.write_str(&display::clean(url)),
             Self::Magnet(_) => f.write_str("magnet link"),
         }
     }
 }
 
-/// The whole file, if it is not too large.
-pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let shown = display::clean(&path.to_string_lossy());
-    let failed = |error: std::io::Error| {
-        let mut message = format!("cannot read {shown}: {}", display::plain(&error.to_string()));
-        if error.kind() == ErrorKind::NotFound && path.extension().is_none() && path.components().count() == 1
-        {
-            message.push_str(" (and it is not a command: see quelea --help)");
-        }
-        Status::Disk.because(message)
-    };
-    let file = File::open(path).map_err(failed)?;
-    if file.metadata().map_err(failed)?.is_dir() {
-        return Err(Status::Disk.because(format!("cannot read {shown}: it is a directory")));
-    }
-    let mut bytes = Vec::new();
-    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        let limit = display::bytes(FILE_LIMIT);
-        return Err(Status::Refused.because(format!("{shown} is larger than {limit}: not a torrent file")));
-    }
-    Ok(bytes)
-}
-
 /// What was read of a source.
 pub(crate) enum Found {
     Torrent(Box<Metainfo>),
     /// The rest must come from peers.
-    Magnet(Magnet),
+    Magnet(MagnetLink),
     /// Which torrent that is, the DHT says.
     Publisher(PublisherLink),
+}
+
+/// A magnet link, and what its user should know of it.
+pub(crate) struct MagnetLink {
+    pub(crate) magnet: Magnet,
+    /// Sentences without a capital and a full stop; safe to print.
+    pub(crate) remarks: Vec<String>,
 }
 
 /// The torrent that `source` names, read or fetched, or the link that leads to it. A URL is fetched from one of
 /// `bind`, as in [`fetch`].
 pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Found> {
     let fetched = match &source {
-        Source::File(_) => None,
         Source::Url(url) => Some(fetch(url, bind).await?),
-        Source::Magnet(link) => return read_link(link),
+        Source::File(_) | Source::Stdin | Source::Magnet(_) => None,
     };
     // A large torrent takes a while, which must not stop the progress of others.
     let work = move || match (&source, fetched) {
-        (Source::File(path), None) => parse(&source, &read_file(path)?),
-        (_, bytes) => parse(&source, &bytes.unwrap_or_default()),
+        (_, Some(bytes)) => local::read(&source, bytes),
+        (Source::File(path), None) => local::read(&source, read_file(path)?),
+        (Source::Stdin, None) => local::read(&source, read_stdin()?),
+        (Source::Magnet(link), None) => typed(link),
+        (Source::Url(_), None) => local::read(&source, Vec::new()),
     };
-    tokio::task::spawn_blocking(work).await?.map(|metainfo| Found::Torrent(Box::new(metainfo)))
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// As [`load`], for a command that does nothing else meanwhile.
+pub(crate) fn load_alone(source: &Source, bind: &[IpAddr]) -> anyhow::Result<Found> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(load(source.clone(), bind))
+}
+
+/// A magnet link from the command line, which a shell may have cut.
+fn typed(link: &str) -> anyhow::Result<Found> {
+    if !is_cut(link) {
+        return read_link(link);
+    }
+    let mut found = read_link(link).map_err(|error| Status::Refused.because(format!("{error}; {CUT}")))?;
+    if let Found::Magnet(MagnetLink { remarks, .. }) = &mut found {
+        remarks.push(CUT.to_owned());
+    }
+    Ok(found)
 }
 
 /// What kind of magnet link this is, and what it says.
 pub(crate) fn read_link(link: &str) -> anyhow::Result<Found> {
     match PublisherLink::parse(link) {
         Some(link) => Ok(Found::Publisher(link)),
-        None => magnet(link).map(Found::Magnet),
+        None => match Magnet::parse_telling(link) {
+            Ok((magnet, ignored)) => {
+                Ok(Found::Magnet(MagnetLink { magnet, remarks: ignored.iter().map(remark).collect() }))
+            }
+            Err(error) => Err(Status::Refused.because(display::clean(&error.to_string()))),
+        },
     }
 }
 
-/// What a magnet link says.
-pub(crate) fn magnet(link: &str) -> anyhow::Result<Magnet> {
-    Magnet::parse(link).map_err(|error| Status::Refused.because(display::clean(&error.to_string())))
+/// What happens to a link without quotes.
+const CUT: &str = "the link has nothing behind a &: if yours is longer, write it in quotes ('magnet:?…'), or the shell \
+                   cuts it there";
+
+/// Whether a shell may have cut the link at its first `&`. A bare info-hash has nothing to cut.
+fn is_cut(link: &str) -> bool {
+    has_scheme(link, "magnet:") && !link.contains('&')
 }
 
-/// The torrent that was read from `source`.
-pub(crate) fn parse(source: &Source, bytes: &[u8]) -> anyhow::Result<Metainfo> {
-    Metainfo::parse(bytes)
-        .map_err(|error| Status::Refused.because(format!("{source}: {}", display::clean(&error.to_string()))))
+fn remark(ignored: &Ignored) -> String {
+    let what = match ignored.parameter {
+        "tr" => "a tracker's address (http, https or udp)",
+        "ws" => "a web seed's address (http or https)",
+        _ => "an address and a port",
+    };
+    let Ignored { parameter, value } = ignored;
+    format!("{parameter}={} of the link is ignored: it is not {what}", display::cut(value, 100))
 }
 
 /// What a URL serves, if it is not too large and comes soon enough. Connections leave from one of `bind`,
@@ -221,7 +264,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source::from(OsString::from(text))
+        Source::parse(OsString::from(text)).unwrap()
     }
 
     #[test]
@@ -233,22 +276,46 @@ mod tests {
         assert_eq!(source("Magnet:?xt=urn:x"), Source::Magnet("Magnet:?xt=urn:x".into()));
         assert_eq!(source(" magnet:? "), Source::Magnet("magnet:?".into()));
         assert_eq!(source("écran"), Source::File("écran".into()));
+        assert_eq!(source("-"), Source::Stdin);
+        assert_eq!(source("./-"), Source::File("./-".into()));
+        assert_eq!(source("file:///a%20b/c.torrent"), Source::File("/a b/c.torrent".into()));
+        assert!(Source::parse("file://elsewhere/a.torrent".into()).is_err());
     }
 
     #[test]
-    fn a_file_without_end_is_refused() {
-        if Path::new("/dev/zero").exists() {
-            let error = read_file(Path::new("/dev/zero")).unwrap_err();
-            assert_eq!(error.to_string(), "/dev/zero is larger than 128 MiB: not a torrent file");
+    fn a_link_that_a_shell_cut_is_told_and_so_is_what_is_ignored() {
+        let hash = "0123456789abcdef0123456789abcdef01234567";
+        let remarks = |link: String| match load_alone(&Source::Magnet(link), &[]).unwrap() {
+            Found::Magnet(link) => link.remarks,
+            Found::Torrent(_) | Found::Publisher(_) => panic!("not a magnet link"),
+        };
+        assert_eq!(remarks(format!("magnet:?xt=urn:btih:{hash}")), [CUT]);
+        assert!(remarks(hash.to_owned()).is_empty());
+        assert!(remarks(format!("magnet:?xt=urn:btih:{hash}&dn=x")).is_empty());
+        assert_eq!(
+            remarks(format!("magnet:?xt=urn:btih:{hash}&tr=wss://a&x.pe=b")),
+            [
+                "tr=wss://a of the link is ignored: it is not a tracker's address (http, https or udp)",
+                "x.pe=b of the link is ignored: it is not an address and a port",
+            ]
+        );
+        let cut = load_alone(&Source::Magnet("magnet:?dn=x".to_owned()), &[]).err().unwrap().to_string();
+        assert!(cut.ends_with(CUT), "{cut}");
+    }
+
+    #[test]
+    fn a_bare_info_hash_is_a_magnet_link_unless_a_file_has_its_name() {
+        for hash in ["0123456789abcdefABCDEF0123456789abcdef01", "2I2UAEFDZJFN4W3UE65QSOTCUOEZ744B"] {
+            assert_eq!(source(hash), Source::Magnet(hash.to_owned()));
         }
-    }
-
-    #[test]
-    fn a_missing_file_that_looks_like_a_command_gets_a_hint() {
-        let message = read_file(Path::new("dwonload")).unwrap_err().to_string();
-        assert!(message.ends_with("(and it is not a command: see quelea --help)"), "{message}");
-        let message = read_file(Path::new("no/such.torrent")).unwrap_err().to_string();
-        assert_eq!(message, "cannot read no/such.torrent: No such file or directory");
-        assert_eq!(read_file(Path::new(".")).unwrap_err().to_string(), "cannot read .: it is a directory");
+        let v2 = "0123456789abcdef".repeat(4);
+        assert_eq!(source(&v2), Source::Magnet(v2));
+        for word in ["0123456789abcdef", &"x".repeat(40), &"1".repeat(32)] {
+            assert_eq!(source(word), Source::File(word.into()));
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("0123456789abcdefABCDEF0123456789abcdef01");
+        std::fs::write(&file, b"").unwrap();
+        assert_eq!(source(file.to_str().unwrap()), Source::File(file));
     }
 }

@@ -7,7 +7,10 @@ use crate::source;
 use quelea_bencode::Limits;
 
 pub(crate) fn run(args: &BencodeArgs) -> anyhow::Result<Status> {
-    let bytes = source::read_file(&args.file)?;
+    let bytes = match &args.file {
+        path if path.as_os_str() == "-" => source::read_stdin()?,
+        path => source::read_file(path)?,
+    };
     let value = quelea_bencode::parse(&bytes, Limits::TORRENT).map_err(|error| {
         let file = display::clean(&args.file.to_string_lossy());
         Status::Refused.because(format!("{file}: {error}"))

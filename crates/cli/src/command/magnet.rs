@@ -2,16 +2,11 @@
 
 use crate::args::MagnetArgs;
 use crate::exit::Status;
-use crate::source::{self, Source};
+use crate::source::{self, Found};
 
 pub(crate) fn run(args: &MagnetArgs) -> anyhow::Result<Status> {
-    let metainfo = match &args.source {
-        Source::File(path) => source::parse(&args.source, &source::read_file(path)?)?,
-        Source::Url(url) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            source::parse(&args.source, &runtime.block_on(source::fetch(url, &[]))?)?
-        }
-        Source::Magnet(_) => return Err(Status::Usage.because("this is a magnet link already")),
-    };
-    super::print(format!("{}\n", metainfo.magnet()).as_bytes())
+    match source::load_alone(&args.source, &[])? {
+        Found::Torrent(metainfo) => super::print(format!("{}\n", metainfo.magnet()).as_bytes()),
+        Found::Magnet(_) | Found::Publisher(_) => Err(Status::Usage.because("this is a magnet link already")),
+    }
 }

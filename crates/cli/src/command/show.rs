@@ -4,7 +4,8 @@ use crate::args::ShowArgs;
 use crate::display;
 use crate::exit::Status;
 use crate::metadata;
-use crate::source::{self, Found, Source};
+use crate::report;
+use crate::source::{self, Found, MagnetLink};
 use quelea_metainfo::{File, Info, Link, Magnet, Metainfo, Version};
 use serde::Serialize;
 use std::fmt::Write;
@@ -15,27 +16,17 @@ const FILES: usize = 200;
 const ADDRESSES: usize = 20;
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<Status> {
-    let bytes = match &args.source {
-        Source::File(path) => source::read_file(path)?,
-        Source::Url(url) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(source::fetch(url, &args.discovery.bind))?
-        }
-        Source::Magnet(link) if args.fetch => {
-            let metainfo = metadata::fetch(link, &args.discovery, false)?;
-            return print(args, &metainfo);
-        }
-        Source::Magnet(link) => {
-            let Found::Magnet(magnet) = source::read_link(link)? else {
-                return Err(Status::Refused.because(
-                    "which torrent this publisher's link leads to, the DHT says: ask it with --fetch",
-                ));
-            };
+    match source::load_alone(&args.source, &args.discovery.bind)? {
+        Found::Torrent(metainfo) => print(args, &metainfo),
+        link if args.fetch => print(args, &metadata::fetch(link, &args.discovery, false)?),
+        Found::Magnet(MagnetLink { magnet, remarks }) => {
+            remarks.iter().for_each(|remark| report::warning(remark));
             let text = if args.json { json(&MagnetJson::from(&magnet))? } else { magnet_summary(&magnet) };
-            return super::print(text.as_bytes());
+            super::print(text.as_bytes())
         }
-    };
-    print(args, &source::parse(&args.source, &bytes)?)
+        Found::Publisher(_) => Err(Status::Refused
+            .because("which torrent this publisher's link leads to, the DHT says: ask it with --fetch")),
+    }
 }
 
 fn print(args: &ShowArgs, metainfo: &Metainfo) -> anyhow::Result<Status> {

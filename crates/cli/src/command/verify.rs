@@ -5,7 +5,7 @@ use crate::display;
 use crate::exit::Status;
 use crate::hashing::Hashing;
 use crate::metadata;
-use crate::source::{self, Source};
+use crate::source::{self, Found};
 use quelea::verify::{FileState, Verified, VerifiedFile, verify};
 use quelea_metainfo::{Info, Metainfo};
 use serde::Serialize;
@@ -40,15 +40,10 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Status> {
 }
 
 fn load(args: &VerifyArgs) -> anyhow::Result<Metainfo> {
-    let bytes = match &args.source {
-        Source::File(path) => source::read_file(path)?,
-        Source::Url(url) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(source::fetch(url, &args.discovery.bind))?
-        }
-        Source::Magnet(link) => return metadata::fetch(link, &args.discovery, args.quiet),
-    };
-    source::parse(&args.source, &bytes)
+    match source::load_alone(&args.source, &args.discovery.bind)? {
+        Found::Torrent(metainfo) => Ok(*metainfo),
+        link @ (Found::Magnet(_) | Found::Publisher(_)) => metadata::fetch(link, &args.discovery, args.quiet),
+    }
 }
 
 fn refused(error: quelea::Error) -> anyhow::Error {
