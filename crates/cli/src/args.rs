@@ -4,19 +4,21 @@
 mod content;
 mod dht;
 mod discovery;
+mod options;
 
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
 pub(crate) use discovery::{Discovery, join_by};
+pub(crate) use options::Options;
 
+use crate::display;
 use crate::exit;
-use crate::quantity;
-use crate::select;
+use crate::home;
 use crate::source::Source;
-use clap::builder::{BoolishValueParser, OsStringValueParser, TypedValueParser};
-use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand, ValueHint};
-use std::path::PathBuf;
-use std::time::Duration;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueHint};
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -122,12 +124,14 @@ pub(crate) enum Command {
     Bencode(BencodeArgs),
     /// Print the options in force and where each comes from
     ///
-    /// What is printed can be saved as a configuration file. Options may be given as for a download.
+    /// What is printed can be saved as a configuration file. The options of a download may be given too, and are shown
+    /// as in force.
     Config(ConfigArgs),
-    /// Look whether this machine is ready to download, and say what to do if not
+    /// Check that this machine is ready to download, and suggest fixes
     ///
-    /// Looks at the port, IPv4 and IPv6, the clock, the limit of open files, the directories and the certificates.
-    /// Nothing is sent anywhere, unless --port-map asks for it. Options may be given as for a download. The exit code is 1 if something is bad.
+    /// Checks the port, IPv4 and IPv6, the clock, the limit of open files, the directories and the certificates. Nothing
+    /// is sent anywhere, unless --port-map asks for it. The other options of a download may be given too, and change
+    /// nothing here. The exit code is 1 if something is bad.
     Doctor(DoctorArgs),
     /// Print completions for a shell
     ///
@@ -138,8 +142,11 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+#[command(mut_args(brief))]
 pub(crate) struct GetArgs {
-    /// The torrents: files, http(s) URLs of them, or magnet links
+    /// The torrents: files, http(s) URLs of them, magnet links or info-hashes; - for standard input
+    ///
+    /// A file may be compressed (gzip), or hold a magnet link.
     #[arg(value_name = "FILE", required = true, value_hint = ValueHint::FilePath, value_parser = source_parser())]
     sources: Vec<Source>,
 
@@ -149,236 +156,104 @@ pub(crate) struct GetArgs {
 
 impl GetArgs {
     /// What to download. The parser asks for it, so it is missing only beside another command.
+    ///
+    /// # Errors
+    /// A word that is no file and can only be meant for a command, and standard input given twice.
     pub(crate) fn sources(&self) -> anyhow::Result<&[Source]> {
+        let usage = |message: String| Err(exit::Status::Usage.because(message));
         if self.sources.is_empty() {
-            return Err(exit::Status::Usage.because("no torrent is given: see quelea --help"));
+            return usage("no torrent is given: see quelea --help".to_owned());
         }
         let described = CommandLine::command();
-        let is_command = |source: &&Source| {
-            matches!(source, Source::File(path)
-                if path.to_str().is_some_and(|name| described.find_subcommand(name).is_some()))
-        };
-        if let Some(command) = self.sources.iter().find(is_command) {
-            return Err(exit::Status::Usage.because(format!(
-                "{command} is a command and comes first: quelea {command} [OPTIONS]; a file of this name is \
-                 written ./{command}"
-            )));
+        for (at, source) in self.sources.iter().enumerate() {
+            let Source::File(path) = source else { continue };
+            let Some(word) = bare_word(path) else { continue };
+            let shown = display::clean(word);
+            if described.find_subcommand(word).is_some() {
+                return usage(format!(
+                    "{shown} is a command and comes first: quelea {shown} [OPTIONS]; a file of this name is \
+                     written ./{shown}"
+                ));
+            }
+            if path.symlink_metadata().is_ok() {
+                continue;
+            }
+            if let Some(command) = similar_command(word, &described) {
+                return usage(format!(
+                    "{shown} is neither a file nor a command; did you mean quelea {command}? (see quelea --help)"
+                ));
+            }
+            if at == 0 && self.sources.len() > 1 {
+                return usage(format!("{shown} is neither a file nor a command: see quelea --help"));
+            }
+        }
+        if self.sources.iter().filter(|source| **source == Source::Stdin).count() > 1 {
+            return usage("standard input (-) can be read once, and is given twice".to_owned());
         }
         Ok(&self.sources)
     }
 }
 
-/// How to download. Each option but `--config` is a key of the configuration file too (see `config`).
-#[derive(Debug, Args)]
-pub(crate) struct Options {
-    /// Write into this directory
-    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
-    #[arg(env = "QUELEA_OUTPUT_DIR", hide_env = true, help_heading = "Files")]
-    pub(crate) output_dir: PathBuf,
-
-    /// Remember here which pieces are good, instead of in ~/.local/state/quelea
-    ///
-    /// So a download that was stopped goes on without checking all that is there; only files that changed since
-    /// are checked. The word none remembers nothing.
-    #[arg(long, value_name = "DIR", env = "QUELEA_STATE_DIR", hide_env = true, value_hint = ValueHint::DirPath)]
-    #[arg(help_heading = "Files")]
-    pub(crate) state_dir: Option<PathBuf>,
-
-    /// Only these files: numbers (1-5,7) or a pattern ('*.mkv'); repeatable
-    ///
-    /// Numbers are those that `quelea show` prints. A pattern without a slash is compared with the name of every
-    /// file and folder, one with a slash with the whole path; a folder stands for everything in it. A file is
-    /// downloaded when any of the given numbers or patterns selects it. Of several torrents each is asked.
-    #[arg(long, value_name = "FILES", env = "QUELEA_SELECT", hide_env = true)]
-    #[arg(help_heading = "Files")]
-    pub(crate) select: Vec<String>,
-
-    /// How much files are wanted, from 7 (first) to 1, 0 not at all, 4 is usual: '*.txt=7'; repeatable
-    ///
-    /// Files are named by number or pattern as for --select; where several fit a file, the last one counts. Files
-    /// of a higher priority come first. With --select only selected files come, whatever their priority.
-    #[arg(long, value_name = "FILES=N", env = "QUELEA_PRIORITY", hide_env = true)]
-    #[arg(help_heading = "Files", value_parser = select::priority)]
-    pub(crate) priority: Vec<String>,
-
-    /// Save the torrent file here: of a magnet link, what peers say the torrent is
-    ///
-    /// A directory gets a file named like each torrent. A file that is there is kept if it is the same torrent's, and
-    /// is an error if not.
-    #[arg(long, value_name = "FILE", env = "QUELEA_SAVE_TORRENT", hide_env = true, value_hint = ValueHint::FilePath)]
-    #[arg(help_heading = "Files")]
-    pub(crate) save_torrent: Option<PathBuf>,
-
-    /// Download in order, so that a film can be watched while it comes
-    ///
-    /// Without it the rarest pieces come first, which is better for everybody else.
-    #[arg(long, env = "QUELEA_SEQUENTIAL", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Files"
-    )]
-    pub(crate) sequential: bool,
-
-    /// Reserve the space on the disk first
-    ///
-    /// Without it files are sparse: they grow as pieces arrive.
-    #[arg(long, env = "QUELEA_PREALLOCATE", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Files"
-    )]
-    pub(crate) preallocate: bool,
-
-    /// Go on uploading when complete, until Ctrl-C
-    #[arg(long, env = "QUELEA_SEED", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Peers"
-    )]
-    pub(crate) seed: bool,
-
-    /// Show each peer a piece at a time while seeding, as the only seed of a new torrent
-    ///
-    /// So little more than one copy has to be sent before the others have everything together. With other seeds there
-    /// it is a hindrance. It implies --seed.
-    #[arg(long, env = "QUELEA_SUPER_SEED", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Peers"
-    )]
-    pub(crate) super_seed: bool,
-
-    /// Go on uploading until this many bytes were sent for each byte there is: 1.5
-    ///
-    /// With --seed-time, whatever comes first. The program ends when every torrent has got there, or at Ctrl-C.
-    #[arg(long, value_name = "RATIO", env = "QUELEA_SEED_RATIO", hide_env = true, value_parser = quantity::ratio)]
-    #[arg(help_heading = "Peers")]
-    pub(crate) seed_ratio: Option<f64>,
-
-    /// Go on uploading for this long when complete: 45m, 12h, 1d 6h
-    #[arg(long, value_name = "TIME", env = "QUELEA_SEED_TIME", hide_env = true, value_parser = quantity::span)]
-    #[arg(help_heading = "Peers")]
-    pub(crate) seed_time: Option<Duration>,
-
-    /// Listen on this port; 0 lets the system choose
-    ///
-    /// Where the port is taken, the next free one of the following ten is used.
-    #[arg(short, long, value_name = "PORT", default_value_t = quelea::Settings::DEFAULT_PORT)]
-    #[arg(env = "QUELEA_PORT", hide_env = true, help_heading = "Peers")]
-    pub(crate) port: u16,
-
-    /// Do not ask the router to forward the port
-    ///
-    /// Without it the port is forwarded where the router can (PCP, NAT-PMP or UPnP) and opened in its firewall for IPv6
-    /// (PCP), so that peers can connect to this machine, and given back at the end. With -v it is told what came of it.
-    #[arg(long, env = "QUELEA_NO_PORT_MAP", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Peers"
-    )]
-    pub(crate) no_port_map: bool,
-
-    #[command(flatten, next_help_heading = "Peers")]
-    pub(crate) discovery: Discovery,
-
-    /// Connect to at most this many peers of a torrent
-    #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
-    #[arg(env = "QUELEA_MAX_PEERS", hide_env = true, help_heading = "Peers")]
-    pub(crate) max_peers: u16,
-
-    /// Receive at most this many bytes a second: 500K, 2.5M; 0 for no limit
-    ///
-    /// All torrents together. Peers share it evenly.
-    #[arg(long, value_name = "RATE", value_parser = quantity::rate, default_value = "0", hide_default_value = true)]
-    #[arg(env = "QUELEA_MAX_DOWNLOAD", hide_env = true, help_heading = "Limits")]
-    pub(crate) max_download: quantity::Rate,
-
-    /// Send at most this many bytes a second: 500K, 2.5M; 0 for no limit
-    ///
-    /// All torrents together. Peers share it evenly.
-    #[arg(long, value_name = "RATE", value_parser = quantity::rate, default_value = "0", hide_default_value = true)]
-    #[arg(env = "QUELEA_MAX_UPLOAD", hide_env = true, help_heading = "Limits")]
-    pub(crate) max_upload: quantity::Rate,
-
-    /// Take at most this much memory: 64M, 1G
-    ///
-    /// All of the program counts: 16M of this are kept for the program itself, the rest is for what arrives. A piece
-    /// stays in memory from its first byte until it is verified and written. Every torrent may have two pieces under
-    /// way, however long they are.
-    #[arg(long, value_name = "SIZE", default_value = "80M", value_parser = quantity::memory)]
-    #[arg(env = "QUELEA_MAX_MEMORY", hide_env = true, help_heading = "Limits")]
-    pub(crate) max_memory: u64,
-
-    /// Print JSON on standard output, an object a line, for programs
-    #[arg(long, env = "QUELEA_JSON", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub(crate) json: bool,
-
-    /// Print nothing but errors, whatever -v says
-    #[arg(short, long, env = "QUELEA_QUIET", hide_env = true, value_parser = BoolishValueParser::new())]
-    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
-    #[arg(
-        default_value = "no",
-        default_missing_value = "yes",
-        hide_default_value = true,
-        hide_possible_values = true,
-        help_heading = "Output"
-    )]
-    pub(crate) quiet: bool,
-
-    /// Tell more about what happens; -vv and -vvv tell even more
-    #[arg(short, long, env = "QUELEA_VERBOSE", hide_env = true)]
-    #[arg(action = ArgAction::Count, help_heading = "Output")]
-    pub(crate) verbose: u8,
-
-    /// Add the log to this file
-    ///
-    /// What is told on the screen goes there too, and at least as much as -v would show; -vv and -vvv add to it.
-    #[arg(long, value_name = "FILE", env = "QUELEA_LOG_FILE", hide_env = true, value_hint = ValueHint::FilePath)]
-    #[arg(help_heading = "Output")]
-    pub(crate) log_file: Option<PathBuf>,
-
-    /// Take options from this file, instead of ~/.config/quelea/config.toml
-    #[arg(long, value_name = "FILE", env = "QUELEA_CONFIG", hide_env = true, value_hint = ValueHint::FilePath)]
-    #[arg(help_heading = "Configuration")]
-    pub(crate) config: Option<PathBuf>,
+/// The word that could be a command's name: a path without folders and without an extension.
+fn bare_word(path: &Path) -> Option<&str> {
+    let word = path.to_str().filter(|_| path.extension().is_none())?;
+    (path.file_name()?.to_str()? == word).then_some(word)
 }
 
-impl Options {
-    /// Whether to go on when everything is there.
-    pub(crate) fn seeds(&self) -> bool {
-        self.seed || self.super_seed || self.seed_ratio.is_some() || self.seed_time.is_some()
-    }
+/// The command that a word may be meant for, by the parser's own measure.
+fn similar_command(word: &str, described: &clap::Command) -> Option<String> {
+    let commands = clap::Command::new("quelea")
+        .no_binary_name(true)
+        .subcommand_required(true)
+        .subcommands(described.get_subcommands().cloned());
+    let error = commands.try_get_matches_from([word]).err()?;
+    let suggested = error.get(ContextKind::SuggestedSubcommand)?;
+    if let ContextValue::Strings(commands) = suggested { commands.last().cloned() } else { None }
+}
+
+/// Options that the short help (`-h`) shows; `--help` has all.
+const BRIEF: [&str; 17] = [
+    "sources",
+    "output_dir",
+    "select",
+    "save_torrent",
+    "seed",
+    "seed_ratio",
+    "seed_time",
+    "max_download",
+    "max_upload",
+    "port",
+    "bind",
+    "peer",
+    "json",
+    "quiet",
+    "verbose",
+    "help",
+    "version",
+];
+/// Options that `doctor` looks at, beside its own.
+const EXAMINED: [&str; 9] =
+    ["output_dir", "state_dir", "port", "no_port_map", "bind", "no_dht", "max_peers", "json", "config"];
+/// Options that `config` heeds beside printing them.
+const CONFIG: [&str; 2] = ["json", "config"];
+
+fn brief(option: Arg) -> Arg {
+    let shown = BRIEF.contains(&option.get_id().as_str());
+    option.hide_short_help(!shown)
+}
+
+fn examined(option: Arg) -> Arg {
+    let shown = EXAMINED.contains(&option.get_id().as_str()) || option.get_id() == "port_map";
+    option.hide(!shown)
+}
+
+fn printed(option: Arg) -> Arg {
+    let shown = CONFIG.contains(&option.get_id().as_str());
+    option.hide(!shown)
 }
 
 #[derive(Debug, Args)]
+#[command(mut_args(printed))]
 pub(crate) struct ConfigArgs {
     #[command(flatten)]
     pub(crate) options: Options,
@@ -386,7 +261,7 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// A torrent file, an http(s) URL of one, or a magnet link
+    /// A torrent file, an http(s) URL of one, a magnet link or an info-hash; - for standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = source_parser())]
     pub(crate) source: Source,
 
@@ -412,12 +287,13 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct BencodeArgs {
-    /// A file of one bencoded value
+    /// A file of one bencoded value; - for standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Args)]
+#[command(mut_args(examined))]
 pub(crate) struct DoctorArgs {
     /// Ask the router to forward the port too, and give it back: the only check that sends anything
     #[arg(long)]
@@ -440,8 +316,13 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
+/// Reads a path, of which a leading `~/` is the home directory.
+fn path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(home::expand)
+}
+
 fn source_parser() -> impl TypedValueParser<Value = Source> {
-    OsStringValueParser::new().map(Source::from)
+    OsStringValueParser::new().try_map(Source::parse)
 }
 
 #[cfg(test)]
@@ -503,6 +384,55 @@ mod tests {
     }
 
     #[test]
+    fn a_word_that_is_no_file_is_not_downloaded_in_place_of_a_command() {
+        let told = |line: &str| parse(line).unwrap().get.sources().unwrap_err().to_string();
+        for (line, command) in [
+            ("quelea shwo x.torrent", "show"),
+            ("quelea --seed crate x", "create"),
+            ("quelea x.torrent verfy", "verify"),
+            ("quelea Show x.torrent", "show"),
+        ] {
+            assert!(told(line).contains(&format!("did you mean quelea {command}?")), "{}", told(line));
+        }
+        assert_eq!(
+            told("quelea nosuch x.torrent"),
+            "nosuch is neither a file nor a command: see quelea --help"
+        );
+        assert!(told("quelea - -").contains("given twice"));
+        for line in ["quelea album", "quelea ./shwo x", "quelea shwo.torrent", "quelea - x"] {
+            assert!(parse(line).unwrap().get.sources().is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_no_mistyped_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("shwo");
+        std::fs::write(&file, b"").unwrap();
+        let line = CommandLine::try_parse_from(["quelea".as_ref(), file.as_os_str()]).unwrap();
+        assert!(line.get.sources().is_ok());
+    }
+
+    #[test]
+    fn doctor_and_config_show_only_options_that_do_something_there() {
+        let mut described = CommandLine::command();
+        described.build();
+        let shown = |command: &str| -> Vec<String> {
+            let command = described.find_subcommand(command).unwrap();
+            let shown = command.get_arguments().filter(|option| !option.is_hide_set());
+            shown.filter_map(|option| option.get_long().map(str::to_owned)).collect()
+        };
+        assert_eq!(shown("config"), ["json", "config", "help"]);
+        assert!(shown("doctor").contains(&"port-map".to_owned()));
+        assert!(!shown("doctor").contains(&"select".to_owned()));
+        for id in BRIEF.iter().chain(&EXAMINED).chain(&CONFIG) {
+            let get = described.find_subcommand("get").unwrap();
+            let known = get.get_arguments().any(|option| option.get_id() == id) || *id == "version";
+            assert!(known, "{id}");
+        }
+    }
+
+    #[test]
     fn a_command_wins_over_a_file_of_its_name() {
         assert!(matches!(parse("quelea show x").unwrap().command, Some(Command::Show(_))));
         assert!(parse("quelea ./show").unwrap().command.is_none());
@@ -516,6 +446,7 @@ mod tests {
             "quelea --seed",
             "quelea a.torrent --bind eth0",
             "quelea a.torrent --peer 127.0.0.1",
+            "quelea a.torrent --peer localhost",
             "quelea a.torrent --dht-bootstrap router.example",
             "quelea a.torrent --max-peers 0",
             "quelea a.torrent -p 65536",

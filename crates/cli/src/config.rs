@@ -7,6 +7,8 @@
 use crate::args::CommandLine;
 use crate::display;
 use crate::exit::Status;
+use crate::home;
+use crate::report;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -28,7 +30,7 @@ const OPTION: &str = "config";
 /// The command line, what the file adds to it, and where each option has its value from.
 pub(crate) fn settle() -> anyhow::Result<(CommandLine, Settled)> {
     let described = CommandLine::command();
-    let matches = described.clone().get_matches();
+    let matches = matches_of(&described, described.clone());
     let leaf = matches.subcommand().map_or(&matches, |(_, leaf)| leaf);
     let asked = match leaf.try_get_one::<PathBuf>(OPTION) {
         Ok(asked) => asked,
@@ -42,10 +44,53 @@ pub(crate) fn settle() -> anyhow::Result<(CommandLine, Settled)> {
         },
     };
     let matches = match &file {
-        Some(file) => file.below(described).get_matches(),
+        Some(file) => matches_of(&described, file.below(described.clone())),
         None => matches,
     };
     Ok((read(&matches)?, Settled { matches, file }))
+}
+
+/// Parses the command line by `command`; what cannot be read ends the program, with the variable's name if it is a
+/// variable that is to blame.
+fn matches_of(described: &Command, command: Command) -> ArgMatches {
+    command.try_get_matches().unwrap_or_else(|error| {
+        if let Some(blamed) = blamed_variable(&error, described, std::env::args_os().skip(1)) {
+            report::error(None, &Status::Usage.because(blamed));
+            std::process::exit(Status::Usage.code().into());
+        }
+        error.exit()
+    })
+}
+
+/// The message for a value that a variable has and no argument.
+fn blamed_variable(
+    error: &clap::Error,
+    described: &Command,
+    mut arguments: impl Iterator<Item = OsString>,
+) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        Some(_) | None => None,
+    };
+    let (named, value) = (text(ContextKind::InvalidArg)?, text(ContextKind::InvalidValue)?);
+    let long = named.trim_start_matches('-').split([' ', '=', '[']).next()?;
+    let commands = std::iter::once(described).chain(described.get_subcommands());
+    let option = commands.flat_map(Command::get_arguments).find(|option| option.get_long() == Some(long))?;
+    let variable = option.get_env()?;
+    let set = std::env::var_os(variable)?.to_string_lossy().into_owned();
+    let delimiter = option.get_value_delimiter();
+    let has_it =
+        set == value || delimiter.is_some_and(|between| set.split(between).any(|part| part == value));
+    if !has_it || arguments.any(|argument| argument.to_string_lossy().ends_with(value)) {
+        return None;
+    }
+    let reason = match (Kind::of(option), error.source()) {
+        (Kind::Switch, _) => "it is yes or no".to_owned(),
+        (_, Some(reason)) => reason.to_string(),
+        (_, None) => "not a value for this option".to_owned(),
+    };
+    let (variable, value) = (variable.to_string_lossy(), display::clean(value));
+    Some(format!("the variable {variable} cannot be '{value}': {}", display::clean(&reason)))
 }
 
 fn read(matches: &ArgMatches) -> anyhow::Result<CommandLine> {
@@ -124,8 +169,7 @@ impl Kind {
                 i64::from_str_radix(value.as_str(), value.radix()).ok()?.to_string()
             }
             (Self::Decimal, DeValue::Float(value)) => value.as_str().to_owned(),
-            (Self::Path, DeValue::String(value)) => at_home(value),
-            (Self::Size | Self::Text | Self::List, DeValue::String(value)) => value.to_string(),
+            (Self::Size | Self::Path | Self::Text | Self::List, DeValue::String(value)) => value.to_string(),
             (Self::List, DeValue::Array(values)) => {
                 let text = |value: &toml::Spanned<DeValue<'_>>| value.as_ref().as_str().map(str::to_owned);
                 return values.iter().map(text).collect();
@@ -133,15 +177,6 @@ impl Kind {
             _ => return None,
         };
         Some(vec![one])
-    }
-}
-
-/// A leading `~/` stands for the home directory: no shell does this for a file.
-fn at_home(path: &str) -> String {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    match (path.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => home.join(rest).to_string_lossy().into_owned(),
-        (Some(_) | None, _) => path.to_owned(),
     }
 }
 
@@ -222,9 +257,10 @@ fn position(text: &str, at: usize) -> (usize, usize) {
 
 fn parse(text: &str, command: &Command) -> Result<BTreeMap<String, (Vec<String>, usize)>, Fault> {
     let options = options(command);
-    let table = DeTable::parse(text).map_err(|error| Fault {
-        span: error.span().unwrap_or_default(),
-        message: error.message().replace('\n', ", "),
+    let table = DeTable::parse(text).map_err(|error| {
+        let span = error.span().unwrap_or_default();
+        let message = bare_value(text, span.start, &options);
+        Fault { span, message: message.unwrap_or_else(|| error.message().replace('\n', ", ")) }
     })?;
     let mut values = BTreeMap::new();
     for (key, value) in table.into_inner() {
@@ -248,6 +284,24 @@ fn parse(text: &str, command: &Command) -> Result<BTreeMap<String, (Vec<String>,
         values.insert(option.get_id().to_string(), (texts, line));
     }
     Ok(values)
+}
+
+/// What is wrong where an option's value at `at` is a bare word, as people write it elsewhere: `seed = yes`.
+fn bare_value(text: &str, at: usize, options: &[&Arg]) -> Option<String> {
+    let begin = text.get(..at)?.rfind('\n').map_or(0, |end| end + 1);
+    let line = text.get(begin..)?.lines().next()?;
+    let (name, value) = line.split_once('=')?;
+    if at <= begin + name.len() {
+        return None;
+    }
+    let name = name.trim();
+    let option = options.iter().find(|option| option.get_long() == Some(name))?;
+    let value = value.split('#').next().unwrap_or_default().trim();
+    // A value that has begun to be TOML is a matter for its parser.
+    let bare = !value.is_empty()
+        && !value.starts_with(['"', '\'', '[', '{'])
+        && DeTable::parse(&format!("x = {value}")).is_err();
+    bare.then(|| format!("{name} must be {}, not {value}", Kind::of(option).example()))
 }
 
 fn article(value: &DeValue<'_>) -> &'static str {
@@ -321,7 +375,12 @@ impl Settled {
         } else if Kind::of(option) == Kind::Switch {
             vec![leaf.get_flag(id).to_string().into()]
         } else {
-            leaf.get_raw(id).map(|values| values.map(OsString::from).collect()).unwrap_or_default()
+            let values = leaf.get_raw(id).map(|values| values.map(OsString::from)).into_iter().flatten();
+            if Kind::of(option) == Kind::Path {
+                values.map(|value| home::expand(value).into_os_string()).collect()
+            } else {
+                values.collect()
+            }
         };
         let line = self.file.as_ref().and_then(|file| file.values.get(id)).map(|(_, line)| *line);
         let origin = match (leaf.value_source(id), line) {
@@ -374,7 +433,11 @@ mod tests {
     #[test]
     fn faults_are_told_with_their_place_and_a_hint() {
         for (text, told) in [
-            ("seed = yes", "1:8: "),
+            ("seed = yes", "1:8: seed must be true or false, not yes"),
+            ("# x\nseed = True # y", "2:8: seed must be true or false, not True"),
+            ("output-dir = ~/x", "1:14: output-dir must be a path in quotation marks, not ~/x"),
+            ("seed-time = 2h", "1:13: seed-time must be text in quotation marks, not 2h"),
+            ("max-memory = 64M", "1:14: max-memory must be a size such as \"64M\", not 64M"),
             ("# é\n  prot = 1", "2:3: there is no option prot: did you mean port?"),
             ("output_dir = \"x\"", "1:1: there is no option output_dir: did you mean output-dir?"),
             ("zzz = 1", "1:1: there is no option zzz: `quelea config` prints the keys"),
@@ -384,7 +447,7 @@ mod tests {
             ("port = 70000", "1:8: port = 70000: 70000 is not in 0..=65535"),
             ("seed = 1", "1:8: seed must be true or false, not a whole number"),
             ("bind = [1]", "1:8: bind must be a list such as [\"one\", \"two\"], not such a list"),
-            ("bind = [\"eth0\"]", "1:8: bind = eth0: invalid IP address syntax"),
+            ("bind = [\"nosuch\"]", "1:8: bind = nosuch: not an IP address"),
             ("seed-time = \"soon\"", "1:13: seed-time = soon: not a length of time"),
             ("verbose = 300", "1:11: verbose = 300: not in 0..=255"),
             ("port = 1\nport = 2", "2:1: duplicate key"),

@@ -1,6 +1,6 @@
 //! Options of the commands that make torrents of files and compare files with torrents.
 
-use super::{Discovery, source_parser};
+use super::{Discovery, path, source_parser};
 use crate::source::Source;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -16,11 +16,11 @@ Examples:
 #[command(after_help = CREATE_EXAMPLES)]
 pub(crate) struct CreateArgs {
     /// The file or folder to share
-    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    #[arg(value_name = "PATH", value_parser = path(), value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
 
-    /// Write the torrent to this file [default: the name of PATH and .torrent, in this directory]
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// Write the torrent to this file, - for standard output [default: the name of PATH and .torrent, in this directory]
+    #[arg(short, long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
 
     /// Replace the torrent file if there is one already
@@ -29,7 +29,8 @@ pub(crate) struct CreateArgs {
 
     /// Name this tracker (http, https or udp); repeatable
     ///
-    /// Each is a tier of its own: clients that ask one after the other begin with the first.
+    /// Each is a tier of its own: clients that ask one after the other begin with the first. A list with commas is
+    /// refused: give --tracker for each.
     #[arg(short, long, value_name = "URL", value_hint = ValueHint::Url, help_heading = "Contents")]
     pub(crate) tracker: Vec<String>,
 
@@ -76,12 +77,12 @@ pub(crate) struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The torrent: a file, an http(s) URL of one, or a magnet link, of which peers are asked
+    /// The torrent: a file, an http(s) URL of one, - for standard input, or a magnet link, of which peers are asked
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = source_parser())]
     pub(crate) source: Source,
 
     /// The directory into which it was downloaded
-    #[arg(short, long, value_name = "DIR", default_value = ".", value_hint = ValueHint::DirPath)]
+    #[arg(short, long, value_name = "DIR", default_value = ".", value_parser = path(), value_hint = ValueHint::DirPath)]
     pub(crate) output_dir: PathBuf,
 
     /// Print JSON, for programs
@@ -102,7 +103,7 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct MagnetArgs {
-    /// A torrent file, or an http(s) URL of one
+    /// A torrent file, or an http(s) URL of one; - for standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = source_parser())]
     pub(crate) source: Source,
 }

@@ -50,7 +50,7 @@ pub(crate) enum DhtAction {
         #[arg(value_name = "TEXT")]
         text: String,
         /// Sign it with the key in this file, so that it can be changed later; one is made if there is none
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        #[arg(long, value_name = "FILE", value_parser = super::path(), value_hint = ValueHint::FilePath)]
         key: Option<PathBuf>,
         /// Distinguishes several texts of one key; at most 64 bytes
         #[arg(long, value_name = "TEXT", requires = "key", default_value = "", hide_default_value = true)]
@@ -65,7 +65,7 @@ pub(crate) enum DhtAction {
         #[arg(value_name = "INFOHASH", value_parser = info_hash)]
         info_hash: Id,
         /// Sign it with the key in this file; one is made if there is none
-        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        #[arg(long, value_name = "FILE", value_parser = super::path(), value_hint = ValueHint::FilePath)]
         key: PathBuf,
         /// Distinguishes several torrents of one key; at most 64 bytes
         #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
@@ -108,7 +108,7 @@ pub(crate) struct DhtOptions {
         value_delimiter = ' ',
         global = true
     )]
-    #[arg(help_heading = "Options")]
+    #[arg(help_heading = "Options", value_parser = super::discovery::local_address)]
     pub(crate) bind: Vec<IpAddr>,
 
     /// Join by this node, instead of by the public ones; repeatable
@@ -123,7 +123,7 @@ pub(crate) struct DhtOptions {
     pub(crate) dht_bootstrap: Vec<String>,
 
     /// Remember nodes here, instead of in ~/.local/state/quelea; the word none remembers nothing
-    #[arg(long, value_name = "DIR", env = "QUELEA_STATE_DIR", hide_env = true, value_hint = ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", env = "QUELEA_STATE_DIR", hide_env = true, value_parser = super::path(), value_hint = ValueHint::DirPath)]
     #[arg(help_heading = "Options", global = true)]
     pub(crate) state_dir: Option<PathBuf>,
 
@@ -140,7 +140,7 @@ pub(crate) struct DhtOptions {
     pub(crate) json: bool,
 
     /// Take options from this file, instead of ~/.config/quelea/config.toml
-    #[arg(long, value_name = "FILE", env = "QUELEA_CONFIG", hide_env = true, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", env = "QUELEA_CONFIG", hide_env = true, value_parser = super::path(), value_hint = ValueHint::FilePath)]
     #[arg(help_heading = "Options", global = true)]
     pub(crate) config: Option<PathBuf>,
 }
