@@ -210,18 +210,18 @@ pub(crate) struct JsonLines {
     told: HashMap<String, (Instant, State, Option<Waiting>)>,
     /// When each link, by its hash, was told of last, and what.
     awaited: HashMap<String, (Instant, FetchProgress)>,
-    /// Whether nobody reads them any more.
-    broken: bool,
+    /// Why they cannot be written any more.
+    broken: Option<std::io::Error>,
 }
 
 impl JsonLines {
-    /// Whether nobody reads the lines any more.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken
+    /// Why the lines cannot be written any more, if they cannot.
+    pub(crate) fn broken(&self) -> Option<&std::io::Error> {
+        self.broken.as_ref()
     }
 
     fn write(&mut self, line: &Line<'_>) {
-        if self.broken {
+        if self.broken.is_some() {
             return;
         }
         let written = serde_json::to_vec(line).map_err(std::io::Error::from).and_then(|mut text| {
@@ -230,7 +230,7 @@ impl JsonLines {
             out.write_all(&text)?;
             out.flush()
         });
-        self.broken = written.is_err();
+        self.broken = written.err();
     }
 
     pub(crate) fn added(&mut self, source: &str, subject: &Subject, snapshot: &Snapshot) {

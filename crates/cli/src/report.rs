@@ -10,8 +10,7 @@ use crate::figures::{Figures, Phase};
 use crate::json::JsonLines;
 use crate::log;
 use crate::progress::{self, Paint};
-use console::Term;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use crate::screen::Screen;
 use quelea::{Event, FetchProgress, Snapshot, Waiting};
 use quelea_metainfo::Metainfo;
 use std::collections::HashMap;
@@ -39,6 +38,20 @@ pub(crate) fn error(name: Option<&str>, error: &anyhow::Error) {
     let text = if error.is::<Failure>() { text } else { display::clean(&text) };
     let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
     write_line(&format!("quelea: {name}{}", display::plain(&text)));
+}
+
+/// Prints something that stops nothing but that the user should know, on one line.
+pub(crate) fn warning(message: &str) {
+    write_line(&warning_line(message));
+}
+
+fn warning_line(message: &str) -> String {
+    format!("warning: {}", display::plain(&display::clean(message)))
+}
+
+/// Prints a line.
+pub(crate) fn line(line: &str) {
+    write_line(line);
 }
 
 /// Nothing can be done about a standard error that is closed.
@@ -71,7 +84,7 @@ pub(crate) struct Report {
     /// Whether small misfortunes are told: a piece that failed, a peer that was banned.
     verbose: bool,
     begun: Instant,
-    bar: ProgressBar,
+    screen: Screen,
     failures: HashMap<String, String>,
 }
 
@@ -92,34 +105,30 @@ struct Told {
 
 impl Report {
     pub(crate) fn new(options: &Options, several: bool) -> Self {
-        let terminal = Term::stderr();
-        // What cannot move its cursor gets lines, like a file.
-        let dumb = std::env::var_os("TERM").is_some_and(|kind| kind == "dumb");
         let mode = if options.json {
             Mode::Json(JsonLines::default())
         } else if options.quiet {
             Mode::Quiet
-        } else if terminal.is_term() && !dumb {
+        } else if Screen::is_terminal() {
             Mode::Terminal
         } else {
             Mode::Log(HashMap::new())
         };
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{msg}") {
-            bar.set_style(style);
-        }
-        let begun = clock::now();
-        Self { mode, several, verbose: options.verbose > 0, begun, bar, failures: HashMap::new() }
+        let (begun, screen) = (clock::now(), Screen::default());
+        Self { mode, several, verbose: options.verbose > 0, begun, screen, failures: HashMap::new() }
     }
 
     /// What the log must not write over.
-    pub(crate) fn bar(&self) -> &ProgressBar {
-        &self.bar
+    pub(crate) fn screen(&self) -> &Screen {
+        &self.screen
     }
 
-    /// Whether who read what is told has gone.
-    pub(crate) fn is_unheard(&self) -> bool {
-        matches!(&self.mode, Mode::Json(lines) if lines.is_broken())
+    /// Why the JSON cannot be written any more: its reader has gone, or the disk behind it is full.
+    pub(crate) fn unheard(&self) -> Option<&std::io::Error> {
+        match &self.mode {
+            Mode::Json(lines) => lines.broken(),
+            Mode::Quiet | Mode::Terminal | Mode::Log(_) => None,
+        }
     }
 
     /// Says something once.
@@ -127,7 +136,7 @@ impl Report {
         log::said(line);
         match self.mode {
             Mode::Quiet | Mode::Json(_) => {}
-            Mode::Terminal | Mode::Log(_) => self.bar.suspend(|| write_line(line)),
+            Mode::Terminal | Mode::Log(_) => self.screen.suspend(|| write_line(line)),
         }
     }
 
@@ -178,7 +187,7 @@ impl Report {
             lines.failed(source, subject, failure);
         }
         let name = subject.filter(|_| self.several).map(|subject| display::clean(&subject.name));
-        self.bar.suspend(|| error(name.as_deref(), failure));
+        self.screen.suspend(|| error(name.as_deref(), failure));
     }
 
     /// Something that stops nothing but that the user should know.
@@ -186,15 +195,21 @@ impl Report {
         if let Mode::Json(lines) = &mut self.mode {
             lines.warning(message);
         }
-        self.say(&display::plain(&display::clean(message)));
+        self.say(&warning_line(message));
     }
 
-    /// The DHT is joined, or nobody there answers. Peers come from elsewhere too, so a person hears of it by `-v`.
-    pub(crate) fn dht(&mut self, event: &Event) {
+    /// The DHT is joined, or nobody there answers: told to a person who is `waiting` for it, else by `-v` alone, since
+    /// peers come from elsewhere too.
+    pub(crate) fn dht(&mut self, event: &Event, waiting: bool) {
         if let (Mode::Json(lines), Event::DhtJoined { nodes }) = (&mut self.mode, event) {
             lines.dht_joined(*nodes);
         }
-        tracing::info!("{}", display::plain(&display::clean(&event.to_string())));
+        let line = display::plain(&display::clean(&event.to_string()));
+        if self.verbose || waiting {
+            self.say(&line);
+        } else {
+            log::said(&line);
+        }
     }
 
     /// How others reach us has changed.
@@ -222,10 +237,7 @@ impl Report {
         match &mut self.mode {
             Mode::Quiet => {}
             Mode::Terminal => {
-                if self.bar.is_hidden() {
-                    self.bar.set_draw_target(ProgressDrawTarget::stderr());
-                }
-                self.bar.set_message(lines(torrents, awaited, self.several));
+                self.screen.draw(lines(torrents, awaited, self.several));
             }
             Mode::Json(lines) => {
                 for (subject, snapshot, _) in torrents.iter().filter(|(_, _, over)| !over) {
@@ -315,16 +327,16 @@ impl Report {
 
     /// Takes the progress line away.
     pub(crate) fn clear(&self) {
-        self.bar.finish_and_clear();
+        self.screen.clear();
     }
 }
 
 /// The lines on the terminal: one for each torrent that is not over, as many as there is room for, and their sum.
-fn lines(torrents: &[Shown<'_>], awaited: &[Awaited<'_>], several: bool) -> String {
-    let (rows, columns) = Term::stderr().size();
+fn lines(torrents: &[Shown<'_>], awaited: &[Awaited<'_>], several: bool) -> Vec<String> {
+    let (rows, columns) = Screen::size();
     // The last column is left free: some terminals begin another line when it is written to.
-    let columns = usize::from(columns).saturating_sub(1);
-    let paint = if console::colors_enabled_stderr() { Paint::Coloured } else { Paint::Plain };
+    let columns = columns.saturating_sub(1);
+    let paint = Paint::of_screen();
     let mut figures: Vec<Figures> = torrents
         .iter()
         .filter(|(_, _, over)| !over || !several)
@@ -332,13 +344,13 @@ fn lines(torrents: &[Shown<'_>], awaited: &[Awaited<'_>], several: bool) -> Stri
         .chain(awaited.iter().map(|(subject, progress)| Figures::of_fetch(&subject.name, progress)))
         .collect();
     // The sum, a line that counts what is left out, and one for the cursor.
-    let room = usize::from(rows).saturating_sub(3).max(1);
+    let room = rows.saturating_sub(3).max(1);
     let hidden = figures.len().saturating_sub(room);
     if hidden > 0 {
         // What moves is shown first; the order among those is kept.
         figures.sort_by_key(|figures| match figures.phase {
             Phase::Downloading if figures.waiting.is_none() => 0,
-            Phase::Checking { .. } | Phase::Failed => 1,
+            Phase::Checking { .. } | Phase::Hashing | Phase::Failed => 1,
             Phase::Seeding if figures.upload_rate > 0 => 2,
             Phase::Downloading | Phase::Metadata => 3,
             Phase::Queued => 4,
@@ -354,7 +366,7 @@ fn lines(torrents: &[Shown<'_>], awaited: &[Awaited<'_>], several: bool) -> Stri
         let more = display::cut(&format!("… and {hidden} more"), columns);
         lines.insert(room, more);
     }
-    lines.join("\n")
+    lines
 }
 
 fn sum(torrents: &[Shown<'_>]) -> Figures {

@@ -1,5 +1,8 @@
 //! Which files of a torrent are wanted, and how much: numbers, ranges and patterns.
 //!
+//! A choice that is a file's or folder's own name or path, to the letter, selects that, whatever else it could mean as a
+//! pattern: `[Grp] Show - 01 [1080p].mkv`.
+//!
 //! Files are numbered from 1 in the torrent's order, pad files not counted, as `quelea show` prints them.
 
 use crate::display;
@@ -11,17 +14,19 @@ use std::fmt::Write;
 /// Files that an error lists, at most.
 const LISTED: usize = 30;
 
-/// Which of the files at `paths` (from the torrent's folder, with `/` between) any of `choices` selects.
+/// Which of the files at `paths` (from the torrent's folder, with `/` between) any of `choices` selects. `folder` is the
+/// torrent's own, with which the paths that `show --json` prints begin.
 ///
 /// # Errors
 /// A choice that cannot be read, or selects nothing; the message lists what there is.
-pub(crate) fn select(choices: &[String], paths: &[&str]) -> anyhow::Result<Vec<bool>> {
+pub(crate) fn select(choices: &[String], folder: &str, paths: &[&str]) -> anyhow::Result<Vec<bool>> {
     let mut wanted = vec![false; paths.len()];
     for choice in choices {
+        if is_literal(choice, folder, paths, &mut wanted) {
+            continue;
+        }
         let choice = choice.trim();
-        let numeric = choice.contains(|c: char| c.is_ascii_digit())
-            && choice.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-' | ' '));
-        if numeric {
+        if is_numeric(choice) {
             for part in choice.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 let (first, last) = range(part, paths)?;
                 wanted.iter_mut().take(last).skip(first - 1).for_each(|file| *file = true);
@@ -43,15 +48,46 @@ pub(crate) fn select(choices: &[String], paths: &[&str]) -> anyhow::Result<Vec<b
     Ok(wanted)
 }
 
+/// Selects what is called `choice` to the letter: the file or folder of that path, with the torrent's own folder before it
+/// or without, else every file and folder of that name. Whether there was any. A number is a file's number, except where
+/// `./` says otherwise.
+fn is_literal(choice: &str, folder: &str, paths: &[&str], wanted: &mut [bool]) -> bool {
+    if choice.is_empty() || is_numeric(choice) {
+        return false;
+    }
+    let below = |path: &str, whole: &str| {
+        path.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let trimmed = choice.strip_suffix('/').unwrap_or(choice);
+    let inner = trimmed.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
+    let mut selects = |matches: &dyn Fn(&str) -> bool| {
+        let mut found = false;
+        for (file, _) in wanted.iter_mut().zip(paths).filter(|(_, path)| matches(path)) {
+            *file = true;
+            found = true;
+        }
+        found
+    };
+    selects(&|path| below(path, trimmed))
+        || inner.is_some_and(|inner| selects(&|path| below(path, inner)))
+        || selects(&|path| path.split('/').any(|name| name == trimmed))
+}
+
+/// Whether a choice is made of file numbers.
+fn is_numeric(choice: &str) -> bool {
+    choice.contains(|c: char| c.is_ascii_digit())
+        && choice.chars().all(|c| c.is_ascii_digit() || matches!(c, ',' | '-' | ' '))
+}
+
 /// How much each of the files at `paths` is wanted by `choices`, such as `1-5=7` or `*.txt=0`; the last that fits counts.
 ///
 /// # Errors
 /// A choice that cannot be read, or names no file; the message lists what there is.
-pub(crate) fn prioritise(choices: &[String], paths: &[&str]) -> anyhow::Result<Vec<Priority>> {
+pub(crate) fn prioritise(choices: &[String], folder: &str, paths: &[&str]) -> anyhow::Result<Vec<Priority>> {
     let mut priorities = vec![Priority::USUAL; paths.len()];
     for choice in choices {
         let (files, chosen) = with_priority(choice)?;
-        let named = select(&[files.to_owned()], paths)?;
+        let named = select(&[files.to_owned()], folder, paths)?;
         priorities
             .iter_mut()
             .zip(named)
@@ -159,12 +195,12 @@ mod tests {
 
     fn chosen(choices: &[&str]) -> Vec<usize> {
         let choices: Vec<String> = choices.iter().map(|choice| (*choice).to_owned()).collect();
-        let wanted = select(&choices, &PATHS).unwrap();
+        let wanted = select(&choices, "album", &PATHS).unwrap();
         wanted.iter().enumerate().filter(|(_, wanted)| **wanted).map(|(index, _)| index + 1).collect()
     }
 
     fn refusal(choice: &str) -> String {
-        select(&[choice.to_owned()], &PATHS).unwrap_err().to_string()
+        select(&[choice.to_owned()], "album", &PATHS).unwrap_err().to_string()
     }
 
     #[test]
@@ -194,6 +230,30 @@ mod tests {
     }
 
     #[test]
+    fn a_name_or_path_to_the_letter_is_no_pattern() {
+        let paths = ["[Grp] Show - 01 [1080p].mkv", " lead.txt", "{a,b}/[x]", "{a,b}/y", "G", "album/z", "7"];
+        let chosen = |choice: &str| -> Vec<usize> {
+            let wanted = select(&[choice.to_owned()], "album", &paths).unwrap();
+            (1..).zip(wanted).filter(|(_, wanted)| *wanted).map(|(number, _)| number).collect()
+        };
+        assert_eq!(chosen("[Grp] Show - 01 [1080p].mkv"), [1]);
+        assert_eq!(chosen("album/[Grp] Show - 01 [1080p].mkv"), [1]);
+        assert_eq!(chosen(" lead.txt"), [2]);
+        assert_eq!(chosen("album/ lead.txt"), [2]);
+        assert_eq!(chosen("[x]"), [3]);
+        assert_eq!(chosen("{a,b}/"), [3, 4]);
+        assert_eq!(chosen("album/{a,b}"), [3, 4]);
+        // A folder within the torrent's wins over the torrent's own.
+        assert_eq!(chosen("album/z"), [6]);
+        // What is no name is a pattern, and a number is a file's number.
+        assert_eq!(chosen("[FG]"), [5]);
+        assert_eq!(chosen("7"), [7]);
+        assert_eq!(chosen("1"), [1]);
+        let named = prioritise(&["album/[Grp] Show - 01 [1080p].mkv=7".to_owned()], "album", &paths).unwrap();
+        assert_eq!(named[0], Priority::HIGHEST);
+    }
+
+    #[test]
     fn what_selects_nothing_is_refused_with_a_list() {
         assert!(refusal("7").starts_with("there is no file 7; the torrent has 6 files:\n  1  readme.txt\n"));
         assert!(refusal("0").starts_with("there is no file 0;"));
@@ -210,14 +270,14 @@ mod tests {
 
     fn priorities(choices: &[&str]) -> Vec<u8> {
         let choices: Vec<String> = choices.iter().map(|choice| (*choice).to_owned()).collect();
-        prioritise(&choices, &PATHS).unwrap().into_iter().map(Priority::get).collect()
+        prioritise(&choices, "album", &PATHS).unwrap().into_iter().map(Priority::get).collect()
     }
 
     #[test]
     fn the_last_priority_that_fits_a_file_counts_and_others_have_the_usual() {
         assert_eq!(priorities(&["2-3=7"]), [4, 7, 7, 4, 4, 4]);
         assert_eq!(priorities(&["*=1", "*.flac=6", " 5 = 0 "]), [1, 6, 6, 1, 0, 1]);
-        let named = prioritise(&["a=b=7".to_owned()], &["a=b", "a"]).unwrap();
+        let named = prioritise(&["a=b=7".to_owned()], "x", &["a=b", "a"]).unwrap();
         assert_eq!(named, [Priority::HIGHEST, Priority::USUAL]);
     }
 
@@ -230,7 +290,7 @@ mod tests {
         assert_eq!(refusal("1=8"), "'8' is not a priority from 0 (not wanted) to 7 (first)");
         assert_eq!(refusal("1=high"), "'high' is not a priority from 0 (not wanted) to 7 (first)");
         assert_eq!(priority("1=0").unwrap(), "1=0");
-        let missing = prioritise(&["9=7".to_owned()], &PATHS).unwrap_err().to_string();
+        let missing = prioritise(&["9=7".to_owned()], "album", &PATHS).unwrap_err().to_string();
         assert!(missing.starts_with("there is no file 9; the torrent has 6 files:"), "{missing}");
     }
 
@@ -238,7 +298,7 @@ mod tests {
     fn a_long_list_is_cut() {
         let names: Vec<String> = (0..1000).map(|number| format!("{number}\x1b")).collect();
         let paths: Vec<&str> = names.iter().map(String::as_str).collect();
-        let message = select(&["1001".to_owned()], &paths).unwrap_err().to_string();
+        let message = select(&["1001".to_owned()], "x", &paths).unwrap_err().to_string();
         assert!(message.ends_with("\n  and 970 more, which `quelea show --all` lists"));
         assert!(!message.contains('\x1b'));
     }
@@ -247,7 +307,7 @@ mod tests {
         #[test]
         fn ranges_agree_with_counting(files in 1usize..50, first in 0usize..60, last in 0usize..60) {
             let paths = vec!["x"; files];
-            let result = select(&[format!("{first}-{last}")], &paths);
+            let result = select(&[format!("{first}-{last}")], "x", &paths);
             if first >= 1 && first <= last && last <= files {
                 let wanted = result.unwrap();
                 for number in 1..=files {
@@ -260,12 +320,12 @@ mod tests {
 
         #[test]
         fn no_choice_and_no_path_can_break_it(choice in "\\PC*", path in "\\PC{1,20}") {
-            let _ = select(&[choice], &[&path]);
+            let _ = select(&[choice], "x", &[&path]);
         }
 
         #[test]
         fn a_choice_that_is_taken_selects_something(choice in "[0-9,*a-c/?-]{1,8}") {
-            if let Ok(wanted) = select(&[choice], &["a", "b/c", "ab"]) {
+            if let Ok(wanted) = select(&[choice], "x", &["a", "b/c", "ab"]) {
                 prop_assert!(wanted.contains(&true));
             }
         }

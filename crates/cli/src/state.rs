@@ -1,5 +1,6 @@
 //! Where it is remembered which pieces are good.
 
+use crate::display;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,40 @@ pub(crate) fn directory(asked: Option<&Path>) -> Option<PathBuf> {
         Some(path) => (path.as_os_str() != OsStr::new(NONE)).then(|| path.to_owned()),
         None => usual(|name| std::env::var_os(name).map(PathBuf::from)),
     }
+}
+
+/// As [`directory`], made unless it is there. The user's own is done without where it cannot be made or written to; then
+/// there is a message that says so.
+pub(crate) fn prepared(asked: Option<&Path>) -> (Option<PathBuf>, Option<String>) {
+    match directory(asked) {
+        Some(directory) if asked.is_none() => match prepare(&directory) {
+            Ok(()) => (Some(directory), None),
+            Err(message) => (None, Some(message)),
+        },
+        directory => (directory, None),
+    }
+}
+
+fn prepare(directory: &Path) -> Result<(), String> {
+    let made = std::fs::create_dir_all(directory).and_then(|()| writable(directory));
+    made.map_err(|error| {
+        let (directory, error) = (directory.to_string_lossy(), display::plain(&error.to_string()));
+        format!(
+            "nothing of this download is remembered for the next start, since {directory} cannot be used: {error}; name \
+             a directory with --state-dir, or none"
+        )
+    })
+}
+
+#[cfg(unix)]
+fn writable(directory: &Path) -> std::io::Result<()> {
+    use rustix::fs::{Access, access};
+    Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+}
+
+#[cfg(not(unix))]
+fn writable(_: &Path) -> std::io::Result<()> {
+    Ok(())
 }
 
 fn usual(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
@@ -34,6 +69,20 @@ mod tests {
         assert_eq!(directory(Some(Path::new("here"))), Some(PathBuf::from("here")));
         assert_eq!(directory(Some(Path::new("./none"))), Some(PathBuf::from("./none")));
         assert_eq!(directory(Some(Path::new("none"))), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_directory_that_cannot_be_made_is_told() {
+        let told = prepare(Path::new("/dev/null/.local/state/quelea")).unwrap_err();
+        assert!(
+            told.contains("since /dev/null/.local/state/quelea cannot be used: Not a directory"),
+            "{told}"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("a/b");
+        prepare(&directory).unwrap();
+        assert!(directory.is_dir());
     }
 
     #[test]

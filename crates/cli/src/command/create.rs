@@ -4,6 +4,8 @@ use crate::args::CreateArgs;
 use crate::display;
 use crate::exit::Status;
 use crate::hashing::Hashing;
+use crate::report;
+use crate::save::torrent_name;
 use quelea::create::{
     BuildError, CreateError, CreateTorrent, Created, LeftOut, Reason, SaveError, SourceError, may_save, save,
 };
@@ -12,10 +14,20 @@ use std::path::{Path, PathBuf};
 
 /// What was left out is named up to this many times.
 const NAMED: usize = 10;
+/// What stands for the torrent file's name where it is printed.
+const STDOUT: &str = "standard output";
 
 pub(crate) fn run(args: &CreateArgs) -> anyhow::Result<Status> {
     let output = args.output.clone().map_or_else(|| default_output(&args.path), Ok)?;
-    may_save(&output, args.force).map_err(|error| not_saved(&error))?;
+    let to_stdout = output.as_os_str() == "-";
+    if !to_stdout {
+        may_save(&output, args.force).map_err(|error| not_saved(&error))?;
+    }
+    if args.private && args.tracker.is_empty() {
+        report::warning(
+            "nobody can find the peers of a private torrent without a tracker: name one with --tracker",
+        );
+    }
     let mut torrent = CreateTorrent::new(&args.path);
     torrent.piece_length = args.piece_length;
     torrent.trackers = args.tracker.iter().map(|url| vec![url.clone()]).collect();
@@ -24,18 +36,26 @@ pub(crate) fn run(args: &CreateArgs) -> anyhow::Result<Status> {
     torrent.comment.clone_from(&args.comment);
     torrent.creation_date = args.date;
     torrent.hidden = args.hidden;
-    torrent.except = Some(output.clone());
+    torrent.except = Some(output.clone()).filter(|_| !to_stdout);
 
     let name = args.path.file_name().unwrap_or(args.path.as_os_str()).to_string_lossy();
     let mut hashing = Hashing::new(&name, args.quiet);
     let created = torrent.run(|progress| hashing.show(progress)).map_err(|error| not_created(&error))?;
     let hashed = hashing.finish();
     let Some(created) = created else { return Ok(Status::Interrupted) };
+    let link = created.metainfo.magnet().to_string();
+    if to_stdout {
+        if !args.quiet {
+            tell(Path::new(STDOUT), &created, &hashed);
+            report::line(&link);
+        }
+        return super::print(&created.bytes);
+    }
     save(&output, &created.bytes, args.force).map_err(|error| not_saved(&error))?;
     if !args.quiet {
         tell(&output, &created, &hashed);
     }
-    super::print(format!("{}\n", created.metainfo.magnet()).as_bytes())
+    super::print(format!("{link}\n").as_bytes())
 }
 
 /// The content's name with `.torrent` behind it, in the current directory.
@@ -43,6 +63,9 @@ fn default_output(path: &Path) -> anyhow::Result<PathBuf> {
     let real = path.canonicalize().ok();
     let name = path.file_name().or(real.as_ref().and_then(|real| real.file_name()));
     let name = name.ok_or_else(|| Status::Usage.because("name the torrent file with -o"))?;
+    if let Some(name) = name.to_str() {
+        return Ok(torrent_name(name, "").into());
+    }
     let mut output = name.to_owned();
     output.push(".torrent");
     Ok(output.into())
@@ -86,7 +109,7 @@ fn not_saved(error: &SaveError) -> anyhow::Error {
 fn not_created(error: &CreateError) -> anyhow::Error {
     let status = match error {
         CreateError::Build(
-            BuildError::Tracker(_) | BuildError::WebSeed(_) | BuildError::TooManyPieces { .. },
+            BuildError::Tracker { .. } | BuildError::WebSeed(_) | BuildError::TooManyPieces { .. },
         ) => Status::Usage,
         CreateError::Build(_) => Status::Refused,
         CreateError::Source(SourceError::NotUtf8(_) | SourceError::NoName(_) | SourceError::NotAFile(_)) => {

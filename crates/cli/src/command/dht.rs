@@ -7,6 +7,7 @@ use crate::args::{DhtAction, DhtArgs, DhtTarget, join_by};
 use crate::clock;
 use crate::display;
 use crate::exit::Status;
+use crate::report;
 use crate::state;
 use anyhow::Context;
 use quelea::dht::{Dht, Found, Id, Item, RouterState, Standing, Told, public_key, target_of};
@@ -37,7 +38,9 @@ async fn visit(args: &DhtArgs) -> anyhow::Result<Status> {
     let mut settings = Settings::new(".");
     settings.port = options.port;
     join_by(&mut settings, &options.bind, &options.dht_bootstrap);
-    settings.state_dir = state::directory(options.state_dir.as_deref());
+    let (state_dir, trouble) = state::prepared(options.state_dir.as_deref());
+    settings.state_dir = state_dir;
+    trouble.iter().for_each(|message| report::warning(message));
     settings.dht = true;
     // What can be wrong with the key is found before anybody is asked.
     let secret = match &args.action {

@@ -13,7 +13,7 @@ use crate::report::{Report, Subject};
 use crate::save::Saving;
 use crate::select;
 use crate::signals::Signals;
-use crate::source::{self, Found, Source};
+use crate::source::{self, Found, MagnetLink, Source};
 use crate::state;
 use fetching::Fetches;
 use publishers::Publishers;
@@ -23,6 +23,8 @@ use quelea::{
 };
 use quelea_metainfo::{Info, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,8 +41,12 @@ const OWN_MEMORY: u64 = 16 << 20;
 
 pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Status> {
     let sources = args.sources()?;
+    let saving = args.options.save_torrent.as_deref().map(Saving::new);
+    if args.options.json && saving.is_some_and(|saving| saving.is_stdout()) {
+        return Err(Status::Usage.because("--json and --save-torrent - cannot both have standard output"));
+    }
     let mut report = Report::new(&args.options, sources.len() > 1);
-    log::start(&args.options, report.bar())?;
+    log::start(&args.options, report.screen())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(download(sources, &args.options, &mut report));
     // A server that does not answer must not hold up the end.
@@ -69,12 +75,24 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
         }
     };
     let mut signals = Signals::listen()?;
-    let session = Session::start(settings(options))?;
+    let peers = tokio::select! {
+        (peers, unknown) = options.discovery.peers() => {
+            unknown.iter().for_each(|message| report.warn(message));
+            peers
+        }
+        () = signals.stop() => return Ok(Status::Interrupted),
+    };
+    let mut settings = settings(options);
+    let (state_dir, trouble) = state::prepared(options.state_dir.as_deref());
+    settings.state_dir = state_dir;
+    trouble.iter().for_each(|message| report.warn(message));
+    let session = Session::start(settings)?;
     tracing::info!(port = session.port(), "listening");
     let mut downloads = Downloads {
         events: session.events(),
         session,
         options,
+        peers,
         report,
         loading,
         waiting: VecDeque::new(),
@@ -88,7 +106,7 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
     };
     downloads.begin(first.0, first.1);
     let ended = downloads.run(&mut signals).await;
-    if ended == Ended::Stopped || options.seeds() {
+    if ended == Ended::Stopped {
         downloads.report.say("stopping; Ctrl-C again stops at once");
     }
     downloads.judge();
@@ -98,7 +116,17 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
     }
     downloads.report.clear();
     downloads.sum_up();
+    if let Some(error) = downloads.report.unheard() {
+        return Err(unwritten(error));
+    }
     Ok(if downloads.is_complete() { downloads.worst } else { downloads.worst.worse(Status::Interrupted) })
+}
+
+/// Why the program stopped: nobody can be told of the download any more.
+fn unwritten(error: &std::io::Error) -> anyhow::Error {
+    let status = if error.kind() == ErrorKind::BrokenPipe { Status::Interrupted } else { Status::Disk };
+    let error = display::plain(&error.to_string());
+    status.because(format!("stopped, since standard output cannot be written to: {error}"))
 }
 
 pub(super) fn settings(options: &Options) -> Settings {
@@ -107,7 +135,6 @@ pub(super) fn settings(options: &Options) -> Settings {
     options.discovery.apply(&mut settings);
     settings.port_mapping = (!options.no_port_map).then(PortMappingSettings::default);
     settings.max_peers = usize::from(options.max_peers);
-    settings.state_dir = state::directory(options.state_dir.as_deref());
     settings.limits = Limits { download: options.max_download, upload: options.max_upload };
     settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings
@@ -166,7 +193,6 @@ fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Result<()> {
     torrent.sequential = options.sequential;
     torrent.super_seeding = options.super_seed;
     torrent.preallocate = options.preallocate;
-    torrent.peers.clone_from(&options.discovery.peer);
     Ok(())
 }
 
@@ -210,6 +236,8 @@ struct Downloads<'a> {
     session: Session,
     events: Events,
     options: &'a Options,
+    /// The peers that the options name, looked up.
+    peers: Vec<SocketAddr>,
     report: &'a mut Report,
     loading: Loading<'a>,
     /// What was read and waits for its turn.
@@ -245,7 +273,7 @@ impl Downloads<'_> {
                 Some(event) = self.events.next() => self.take(&event),
                 _ = frame.tick() => self.look_at_all(),
             }
-            if self.report.is_unheard() {
+            if self.report.unheard().is_some() {
                 return Ended::Stopped;
             }
             if self.is_over() {
@@ -258,12 +286,16 @@ impl Downloads<'_> {
     fn begin(&mut self, source: String, found: Found) {
         let metainfo = match found {
             Found::Torrent(metainfo) => metainfo,
-            Found::Magnet(magnet) => return self.follow(source, magnet),
+            Found::Magnet(MagnetLink { magnet, remarks }) => {
+                remarks.iter().for_each(|remark| self.report.warn(remark));
+                return self.follow(source, magnet);
+            }
             Found::Publisher(link) => {
                 return self.publishers.follow(source, self.session.follow_publisher(link));
             }
         };
         let mut torrent = AddTorrent::new(*metainfo);
+        torrent.peers.clone_from(&self.peers);
         match wish(&mut torrent, self.options) {
             Ok(()) => self.waiting.push_back(Loaded { source, torrent }),
             Err(error) => self.fail(&source, None, &error),
@@ -283,6 +315,13 @@ impl Downloads<'_> {
             && self.opening.is_empty()
     }
 
+    /// Whether something waits for a peer, and none is connected: then it matters that nobody in the DHT answers.
+    fn is_without_peers(&self) -> bool {
+        let incomplete = self.entries.values().filter(|entry| entry.complete.is_none());
+        incomplete.map(|entry| entry.snapshot()).any(|snapshot| snapshot.peers_connected == 0)
+            || self.fetches.shown().iter().any(|(_, progress)| progress.peers_connected == 0)
+    }
+
     /// Whether everything that could be downloaded is there.
     fn is_complete(&self) -> bool {
         self.is_read() && self.entries.values().all(|entry| entry.over || entry.complete.is_some())
@@ -300,8 +339,8 @@ impl Downloads<'_> {
             if let Some(saving) = &self.saving
                 && let Err(error) = saving.save(&torrent.metainfo)
             {
-                self.fail(&source, None, &error);
-                continue;
+                self.worst = self.worst.worse(exit::status_of(&error));
+                self.report.warn(&error.to_string());
             }
             let info = &torrent.metainfo.info;
             match self.clash(info) {
@@ -410,7 +449,11 @@ impl Downloads<'_> {
             | Event::PieceFailed { id, .. }
             | Event::PeerBanned { id, .. } => *id,
             Event::Warning(message) => return self.report.warn(message),
-            Event::DhtJoined { .. } | Event::DhtAlone { .. } => return self.report.dht(event),
+            Event::DhtJoined { .. } => return self.report.dht(event, false),
+            Event::DhtAlone { .. } => {
+                let waiting = self.is_without_peers();
+                return self.report.dht(event, waiting);
+            }
             Event::PortMapped(_)
             | Event::PortMappingLost(_)
             | Event::PortNotMapped(_)
@@ -523,7 +566,7 @@ fn wanted(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<
     if choices.is_empty() {
         return Ok(None);
     }
-    let mut selected = select::select(choices, &paths(&metainfo.info))?.into_iter();
+    let mut selected = select::select(choices, &metainfo.info.name, &paths(&metainfo.info))?.into_iter();
     let files = metainfo.info.files.iter();
     Ok(Some(files.map(|file| !file.pad && selected.next().unwrap_or(false)).collect()))
 }
@@ -533,7 +576,7 @@ fn priorities(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<
     if choices.is_empty() {
         return Ok(None);
     }
-    let mut chosen = select::prioritise(choices, &paths(&metainfo.info))?.into_iter();
+    let mut chosen = select::prioritise(choices, &metainfo.info.name, &paths(&metainfo.info))?.into_iter();
     let mut of = |pad: bool| if pad { None } else { chosen.next() };
     Ok(Some(metainfo.info.files.iter().map(|file| of(file.pad).unwrap_or_default()).collect()))
 }

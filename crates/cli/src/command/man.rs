@@ -14,12 +14,17 @@ pub(crate) fn run(args: &ManArgs) -> anyhow::Result<Status> {
     let Some(folder) = &args.dir else {
         return super::print(&page(&command, "quelea")?);
     };
-    write(folder, "quelea", &page(&command, "quelea")?)?;
-    for part in command.get_subcommands().filter(|part| part.get_name() != "help") {
-        let name = format!("quelea-{}", part.get_name());
-        write(folder, &name, &page(part, &name)?)?;
-    }
+    write_all(folder, "quelea", &command)?;
     Ok(Status::Done)
+}
+
+/// Writes the page of a command and those of all commands below it.
+fn write_all(folder: &Path, name: &str, command: &Command) -> anyhow::Result<()> {
+    write(folder, name, &page(command, name)?)?;
+    for part in command.get_subcommands().filter(|part| part.get_name() != "help") {
+        write_all(folder, &format!("{name}-{}", part.get_name()), part)?;
+    }
+    Ok(())
 }
 
 fn write(folder: &Path, name: &str, page: &[u8]) -> anyhow::Result<()> {
@@ -47,7 +52,7 @@ fn page(command: &Command, name: &str) -> anyhow::Result<Vec<u8>> {
         man.render_options_section(&mut text)?;
     }
     let whole = name == "quelea";
-    if whole {
+    if command.has_subcommands() {
         man.render_subcommands_section(&mut text)?;
     }
     for (title, lines) in args::sections(whole) {

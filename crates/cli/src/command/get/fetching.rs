@@ -66,11 +66,17 @@ impl Downloads<'_> {
     pub(super) fn follow(&mut self, source: String, magnet: Magnet) {
         let subject = subject(&magnet);
         let alone = self.options.discovery.no_dht && self.options.discovery.no_lsd;
-        if metadata::is_hopeless(&magnet, &self.options.discovery.peer, alone) {
+        if metadata::is_hopeless(&magnet, &self.peers, alone) {
             self.report.warn(metadata::HOPELESS);
+        } else if magnet.trackers.is_empty() && magnet.peers.is_empty() && self.peers.is_empty() {
+            let name = display::clean(&subject.name);
+            self.report.say(&format!(
+                "{name}: the link names no tracker: the metadata, of which the download is made, comes when peers are \
+                 found without one"
+            ));
         }
         let mut request = MagnetRequest::new(magnet);
-        request.peers.clone_from(&self.options.discovery.peer);
+        request.peers.clone_from(&self.peers);
         match self.session.fetch_metadata(request) {
             Ok(fetching) => self.fetches.fetches.push(Fetch { source, subject, fetching }),
             Err(Error::Duplicate) => self.report.say(&format!("{source}: the same torrent is given twice")),
@@ -101,6 +107,7 @@ impl Downloads<'_> {
             ));
         }
         let mut torrent = AddTorrent::from_magnet(fetched);
+        torrent.peers.clone_from(&self.peers);
         super::wish(&mut torrent, self.options)?;
         torrent.wanted = torrent.wanted.or(chosen);
         Ok(Loaded { source: source.to_owned(), torrent })
