@@ -271,8 +271,8 @@ impl Report {
             let sum = if complete == torrents.len() {
                 progress::summary(&figures, self.begun.elapsed())
             } else {
-                let all = display::count(torrents.len(), "torrent", "torrents");
-                format!("{complete} of {all} complete, {} came", display::bytes(figures.downloaded))
+                let (all, received) = (torrents.len(), display::bytes(figures.downloaded));
+                format!("{complete} of {all} complete, {received} received")
             };
             self.say(&format!("{}: {sum}", figures.name));
         }

@@ -12,7 +12,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// The lines on standard error. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Screen {
-    lines: Arc<Mutex<Vec<String>>>,
+    shown: Arc<Mutex<Shown>>,
+}
+
+/// What the terminal shows.
+#[derive(Default)]
+struct Shown {
+    lines: Vec<String>,
+    /// The terminal's width when they were drawn.
+    columns: usize,
+}
+
+impl Shown {
+    /// Draws these lines in place of those before.
+    fn replace(&mut self, lines: Vec<String>) {
+        let columns = Screen::size().1;
+        if self.lines != lines || self.columns != columns {
+            write(&redrawn(&self.lines, self.columns, &lines, columns));
+            *self = Self { lines, columns };
+        }
+    }
 }
 
 impl Screen {
@@ -29,20 +48,19 @@ impl Screen {
 
     /// Shows these lines in place of those before. Each is narrower than the terminal.
     pub(crate) fn draw(&self, lines: Vec<String>) {
-        let mut shown = self.lines();
-        if *shown != lines || is_wrapped(&shown, Self::size().1) {
-            write(&redrawn(&shown, &lines, Self::size().1));
-            *shown = lines;
-        }
+        self.shown().replace(lines);
     }
 
     /// Takes the lines away while something is printed.
     pub(crate) fn suspend<T>(&self, print: impl FnOnce() -> T) -> T {
-        let shown = self.lines();
-        let columns = Self::size().1;
-        write(&redrawn(&shown, &[], columns));
+        let mut shown = self.shown();
+        let lines = std::mem::take(&mut shown.lines);
+        write(&redrawn(&lines, shown.columns, &[], Self::size().1));
         let result = print();
-        write(&redrawn(&[], &shown, columns));
+        // Lines of another width than the terminal's are drawn anew in a moment.
+        if shown.columns == Self::size().1 {
+            shown.replace(lines);
+        }
         result
     }
 
@@ -51,8 +69,8 @@ impl Screen {
         self.draw(Vec::new());
     }
 
-    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -68,13 +86,10 @@ fn rows(line: &str, columns: usize) -> usize {
     measure_text_width(line).div_ceil(columns.max(1)).max(1)
 }
 
-fn is_wrapped(lines: &[String], columns: usize) -> bool {
-    lines.iter().any(|line| rows(line, columns) > 1)
-}
-
 /// What to write to a terminal of so many columns, whose cursor stands behind the last of the lines `before`, so that it
-/// shows the lines `after`.
-fn redrawn(before: &[String], after: &[String], columns: usize) -> String {
+/// shows the lines `after`. Where its width `was` another when they were drawn, all of its rows are cleared first: a row
+/// that was wrapped is joined to the next one for ever otherwise, whatever is written over it.
+fn redrawn(before: &[String], was: usize, after: &[String], columns: usize) -> String {
     let mut text = String::new();
     if !before.is_empty() {
         text.push('\r');
@@ -83,13 +98,16 @@ fn redrawn(before: &[String], after: &[String], columns: usize) -> String {
             let _ = write!(text, "\x1b[{up}A");
         }
     }
+    let over = !before.is_empty() && was == columns;
+    if !before.is_empty() && !over {
+        text.push_str("\x1b[J");
+    }
     for (at, line) in after.iter().enumerate() {
         text.push_str(if at > 0 { "\r\n" } else { "" });
         text.push_str(line);
-        // The rest of a line that was longer; what is below goes at the end.
-        text.push_str("\x1b[K");
+        text.push_str(if over { "\x1b[K" } else { "" });
     }
-    if !before.is_empty() {
+    if over {
         text.push_str("\x1b[J");
     }
     text
@@ -171,11 +189,14 @@ mod tests {
             let lines = vec!["$ quelea album.torrent".to_owned(), String::new()];
             let mut terminal = Terminal { lines, columns: 60, line: 1, row: 0, column: 0 };
             let mut shown: Vec<String> = Vec::new();
+            let mut was = 60;
             for (columns, lengths) in steps {
                 terminal.resize(columns);
                 let after: Vec<String> = lengths.iter().map(|length| "x".repeat(length % columns)).collect();
-                terminal.write(&redrawn(&shown, &after, columns));
-                shown = after;
+                let text = redrawn(&shown, was, &after, columns);
+                prop_assert!(was == columns || shown.is_empty() || !text.contains("\x1b[K"));
+                terminal.write(&text);
+                (shown, was) = (after, columns);
                 prop_assert_eq!(&terminal.lines[0], "$ quelea album.torrent");
                 let expected = if shown.is_empty() { vec![String::new()] } else { shown.clone() };
                 prop_assert_eq!(&terminal.lines[1..], &expected[..]);
@@ -186,11 +207,11 @@ mod tests {
     #[test]
     fn lines_are_drawn_over_those_before() {
         let lines = |texts: &[&str]| -> Vec<String> { texts.iter().map(|text| (*text).to_owned()).collect() };
-        assert_eq!(redrawn(&[], &lines(&["a", "b"]), 80), "a\x1b[K\r\nb\x1b[K");
-        assert_eq!(redrawn(&lines(&["a", "b"]), &lines(&["c"]), 80), "\r\x1b[1Ac\x1b[K\x1b[J");
-        assert_eq!(redrawn(&lines(&["a"]), &[], 80), "\r\x1b[J");
+        assert_eq!(redrawn(&[], 80, &lines(&["a", "b"]), 80), "a\r\nb");
+        assert_eq!(redrawn(&lines(&["a", "b"]), 80, &lines(&["c"]), 80), "\r\x1b[1Ac\x1b[K\x1b[J");
+        assert_eq!(redrawn(&lines(&["a"]), 80, &[], 80), "\r\x1b[J");
         // Of twenty columns and a colour, on a terminal that became half as wide.
         let coloured = lines(&["\x1b[32mxxxxxxxxxxxxxxxxxxxx\x1b[0m"]);
-        assert_eq!(redrawn(&coloured, &[], 10), "\r\x1b[1A\x1b[J");
+        assert_eq!(redrawn(&coloured, 20, &[], 10), "\r\x1b[1A\x1b[J");
     }
 }

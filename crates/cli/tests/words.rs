@@ -70,7 +70,8 @@ fn torrents_come_from_standard_input_compressed_or_as_a_link_in_a_file() {
     let url = format!("file://{}", bed.torrent().display());
     assert!(ended(&mut quelea(&["show", &url]), 0).0.starts_with("x\n"));
     assert!(ended(&mut quelea(&["show", HASH]), 0).0.contains(HASH));
-    assert_eq!(fed(&["bencode", "-"], b"i1e").stdout, b"{\"canonical\":true,\"value\":{\"i\":\"1\"}}\n");
+    let json: serde_json::Value = serde_json::from_slice(&fed(&["bencode", "-"], b"i1e").stdout).unwrap();
+    assert_eq!(json["value"]["i"], "1");
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn no_address(text: &str, interfaces: &[(&str, IpAddr)]) -> String {
     };
     let own = list(&|(name, _)| *name == text);
     if !own.is_empty() {
-        return format!("the name of an interface: give an address of it, which are {own}");
+        return format!("it is an interface, not an address: give one of its addresses, {own}");
     }
     let all = list(&|_| true);
     if all.is_empty() {
@@ -165,7 +165,10 @@ mod tests {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let interfaces = [("lo", ip("127.0.0.1")), ("eth0", ip("192.0.2.7")), ("eth0", ip("2001:db8::7"))];
         let told = no_address("eth0", &interfaces);
-        assert_eq!(told, "the name of an interface: give an address of it, which are 192.0.2.7, 2001:db8::7");
+        assert_eq!(
+            told,
+            "it is an interface, not an address: give one of its addresses, 192.0.2.7, 2001:db8::7"
+        );
         let told = no_address("eth1", &interfaces);
         assert_eq!(told, "not an IP address; those of this machine are 127.0.0.1, 192.0.2.7, 2001:db8::7");
         assert_eq!(local_address("::1"), Ok(ip("::1")));
