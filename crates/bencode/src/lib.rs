@@ -7,6 +7,7 @@
 //! The reader is strict where bencode is ambiguous (leading zeros, negative zero, integers beyond `i64`, repeated
 //! keys are refused: two programs would read two things) and lenient where real programs are sloppy and nothing
 //! is ambiguous: keys may come in any order, and [`Value::is_canonical`] tells whether they were sorted.
+//! [`parse_prefix_leniently`] takes more, for answers of trackers: nothing that is hashed or stored is read by it.
 //!
 //! No input can exhaust the stack or grow memory beyond the [`Limits`] that the caller chose.
 #![no_std]
@@ -22,6 +23,6 @@ mod writer;
 
 pub use error::Error;
 pub use notation::to_json;
-pub use reader::{Limits, parse, parse_prefix};
+pub use reader::{Limits, parse, parse_prefix, parse_prefix_leniently};
 pub use value::{Dict, Value};
 pub use writer::Item;

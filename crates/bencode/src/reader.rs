@@ -45,8 +45,30 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value<'_>, Error> {
 /// The first thing, in the order of the bytes, that is not bencode or is beyond the limits; a repeated key is
 /// found at the end of its dictionary.
 pub fn parse_prefix(bytes: &[u8], limits: Limits) -> Result<(Value<'_>, usize), Error> {
+    read_prefix(bytes, limits, Rules::Strict)
+}
+
+/// Reads the value that `bytes` begins with as servers of the field write it, and tells how many bytes it took.
+///
+/// For answers of trackers, which are neither hashed nor encoded again. Beyond what [`parse_prefix`] takes: zeros in
+/// front of a number (`i01800e`, `03:abc`), negative zero, a decimal fraction, which is dropped (`i1800.0e`), and a key
+/// that is there twice, of which the first value counts.
+///
+/// # Errors
+/// The first thing, in the order of the bytes, that is not bencode by these rules or is beyond the limits.
+pub fn parse_prefix_leniently(bytes: &[u8], limits: Limits) -> Result<(Value<'_>, usize), Error> {
+    read_prefix(bytes, limits, Rules::Lenient)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    Strict,
+    Lenient,
+}
+
+fn read_prefix(bytes: &[u8], limits: Limits, rules: Rules) -> Result<(Value<'_>, usize), Error> {
     let depth = limits.depth.min(Limits::DEEPEST);
-    let mut reader = Reader { bytes, at: 0, items: 0, limit: limits.items };
+    let mut reader = Reader { bytes, at: 0, items: 0, limit: limits.items, rules };
     let mut open: Vec<Open<'_>> = Vec::new();
     loop {
         if let Some(Open { content: Content::Dict { key: key @ None, .. }, .. }) = open.last_mut()
@@ -74,7 +96,7 @@ pub fn parse_prefix(bytes: &[u8], limits: Limits) -> Result<(Value<'_>, usize), 
                 }
                 Some(container) => {
                     reader.at += 1;
-                    Value { raw: reader.since(container.at), kind: container.close()? }
+                    Value { raw: reader.since(container.at), kind: container.close(rules)? }
                 }
             },
             byte => return Err(Error::UnexpectedByte { at, byte }),
@@ -108,13 +130,13 @@ impl<'a> Content<'a> {
 }
 
 impl<'a> Open<'a> {
-    fn close(self) -> Result<Kind<'a>, Error> {
+    fn close(self, rules: Rules) -> Result<Kind<'a>, Error> {
         match self.content {
             // Without spare room: most containers are small, and there may be a million.
             Content::List(values) => Ok(Kind::List(values.into_boxed_slice())),
             Content::Dict { entries, .. } => {
                 let sorted = entries.is_sorted_by(|(before, _), (after, _)| before < after);
-                if !sorted && has_repeated_key(&entries) {
+                if !sorted && rules == Rules::Strict && has_repeated_key(&entries) {
                     return Err(Error::DuplicateKey { at: self.at });
                 }
                 Ok(Kind::Dict(Dict { entries: entries.into_boxed_slice(), sorted }))
@@ -134,6 +156,7 @@ struct Reader<'a> {
     at: usize,
     items: usize,
     limit: usize,
+    rules: Rules,
 }
 
 impl<'a> Reader<'a> {
@@ -169,10 +192,15 @@ impl<'a> Reader<'a> {
         let negative = self.peek()? == b'-';
         self.at += usize::from(negative);
         let digits = self.digits();
+        let lenient = self.rules == Rules::Lenient;
+        if lenient && self.peek()? == b'.' {
+            self.at += 1;
+            self.digits();
+        }
         if self.peek()? != b'e' || digits.is_empty() {
             return Err(Error::BadInteger { at: start });
         }
-        if digits.first() == Some(&b'0') && (negative || digits.len() > 1) {
+        if !lenient && digits.first() == Some(&b'0') && (negative || digits.len() > 1) {
             return Err(Error::LeadingZero { at: start });
         }
         // Negative numbers are added up below zero, where i64 has one more.
@@ -193,7 +221,7 @@ impl<'a> Reader<'a> {
         if self.peek()? != b':' {
             return Err(Error::BadLength { at: start });
         }
-        if digits.first() == Some(&b'0') && digits.len() > 1 {
+        if self.rules == Rules::Strict && digits.first() == Some(&b'0') && digits.len() > 1 {
             return Err(Error::LeadingZero { at: start });
         }
         self.at += 1;

@@ -68,12 +68,17 @@ impl<'a> Value<'a> {
         self.as_dict()?.get(key)
     }
 
-    /// Whether every dictionary in it has its keys sorted, which is the only freedom that the reader leaves.
+    /// Whether it is written in the one canonical way: every dictionary has its keys sorted, and numbers are written as
+    /// they have to be. The strict reader leaves the order of keys as the only freedom.
     ///
     /// A canonical value is encoded again to exactly [`raw`](Self::raw). Walks the whole value.
     pub fn is_canonical(&self) -> bool {
         match &self.kind {
-            Kind::Int(_) | Kind::Bytes(_) => true,
+            Kind::Int(_) => {
+                let has_zeros = matches!(self.raw, [b'i', b'0', b'0'..=b'9', ..] | [b'i', b'-', b'0', ..]);
+                !has_zeros && !self.raw.contains(&b'.')
+            }
+            Kind::Bytes(_) => !matches!(self.raw, [b'0', b'0'..=b'9', ..]),
             Kind::List(values) => values.iter().all(Value::is_canonical),
             Kind::Dict(dict) => dict.sorted && dict.iter().all(|(_, value)| value.is_canonical()),
         }
@@ -99,7 +104,8 @@ impl fmt::Debug for Value<'_> {
     }
 }
 
-/// A dictionary's keys and values, in the order in which they were found. No key is there twice.
+/// A dictionary's keys and values, in the order in which they were found. No key is there twice, but in what was read
+/// leniently.
 #[derive(Clone)]
 pub struct Dict<'a> {
     pub(crate) entries: Box<[(&'a [u8], Value<'a>)]>,
@@ -107,7 +113,7 @@ pub struct Dict<'a> {
 }
 
 impl<'a> Dict<'a> {
-    /// The value that stands under `key`.
+    /// The value that stands under `key`, the first of several.
     pub fn get(&self, key: &[u8]) -> Option<&Value<'a>> {
         let at = if self.sorted {
             self.entries.binary_search_by_key(&key, |(key, _)| key).ok()?

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use proptest::prelude::*;
-use quelea_bencode::{Error, Item, Limits, parse, parse_prefix, to_json};
+use quelea_bencode::{Error, Item, Limits, parse, parse_prefix, parse_prefix_leniently, to_json};
 
 fn items() -> impl Strategy<Value = Item> {
     let leaf = prop_oneof![
@@ -49,6 +49,15 @@ proptest! {
         prop_assert!(value.is_canonical());
         prop_assert_eq!(value.raw(), &bytes[..]);
         prop_assert_eq!(Item::from(&value), item);
+    }
+
+    #[test]
+    fn what_the_strict_reader_takes_the_lenient_one_reads_the_same(bytes in nearly()) {
+        if let Ok((value, taken)) = parse_prefix(&bytes, Limits::default()) {
+            let (leniently, as_far) = parse_prefix_leniently(&bytes, Limits::default()).unwrap();
+            prop_assert_eq!((to_json(&leniently), as_far), (to_json(&value), taken));
+            prop_assert_eq!(leniently.is_canonical(), value.is_canonical());
+        }
     }
 
     #[test]
