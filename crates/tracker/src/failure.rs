@@ -31,8 +31,13 @@ pub enum Failure {
     #[error("no secure connection: {0}")]
     Tls(String),
     /// An HTTP status that is no success, and no reason in the body.
-    #[error("it answers with HTTP status {0}")]
-    HttpStatus(u16),
+    #[error("it answers with HTTP status {status}")]
+    HttpStatus {
+        /// The status.
+        status: u16,
+        /// When it may be asked again, if it says so.
+        retry: Option<Retry>,
+    },
     /// The answer exceeds [`crate::http::MAX_BODY`].
     #[error("its answer is too long")]
     TooLong,
@@ -62,16 +67,19 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// When the tracker itself wants to be asked again. HTTP 410 is "gone" for good.
+    /// An HTTP status that is no success. 410 is "gone", for good.
+    pub const fn status(status: u16) -> Self {
+        Self::HttpStatus { status, retry: if status == 410 { Some(Retry::Never) } else { None } }
+    }
+
+    /// When the tracker itself wants to be asked again.
     pub const fn retry(&self) -> Option<Retry> {
         match self {
-            Self::Refused { retry, .. } => *retry,
-            Self::HttpStatus(410) => Some(Retry::Never),
+            Self::Refused { retry, .. } | Self::HttpStatus { retry, .. } => *retry,
             Self::Dns(_)
             | Self::Connect(_)
             | Self::TimedOut
             | Self::Tls(_)
-            | Self::HttpStatus(_)
             | Self::TooLong
             | Self::Malformed(_)
             | Self::Redirect(_)
@@ -79,6 +87,18 @@ impl Failure {
             | Self::Busy
             | Self::Other(_) => None,
         }
+    }
+
+    /// The same failure of a server that said, beside its answer, how long to leave it alone ("Retry-After"). What the
+    /// tracker itself says in its answer outweighs that.
+    #[must_use]
+    pub fn put_off(mut self, wait: Duration) -> Self {
+        if let Self::Refused { retry: retry @ None, .. } | Self::HttpStatus { retry: retry @ None, .. } =
+            &mut self
+        {
+            *retry = Some(Retry::After(wait));
+        }
+        self
     }
 }
 
@@ -95,8 +115,19 @@ mod tests {
     }
 
     #[test]
+    fn the_trackers_own_word_outweighs_its_servers() {
+        let wait = Duration::from_secs(120);
+        assert_eq!(Failure::status(503).put_off(wait).retry(), Some(Retry::After(wait)));
+        assert_eq!(Failure::status(410).put_off(wait).retry(), Some(Retry::Never));
+        let refused = |retry| Failure::Refused { reason: String::new(), retry };
+        assert_eq!(refused(None).put_off(wait), refused(Some(Retry::After(wait))));
+        assert_eq!(refused(Some(Retry::Never)).put_off(wait), refused(Some(Retry::Never)));
+        assert_eq!(Failure::TimedOut.put_off(wait), Failure::TimedOut);
+    }
+
+    #[test]
     fn gone_is_for_good() {
-        assert_eq!(Failure::HttpStatus(410).retry(), Some(Retry::Never));
-        assert_eq!(Failure::HttpStatus(404).retry(), None);
+        assert_eq!(Failure::status(410).retry(), Some(Retry::Never));
+        assert_eq!(Failure::status(404).retry(), None);
     }
 }

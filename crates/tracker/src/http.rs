@@ -1,9 +1,11 @@
 //! Announce and scrape over HTTP: the URL to fetch, and what its body says (BEP 3, "trackers"; BEPs 7, 23, 24,
 //! 31, 48).
 //!
-//! Bodies are read leniently where real trackers are sloppy and nothing is ambiguous: keys in any order, bytes
-//! after the dictionary, both forms of peer lists, entries that make no sense left out. Peers given by name are
-//! left out as well: a tracker has no business making us resolve names.
+//! Bodies are read leniently where real trackers are sloppy and nothing can be misread: white space or a byte order mark
+//! before the dictionary, bytes after it, keys in any order, both forms of peer lists, numbers that are strings or have
+//! zeros in front ([`parse_prefix_leniently`]), entries that make no sense left out. Of a repeated key the first value
+//! counts, as in libtorrent: all that follows from an answer is bounded, so that no choice can do harm. Peers given by
+//! name are left out: a tracker has no business making us resolve names.
 
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
@@ -12,7 +14,7 @@ use core::fmt::Write;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-use quelea_bencode::{Limits, Value, parse_prefix};
+use quelea_bencode::{Limits, Value, parse_prefix_leniently};
 
 use crate::failure::{Failure, Retry};
 use crate::peers;
@@ -142,7 +144,7 @@ fn with_status<T>(status: u16, parsed: Result<T, Failure>) -> Result<T, Failure>
             Err(Failure::Refused { reason, retry: Some(Retry::Never) })
         }
         Err(refused @ Failure::Refused { .. }) => Err(refused),
-        _ if !(200..300).contains(&status) => Err(Failure::HttpStatus(status)),
+        _ if !(200..300).contains(&status) => Err(Failure::status(status)),
         parsed => parsed,
     }
 }
@@ -201,12 +203,25 @@ pub fn parse_scrape(body: &[u8]) -> Result<Vec<([u8; 20], SwarmCounts)>, Failure
     Ok(torrents.take(MAX_SCRAPE).collect())
 }
 
+/// Whether a body that was cut short, by what its server said of its length, is a whole answer all the same.
+pub fn is_whole(body: &[u8]) -> bool {
+    let parsed = parse_prefix_leniently(beginning(body), LIMITS);
+    body.len() <= MAX_BODY && parsed.is_ok_and(|(answer, _)| answer.as_dict().is_some())
+}
+
+/// The body without what scripts print before it by mistake.
+fn beginning(body: &[u8]) -> &[u8] {
+    let body = body.trim_ascii_start();
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii_start()
+}
+
 /// The dictionary that the body begins with, unless it gives a reason for failure.
 fn parse_answer(body: &[u8]) -> Result<Value<'_>, Failure> {
     if body.len() > MAX_BODY {
         return Err(Failure::TooLong);
     }
-    let (answer, _) = parse_prefix(body, LIMITS).map_err(|error| Failure::Malformed(error.to_string()))?;
+    let (answer, _) = parse_prefix_leniently(beginning(body), LIMITS)
+        .map_err(|error| Failure::Malformed(error.to_string()))?;
     if answer.as_dict().is_none() {
         return Err(Failure::Malformed("it is not a dictionary".to_owned()));
     }
@@ -221,27 +236,25 @@ fn parse_answer(body: &[u8]) -> Result<Value<'_>, Failure> {
 }
 
 /// "retry in" is "never" or minutes, as a number or written out (BEP 31). A tracker that refuses and names its
-/// "min interval" is taken at that word.
+/// "min interval" or its "interval" is taken at that word.
 fn retry(answer: &Value<'_>) -> Option<Retry> {
     let value = answer.get(b"retry in");
     if value.and_then(Value::as_bytes).is_some_and(|text| text.eq_ignore_ascii_case(b"never")) {
         return Some(Retry::Never);
     }
-    let number = |value: &Value<'_>| value.as_int().or_else(|| value.as_str()?.trim().parse().ok());
-    let minutes =
-        value.and_then(number).and_then(|minutes| u64::try_from(minutes).ok()).filter(|&minutes| minutes > 0);
+    let minutes = value.and_then(number).filter(|&minutes| minutes > 0);
     match minutes {
         Some(minutes) => {
             Some(Retry::After(Duration::from_secs(minutes.saturating_mul(60)).min(MAX_INTERVAL)))
         }
-        None => seconds(answer, b"min interval").map(Retry::After),
+        None => seconds(answer, b"min interval").or_else(|| seconds(answer, b"interval")).map(Retry::After),
     }
 }
 
 /// A peer as a dictionary of "ip" and "port" (BEP 3).
 fn push_long_form(peers: &mut Vec<SocketAddr>, peer: &Value<'_>) {
     let ip = peer.get(b"ip").and_then(Value::as_str).and_then(|text| text.parse().ok());
-    let port = peer.get(b"port").and_then(Value::as_int).and_then(|port| u16::try_from(port).ok());
+    let port = peer.get(b"port").and_then(number).and_then(|port| u16::try_from(port).ok());
     if let (Some(ip), Some(port)) = (ip, port) {
         peers::push(peers, ip, port);
     }
@@ -261,12 +274,19 @@ fn bytes<'a>(answer: &Value<'a>, key: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn count(answer: &Value<'_>, key: &[u8]) -> Option<u32> {
-    let number = u64::try_from(answer.get(key)?.as_int()?).ok()?;
-    Some(u32::try_from(number).unwrap_or(u32::MAX))
+    Some(u32::try_from(number(answer.get(key)?)?).unwrap_or(u32::MAX))
 }
 
 fn seconds(answer: &Value<'_>, key: &[u8]) -> Option<Duration> {
-    u64::try_from(answer.get(key)?.as_int()?).ok().map(interval)
+    number(answer.get(key)?).map(interval)
+}
+
+/// A number that is not negative, also where it is written as a string.
+fn number(value: &Value<'_>) -> Option<u64> {
+    match value.as_int() {
+        Some(number) => u64::try_from(number).ok(),
+        None => value.as_str()?.trim().parse().ok(),
+    }
 }
 
 #[cfg(test)]
@@ -333,6 +353,11 @@ mod tests {
                 b"d14:failure reason4:busy12:min intervali1800ee",
                 Some(Retry::After(Duration::from_secs(1800))),
             ),
+            (b"d14:failure reason4:busy8:intervali7200ee", Some(Retry::After(Duration::from_secs(7200)))),
+            (
+                b"d14:failure reason4:busy8:intervali7200e8:retry in1:5e",
+                Some(Retry::After(Duration::from_secs(300))),
+            ),
             (b"d14:failure reason4:busye", None),
         ] {
             assert_eq!(parse_announce(body), Err(Failure::Refused { reason: "busy".into(), retry }));
@@ -345,9 +370,9 @@ mod tests {
         let refused = |retry| Err(Failure::Refused { reason: "gone".into(), retry });
         assert_eq!(read_announce(400, body), refused(None));
         assert_eq!(read_announce(410, body), refused(Some(Retry::Never)));
-        assert_eq!(read_announce(404, b"<html>"), Err(Failure::HttpStatus(404)));
-        assert_eq!(read_announce(500, b"d8:intervali1800ee"), Err(Failure::HttpStatus(500)));
-        assert_eq!(read_scrape(404, b""), Err(Failure::HttpStatus(404)));
+        assert_eq!(read_announce(404, b"<html>"), Err(Failure::status(404)));
+        assert_eq!(read_announce(500, b"d8:intervali1800ee"), Err(Failure::status(500)));
+        assert_eq!(read_scrape(404, b""), Err(Failure::status(404)));
         assert!(matches!(read_announce(200, b"<html>"), Err(Failure::Malformed(_))));
         assert!(read_announce(200, b"de").is_ok());
     }
@@ -359,6 +384,36 @@ mod tests {
         let response = parse_announce(body).unwrap();
         assert_eq!((response.seeds, response.leechers), (None, Some(u32::MAX)));
         assert_eq!((response.interval, response.min_interval), (Some(MAX_INTERVAL), None));
+    }
+
+    #[test]
+    fn sloppy_answers_are_read_where_nothing_can_be_misread() {
+        let peers = "5:peers6:\x01\x02\x03\x04\x1a\x29e";
+        for beginning in [
+            "d8:intervali1800e",
+            "\r\n d8:intervali1800e",
+            "\u{feff}d8:intervali1800e",
+            "\n\u{feff}\nd8:intervali1800e",
+            "d8:intervali01800e",
+            "d08:intervali1800e",
+            "d8:intervali1800.0e",
+            "d8:interval4:1800",
+            "d8:interval6: 1800 ",
+            "d8:intervali1800e8:intervali60e",
+        ] {
+            let answer = format!("{beginning}{peers}");
+            let response = parse_announce(answer.as_bytes()).unwrap();
+            assert_eq!(response.interval, Some(Duration::from_secs(1800)), "{answer:?}");
+            assert_eq!(response.peers, ["1.2.3.4:6697".parse().unwrap()], "{answer:?}");
+            assert!(is_whole(answer.as_bytes()), "{answer:?}");
+            assert!(!is_whole(&answer.as_bytes()[..answer.len() - 1]), "{answer:?}");
+        }
+        let in_words = b"d5:peersld2:ip7:1.2.3.44:port4:6697eee";
+        assert_eq!(parse_announce(in_words).unwrap().peers, ["1.2.3.4:6697".parse().unwrap()]);
+        for beyond in ["", "  ", "<html>", "i1e", "le", "d8:intervali1 800ee", "d8:intervali--1ee"] {
+            assert!(parse_announce(beyond.as_bytes()).is_err(), "{beyond}");
+            assert!(!is_whole(beyond.as_bytes()), "{beyond}");
+        }
     }
 
     #[test]

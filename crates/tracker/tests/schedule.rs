@@ -348,9 +348,19 @@ fn a_refusal_with_a_time_is_honoured() {
 }
 
 #[test]
+fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
+    for status in [429, 503] {
+        let busy = Failure::status(status).put_off(Duration::from_secs(30 * 60));
+        let mut world = World::new("a").set("a", Behaviour::Fails(busy)).start();
+        assert_eq!(world.secs(1799), []);
+        assert_eq!(world.secs(5).len(), 1);
+    }
+}
+
+#[test]
 fn a_tracker_that_is_gone_is_not_asked_again() {
     for failure in
-        [Failure::HttpStatus(410), Failure::Refused { reason: String::new(), retry: Some(Retry::Never) }]
+        [Failure::status(410), Failure::Refused { reason: String::new(), retry: Some(Retry::Never) }]
     {
         let mut world = World::new("a").set("a", Behaviour::Fails(failure)).start();
         assert_eq!(world.secs(1_000_000), []);
