@@ -109,7 +109,11 @@ fn address_hash(ip: IpAddr, random: u8) -> [u8; 4] {
 /// Whether an address means something within a network alone.
 pub(crate) fn is_local(ip: IpAddr) -> bool {
     match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V4(ip) => {
+            let [first, second, ..] = ip.octets();
+            let shared = first == 100 && second & 0xc0 == 64;
+            ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared
+        }
         IpAddr::V6(ip) => ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unique_local(),
     }
 }
@@ -119,7 +123,7 @@ pub(crate) fn is_local(ip: IpAddr) -> bool {
 pub(crate) fn may_name(namer: IpAddr, address: SocketAddr) -> bool {
     let (ip, namer) = (address.ip().to_canonical(), namer.to_canonical());
     let is_host = match ip {
-        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_broadcast() && !ip.is_multicast(),
+        IpAddr::V4(ip) => ip.octets()[0] != 0 && ip.octets()[0] < 224,
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
     };
     let near = !is_local(ip) || (is_local(namer) && (namer.is_loopback() || !ip.is_loopback()));

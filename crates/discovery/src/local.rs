@@ -234,7 +234,8 @@ impl Local {
 
     /// Whether an address is in the local network.
     fn is_near(&self, ip: IpAddr) -> bool {
-        Scope::of(ip) != Scope::World || self.networks.iter().any(|network| network.contains(ip))
+        matches!(Scope::of(ip), Scope::Machine | Scope::Link | Scope::Site)
+            || self.networks.iter().any(|network| network.contains(ip))
     }
 
     fn may_be_read(&mut self, now: Time, ip: IpAddr) -> bool {
