@@ -1,7 +1,13 @@
 //! The one clock of a session. Everything below gets its moments from here, as arguments.
 
 use quelea_time::Time;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+
+/// The seconds since 1970 by the machine's clock, which may be wrong: for what strangers date.
+#[expect(clippy::disallowed_methods, reason = "dates of strangers are compared with the machine's")]
+pub(crate) fn since_1970() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
 
 /// A clock that began with the session.
 #[derive(Debug, Clone, Copy)]

@@ -49,6 +49,7 @@ mod settings;
 mod snapshot;
 mod torrent;
 pub mod verify;
+pub mod web;
 mod wishes;
 mod worker;
 

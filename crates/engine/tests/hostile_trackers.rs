@@ -98,7 +98,7 @@ fn garbage_is_refused_whatever_it_looks_like() {
             Tracker::raw(*b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\nde").await,
             Tracker::raw(*b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nde")
                 .await,
-            Tracker::raw(*b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nd8:intervali1800ee").await,
+            Tracker::raw(*b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nd8:intervali1800e").await,
             Tracker::raw(*b"HTTP/1.1 999 \xff\xfe\r\n\r\n").await,
             Tracker::body(&noise).await,
             Tracker::body("<html>Not a tracker</html>").await,
@@ -140,7 +140,11 @@ fn headers_without_end_are_cut_off() {
 }
 
 async fn redirect(to: impl AsRef<str>) -> Tracker {
-    Tracker::raw(format!("HTTP/1.1 302 Found\r\nLocation: {}\r\n\r\n", to.as_ref()).into_bytes()).await
+    redirect_by(302, to.as_ref()).await
+}
+
+async fn redirect_by(status: u16, to: &str) -> Tracker {
+    Tracker::raw(format!("HTTP/1.1 {status} There\r\nLocation: {to}\r\n\r\n").into_bytes()).await
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn redirects_are_followed_a_few_times() {
 }
 
 #[test]
-fn redirects_out_of_http_lead_nowhere() {
+fn redirects_to_where_no_tracker_is_lead_nowhere() {
     by_itself(async {
         let elsewhere = Tracker::body("de").await;
         let at = elsewhere.url.trim_start_matches("http://").trim_end_matches("/announce");
@@ -190,6 +194,11 @@ fn redirects_out_of_http_lead_nowhere() {
             redirect("data:text/plain,d8:intervali1800e5:peers0:e").await,
             redirect("http://").await,
             redirect("http://127.0.0.2:99999/").await,
+            redirect(elsewhere.url.replace("127.0.2.1", "0.0.0.0")).await,
+            redirect(elsewhere.url.replace("127.0.2.1", "[::ffff:0.0.0.0]")).await,
+            redirect_by(300, &elsewhere.url).await,
+            redirect_by(304, &elsewhere.url).await,
+            redirect_by(305, &elsewhere.url).await,
             redirect("x".repeat(60_000)).await,
         ];
         fail(&hostile).await;
@@ -202,7 +211,8 @@ fn a_redirect_to_tls_that_nobody_speaks_there_fails() {
     by_itself(async {
         let plain = Tracker::body("de").await;
         let https = plain.url.replace("http:", "https:");
-        fail(&[redirect(https).await]).await;
+        let reasons = fail(&[redirect(https).await]).await;
+        assert!(reasons[0].contains("does not speak TLS"), "{reasons:?}");
     });
 }
 
@@ -241,7 +251,7 @@ fn of_an_answer_of_100_mib_little_is_read() {
 }
 
 #[test]
-fn what_is_packed_is_not_unpacked() {
+fn of_what_is_packed_no_more_than_an_answer_is_unpacked() {
     by_itself(async {
         // 100 MiB of zeros, as gzip packs them: 100 KB. We say in no request that we take such answers.
         let bomb = pack_zeros(100 << 20);
@@ -249,7 +259,8 @@ fn what_is_packed_is_not_unpacked() {
         let with =
             |encoding| [format!("{}{}\r\n\r\n", head(encoding), bomb.len()).as_bytes(), &bomb].concat();
         let hostile = [Tracker::raw(with("gzip")).await, Tracker::raw(with("br")).await];
-        fail(&hostile).await;
+        let reasons = fail(&hostile).await;
+        assert!(reasons.iter().all(|reason| reason == "its answer is too long"), "{reasons:?}");
     });
 }
 
@@ -411,15 +422,15 @@ fn addresses_where_no_peer_can_be_are_left_out() {
             four([224, 0, 0, 1], 6_881),
             four([239, 192, 152, 143], 6_771),
             four([255, 255, 255, 255], 6_881),
+            four([240, 0, 0, 1], 6_881),
         ];
         let nowhere6 = [six("::", 1), six("ff02::1", 6_881), six("::ffff:224.0.0.1", 1), six("::1", 0)];
-        // Private and reserved networks: somebody may be there, though not for a session on loopback.
+        // Private networks: somebody may be there, though not for a session on loopback.
         let private = [
             four([10, 0, 0, 1], 22),
             four([192, 168, 0, 1], 80),
             four([172, 16, 0, 1], 443),
             four([169, 254, 169, 254], 80),
-            four([240, 0, 0, 1], 6_881),
         ];
         let private6 = [six("fe80::1", 80), six("fd00::1", 80)];
         let packed = compact(nowhere.into_iter().chain(private));

@@ -1,13 +1,14 @@
 //! Carries single requests to trackers, over HTTP and UDP.
 
-use super::http::Http;
+use super::http::{self, Http};
 use super::udp::UdpRequest;
 use crate::outside::Outside;
+use quelea_discovery::Scope;
 use quelea_discovery::external::Witness;
 use quelea_net::Binding;
 use quelea_tracker::udp::{Answer, Ask};
 use quelea_tracker::{AnnounceRequest, AnnounceResponse, Failure, Scheme, SwarmCounts, TrackerUrl};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -67,12 +68,14 @@ impl Carrier {
             let (http, address) = (Arc::clone(&self.http), address.clone());
             let outside = Arc::clone(&self.outside);
             families.spawn(async move {
-                let (status, body) = http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await?;
-                let response = quelea_tracker::http::read_announce(status, &body)?;
+                let answer = http.get(to.is_ipv4(), &address).await?;
+                let read = quelea_tracker::http::read_announce(answer.status, &answer.body);
+                let response = read.map_err(|failure| put_off(failure, &answer))?;
+                let from = answer.from.map_or(to.ip(), |from| from.ip());
                 if let Some(seen_at) = response.external_ip {
-                    outside.vote(Witness::Tracker(to.ip()), seen_at);
+                    outside.vote(Witness::Tracker(from), seen_at);
                 }
-                Ok(response)
+                Ok(believed(from, response))
             });
         }
         Ok(families)
@@ -90,7 +93,7 @@ impl Carrier {
             let answered = ask_udp(self.udp.clone(), to, ask);
             families.spawn(async move {
                 match answered.await? {
-                    Answer::Announce(response) => Ok(response),
+                    Answer::Announce(response) => Ok(believed(to.ip(), response)),
                     Answer::Scrape(_) => Err(Failure::Malformed("a scrape for an announce".to_owned())),
                 }
             });
@@ -114,8 +117,8 @@ impl Carrier {
                 let address = quelea_tracker::http::scrape_url(url, &[info_hash]).ok_or_else(unsupported)?;
                 let mut counts = Vec::new();
                 for to in one_of_each_family(&found) {
-                    let answer = self.http.get(to.is_ipv4(), &address, quelea_tracker::http::MAX_BODY).await;
-                    match answer.and_then(|(status, body)| quelea_tracker::http::read_scrape(status, &body)) {
+                    let answer = self.http.get(to.is_ipv4(), &address).await;
+                    match answer.and_then(|it| quelea_tracker::http::read_scrape(it.status, &it.body)) {
                         Ok(answer) => {
                             counts = answer;
                             break;
@@ -141,6 +144,20 @@ impl Carrier {
             }
         };
         counts.into_iter().find(|(hash, _)| *hash == info_hash).map(|(_, counts)| counts).ok_or(failure)
+    }
+}
+
+/// An answer of the tracker at `from`, without the peers to which it may not lead us.
+fn believed(from: IpAddr, mut response: AnnounceResponse) -> AnnounceResponse {
+    let scope = Scope::of(from);
+    response.peers.retain(|peer| scope.may_lead_to(peer.ip()));
+    response
+}
+
+fn put_off(failure: Failure, answer: &http::Answer) -> Failure {
+    match answer.retry_after {
+        Some(wait) => failure.put_off(wait),
+        None => failure,
     }
 }
 

@@ -29,6 +29,8 @@ struct Tally {
 pub(crate) struct Asked {
     /// Path and query.
     pub(crate) target: String,
+    /// All of its head.
+    pub(crate) head: String,
     stream: TcpStream,
     tally: Arc<Tally>,
 }
@@ -54,9 +56,10 @@ impl Tracker {
             // Answers end with the tracker.
             let mut answers = tokio::task::JoinSet::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                let Some(target) = read_target(&mut stream).await else { continue };
+                let Some(head) = read_head(&mut stream).await else { continue };
+                let Some(target) = head.split(' ').nth(1).map(str::to_owned) else { continue };
                 counting.asked.fetch_add(1, Ordering::Relaxed);
-                answers.spawn(script(Asked { target, stream, tally: Arc::clone(&counting) }));
+                answers.spawn(script(Asked { target, head, stream, tally: Arc::clone(&counting) }));
             }
         });
         Self { url, tally, task }
@@ -156,12 +159,12 @@ impl Asked {
     }
 }
 
-async fn read_target(stream: &mut TcpStream) -> Option<String> {
+async fn read_head(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
     }
-    String::from_utf8(head).ok()?.split(' ').nth(1).map(str::to_owned)
+    String::from_utf8(head).ok()
 }
 
 /// A body behind the head that goes with it.
