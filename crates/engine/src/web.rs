@@ -35,12 +35,7 @@ pub struct WebRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WebAnswer {
     /// A body, unpacked if the server had packed it.
-    Body {
-        /// Its bytes.
-        bytes: Vec<u8>,
-        /// What the server says that it is ("Content-Type").
-        content_type: Option<String>,
-    },
+    Body(Vec<u8>),
     /// The server redirects to this magnet link.
     Magnet(String),
 }
@@ -106,8 +101,8 @@ async fn get_from(
     let asked = Asked { url: &request.url, local, limit: request.limit, is_whole, headers: &headers };
     match ask(clients, &asked).await.map_err(|failure| error(failure, request.limit))? {
         Arrival::Magnet(link) => Ok(WebAnswer::Magnet(link)),
-        Arrival::Answer(Answer { status, body, content_type, .. }) if (200..300).contains(&status) => {
-            Ok(WebAnswer::Body { bytes: body, content_type })
+        Arrival::Answer(Answer { status, body, .. }) if (200..300).contains(&status) => {
+            Ok(WebAnswer::Body(body))
         }
         Arrival::Answer(Answer { status, .. }) => {
             let named = StatusCode::from_u16(status).map(|status| status.to_string());

@@ -17,6 +17,7 @@ use hostile::{World, run, until};
 use quelea::TrackerState;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Where the peer is that each answer names; nobody listens there.
 const PEER: &str = "127.0.77.7:7777";
@@ -234,6 +235,33 @@ fn refusals_give_the_trackers_words_whatever_the_status() {
 }
 
 #[test]
+fn a_server_without_tls_is_told_from_one_that_is_not_there() {
+    run(async {
+        // A server of HTTP does not wait for the end of what is none.
+        let server = tokio::net::TcpListener::bind("127.0.2.1:0").await.unwrap();
+        let at = server.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = server.accept().await {
+                let _ = stream.read_u8().await;
+                let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+                // Closing with bytes unread would take back what was written.
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        });
+        let tiers = vec![vec![format!("https://{at}/announce")]];
+        let world = World::with(100_000, 32_768, |adding| adding.metainfo.trackers = tiers).await;
+        let failed = || match &world.torrent.snapshot().trackers.first()?.state {
+            TrackerState::Failed(reason) => Some(reason.clone()),
+            _ => None,
+        };
+        until(|| failed().is_some()).await;
+        let reason = failed().unwrap();
+        assert!(reason.contains("the server does not speak TLS at this port; try http://"), "{reason}");
+        world.session.close().await;
+    });
+}
+
+#[test]
 fn nothing_of_an_announce_goes_to_where_it_is_redirected() {
     run(async {
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -251,7 +279,11 @@ fn nothing_of_an_announce_goes_to_where_it_is_redirected() {
         let secret = format!("{}?passkey=topsecret", tracker.url);
         let tiers = vec![vec![secret.replace("http://", "http://user:word@")]];
         let world = World::with(100_000, 32_768, |adding| adding.metainfo.trackers = tiers).await;
-        until(|| world.torrent.snapshot().trackers[0].state == TrackerState::Working).await;
+        let works = || {
+            let snapshot = world.torrent.snapshot();
+            snapshot.trackers.first().is_some_and(|tracker| tracker.state == TrackerState::Working)
+        };
+        until(works).await;
         world.session.close().await;
         let heads = heard.lock().unwrap().clone();
         assert!(heads[0].starts_with("GET /there HTTP/1.1\r\n"), "{heads:?}");

@@ -123,3 +123,27 @@ impl Resolve for Judge {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// The addresses of this machine's own name that a server of this scope may lead to.
+    async fn led(sent_from: Option<Scope>) -> Result<Vec<IpAddr>, String> {
+        let judge = Judge { binding: Binding::default(), sent_from };
+        let found = judge.resolve("localhost".parse().unwrap()).await;
+        found.map(|found| found.map(|address| address.ip()).collect()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn names_lead_to_addresses_that_they_may_lead_to_alone() {
+        for sent_from in [None, Some(Scope::Machine)] {
+            let found = led(sent_from).await.unwrap();
+            assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
+        }
+        for sent_from in [Scope::Link, Scope::Site, Scope::World] {
+            assert_eq!(led(Some(sent_from)).await, Err(LedAstray.to_string()), "{sent_from:?}");
+        }
+    }
+}

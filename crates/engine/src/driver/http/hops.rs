@@ -6,7 +6,7 @@ use super::reason;
 use crate::clock::since_1970;
 use quelea_discovery::Scope;
 use quelea_tracker::{Failure, http_date, retry_after};
-use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, DATE, HeaderMap, HeaderName, LOCATION, RETRY_AFTER};
 use reqwest::{Response, Url};
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -49,7 +49,6 @@ pub(crate) struct Answer {
     pub(crate) from: Option<SocketAddr>,
     /// How long the server wants to be left alone.
     pub(crate) retry_after: Option<Duration>,
-    pub(crate) content_type: Option<String>,
     /// Unpacked.
     pub(crate) body: Vec<u8>,
 }
@@ -152,7 +151,6 @@ async fn read(
     let sent = header(DATE).and_then(http_date).unwrap_or_else(since_1970);
     let retry_after = header(RETRY_AFTER).and_then(|value| retry_after(value, sent));
     let encoding = header(CONTENT_ENCODING).unwrap_or_default().to_owned();
-    let content_type = header(CONTENT_TYPE).map(str::to_owned);
     let (status, from) = (response.status().as_u16(), response.remote_addr());
     let is_said_too_long = response
         .content_length()
@@ -175,7 +173,7 @@ async fn read(
     if let Some(failure) = cut.filter(|_| !(asked.is_whole)(&bytes)) {
         return Err(if is_said_too_long { Failure::TooLong } else { failure });
     }
-    Ok(Answer { status, from, retry_after, content_type, body: bytes })
+    Ok(Answer { status, from, retry_after, body: bytes })
 }
 
 #[cfg(test)]
