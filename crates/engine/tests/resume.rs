@@ -10,7 +10,7 @@
 mod made;
 
 use made::{add, bytes, torrent, write};
-use quelea::{AddTorrent, Error, Event, Events, Session, Settings, State, Torrent};
+use quelea::{AddTorrent, Error, Event, Events, Priority, Session, Settings, State, Torrent};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -347,6 +347,38 @@ fn a_disk_that_refuses_makes_a_pause_and_nothing_is_lost_when_it_is_mended() {
         other.close().await;
         bed.assert_whole();
         assert_eq!(bed.start_again().await, (bed.pieces(), 0));
+    });
+}
+
+#[test]
+fn pieces_of_a_file_that_is_deselected_while_they_wait_for_the_disk_do_not_count_as_wanted() {
+    run(async {
+        let bed = Bed::new();
+        let leech = bed.session("out", true);
+        let leeched = leech.add(add(&bed.torrent)).await.unwrap();
+        // The first file cannot be written: its pieces are good, and wait.
+        std::fs::create_dir_all(bed.path("out/folder/a")).unwrap();
+        let seed = bed.session("seed", false);
+        seed.add(bed.from(&leech)).await.unwrap();
+        while leeched.snapshot().state != State::Failed {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let wanted = [Priority::UNWANTED, Priority::USUAL, Priority::USUAL];
+        leeched.set_file_priorities(wanted.to_vec()).await.unwrap();
+        leeched.resume().await.unwrap();
+        while leeched.snapshot().state == State::Failed {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let other = bed.session("seed", false);
+        other.add(bed.from(&leech)).await.unwrap();
+        complete(&leeched).await;
+        let snapshot = leeched.snapshot();
+        let wanted = bed.length() - bed.files[0].1.len() as u64;
+        assert_eq!((snapshot.wanted_length, snapshot.wanted_have), (wanted, wanted));
+        assert!(snapshot.pieces_have > (wanted as usize / PIECE) as u32 + 1, "none of them waited");
+        leech.close().await;
+        seed.close().await;
+        other.close().await;
     });
 }
 

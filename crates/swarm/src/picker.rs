@@ -137,6 +137,8 @@ struct Follower {
 pub struct Picker<B> {
     geometry: Geometry,
     priorities: Vec<Priority>,
+    /// Bytes of the pieces that are wanted, whether or not they are had.
+    wanted_bytes: u64,
     have: Bitfield,
     /// Wanted and not had: what makes a peer interesting.
     needed: Bitfield,
@@ -178,8 +180,10 @@ impl<B> Picker<B> {
         let pieces = geometry.pieces();
         let mut priorities = vec![Priority::UNWANTED; pieces as usize];
         let mut needed = Bitfield::none(pieces);
+        let mut wanted_bytes = 0;
         for piece in wanted.iter(&geometry) {
             priorities[piece.at()] = Priority::USUAL;
+            wanted_bytes += u64::from(geometry.length_of(piece));
             if !have.has(piece) {
                 needed.set(piece);
             }
@@ -192,6 +196,7 @@ impl<B> Picker<B> {
             needed,
             order,
             priorities,
+            wanted_bytes,
             joined: 0,
             broad: 0,
             open: BTreeMap::new(),
@@ -268,11 +273,38 @@ impl<B> Picker<B> {
         self.open() >= self.open_limit
     }
 
-    /// Bytes of open and verifying pieces that are here.
+    /// Bytes of wanted pieces, verified or not.
+    pub fn bytes_wanted(&self) -> u64 {
+        self.wanted_bytes
+    }
+
+    /// Bytes of wanted pieces that are not verified yet.
+    pub fn bytes_needed(&self) -> u64 {
+        self.bytes_of(&self.needed)
+    }
+
+    /// Bytes of all pieces, wanted or not, that are not verified.
+    pub fn bytes_left(&self) -> u64 {
+        self.geometry.total_length() - self.bytes_of(&self.have)
+    }
+
+    /// Bytes of wanted pieces that are open or being verified, and are here.
     pub fn bytes_received(&self) -> u64 {
         let open: u64 = self.open.values().map(|piece| piece.received() as u64 * BLOCK).sum();
-        let verifying = self.verifying.keys().map(|&piece| u64::from(self.geometry.length_of(piece)));
-        open + verifying.sum::<u64>()
+        let verifying = self.verifying.keys().filter(|piece| self.needed.has(**piece));
+        open + verifying.map(|&piece| u64::from(self.geometry.length_of(piece))).sum::<u64>()
+    }
+
+    /// Bytes of a set of pieces.
+    fn bytes_of(&self, pieces: &Bitfield) -> u64 {
+        let piece_length = u64::from(self.geometry.piece_length());
+        let short = self
+            .geometry
+            .iter()
+            .next_back()
+            .filter(|last| pieces.has(*last))
+            .map_or(0, |last| piece_length - u64::from(self.geometry.length_of(last)));
+        u64::from(pieces.count()) * piece_length - short
     }
 
     /// How many connected peers have this piece.

@@ -59,8 +59,6 @@ pub(crate) struct TorrentTask {
     pub(crate) myself: mpsc::Sender<ToTorrent>,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) published: Published,
-    pub(crate) wanted_length: u64,
-    pub(crate) wanted: Vec<bool>,
     /// Where this torrent is remembered, if it is.
     pub(crate) keeping: Option<(Arc<Record>, Arc<Keeper>)>,
     /// What earlier sessions moved.
@@ -96,7 +94,6 @@ struct Running {
     tracker_statuses: Vec<TrackerStatus>,
     trackers_answered: bool,
     trouble: Option<Trouble>,
-    wanted_have: u64,
     /// The trackers' task is to hear that our network is back.
     found_back: bool,
     changes: Changes,
@@ -119,7 +116,6 @@ enum Files {
 impl TorrentTask {
     /// Runs until it is told to stop.
     pub(crate) async fn run(self) {
-        let wanted_have = self.have_length();
         self.trackers.attach(self.id, &self.myself);
         let mut running = Running {
             task: self,
@@ -128,7 +124,6 @@ impl TorrentTask {
             tracker_statuses: Vec::new(),
             trackers_answered: false,
             trouble: None,
-            wanted_have,
             found_back: false,
             changes: Changes::default(),
             completes: false,
@@ -137,12 +132,6 @@ impl TorrentTask {
         if let Some(goodbye) = running.run().await {
             let _ = goodbye.send(running.placement());
         }
-    }
-
-    fn have_length(&self) -> u64 {
-        let geometry = &self.info.geometry;
-        let wanted = |piece: &PieceIndex| self.wanted[piece.at()] && self.machine.have().has(*piece);
-        geometry.iter().filter(wanted).map(|piece| u64::from(geometry.length_of(piece))).sum()
     }
 }
 
@@ -271,7 +260,6 @@ impl Running {
     fn handle_verified(&mut self, now: Time, piece: PieceIndex, outcome: PieceOutcome) {
         match outcome.verdict {
             PieceVerdict::Written => {
-                self.wanted_have += u64::from(self.task.info.geometry.length_of(piece));
                 self.task.machine.handle_verdict(now, piece, Verdict::Written, &outcome.block_digests);
                 self.tried(now, piece);
             }

@@ -9,7 +9,7 @@ use crate::entry::{Entry, Figures, Life, Running};
 use crate::events::TorrentId;
 use crate::mapping::Transport;
 use crate::opening::{Opened, Place};
-use crate::wishes::{file_flags, file_specs, length_of, piece_priorities, wanted_pieces};
+use crate::wishes::{file_flags, file_specs, piece_priorities, wanted_pieces};
 use crate::{Error, Event, Result, State};
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
@@ -19,7 +19,7 @@ use quelea_swarm::limit::Tree;
 use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_wire::Bitfield;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages that may wait for a torrent's task.
@@ -108,6 +108,7 @@ impl Session {
                 }
             }
         }
+        let left = machine.stats(self.inner.clock.now()).bytes_missing;
         let task = TorrentTask {
             id,
             machine,
@@ -117,8 +118,6 @@ impl Session {
             myself: mailbox.clone(),
             events,
             published: Arc::clone(published),
-            wanted_length: length_of(&info.geometry, &wanted_pieces),
-            wanted: wanted_pieces,
             info: Arc::clone(info),
             keeping: record.zip(self.inner.keeper.clone()),
             before,
@@ -135,7 +134,6 @@ impl Session {
         };
         let limit = io.limit.node();
         if apart.is_none() {
-            let left = task.wanted_length - published_have(published);
             self.announce(entry, left);
             if let Some(desk) = self.dht_of(entry) {
                 desk.attach(id, &mailbox);
@@ -301,9 +299,4 @@ impl Session {
 /// The figures that a torrent shows until its task has its own.
 fn first_figures(entry: &Entry, state: State) -> Published {
     Arc::new(Mutex::new(entry.snapshot(state)))
-}
-
-/// What a torrent's figures say is there.
-fn published_have(published: &Published) -> u64 {
-    published.lock().unwrap_or_else(PoisonError::into_inner).wanted_have
 }

@@ -3,6 +3,7 @@
 use super::{Picker, PieceState};
 use alloc::format;
 use alloc::string::String;
+use quelea_metainfo::geometry::PieceIndex;
 
 impl<B> Picker<B> {
     /// Checks that the parts agree with each other. For tests and the simulator; looks at every piece.
@@ -10,6 +11,7 @@ impl<B> Picker<B> {
     /// # Errors
     /// The first contradiction found, in words.
     pub fn check_invariants(&self) -> Result<(), String> {
+        self.check_bytes()?;
         for piece in self.geometry.iter() {
             let (class, level) = self.order.standing(piece);
             let (state, priority) = (self.state(piece), self.priorities[piece.at()]);
@@ -48,6 +50,24 @@ impl<B> Picker<B> {
             return Err(format!("{} pieces are open, more than {}", self.open(), self.open_limit));
         }
         self.check_lists()
+    }
+
+    fn check_bytes(&self) -> Result<(), String> {
+        let bytes = |counts: &dyn Fn(PieceIndex) -> bool| -> u64 {
+            let pieces = self.geometry.iter().filter(|piece| counts(*piece));
+            pieces.map(|piece| u64::from(self.geometry.length_of(piece))).sum()
+        };
+        let counted = (self.bytes_wanted(), self.bytes_needed(), self.bytes_left());
+        let wanted = |piece: PieceIndex| self.priorities[piece.at()].is_wanted();
+        let summed = (
+            bytes(&wanted),
+            bytes(&|piece| wanted(piece) && !self.have.has(piece)),
+            bytes(&|piece| !self.have.has(piece)),
+        );
+        if counted == summed {
+            return Ok(());
+        }
+        Err(format!("bytes wanted, needed and left are {summed:?}, not {counted:?}"))
     }
 
     fn check_lists(&self) -> Result<(), String> {

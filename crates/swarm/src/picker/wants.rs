@@ -45,6 +45,12 @@ impl<B> Picker<B> {
                 continue;
             }
             self.priorities[piece.at()] = after;
+            let length = u64::from(self.geometry.length_of(piece));
+            match (before.is_wanted(), after.is_wanted()) {
+                (false, true) => self.wanted_bytes += length,
+                (true, false) => self.wanted_bytes -= length,
+                (true, true) | (false, false) => {}
+            }
             if self.have.has(piece) {
                 continue;
             }

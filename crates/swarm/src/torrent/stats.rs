@@ -43,7 +43,13 @@ pub struct Stats {
     pub pieces_missing: u32,
     /// Pieces being hashed and written.
     pub pieces_verifying: usize,
-    /// Bytes received of pieces that are not verified yet.
+    /// Bytes of wanted pieces.
+    pub bytes_wanted: u64,
+    /// Bytes of wanted pieces that are not verified and written; never more than `bytes_wanted`.
+    pub bytes_missing: u64,
+    /// Bytes of all pieces, wanted or not, that are not verified and written: `left` of BEP 3.
+    pub bytes_left: u64,
+    /// Bytes received of wanted pieces that are not verified yet.
     pub bytes_unverified: u64,
 }
 
@@ -87,6 +93,9 @@ impl<B> Torrent<B> {
             pieces_have: self.picker.have().count(),
             pieces_missing: self.picker.missing_wanted(),
             pieces_verifying: self.picker.verifying(),
+            bytes_wanted: self.picker.bytes_wanted(),
+            bytes_missing: self.picker.bytes_needed(),
+            bytes_left: self.picker.bytes_left(),
             bytes_unverified: self.picker.bytes_received(),
             ..Stats::default()
         };

@@ -1,6 +1,6 @@
 //! What the user wants changes while the torrent runs.
 
-use crate::bench::{Bench, all, bits, piece, requests, sent, wire};
+use crate::bench::{Bench, all, bits, geometry, piece, requests, sent, wire};
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_swarm::event::{Event, Output, Verdict};
 use quelea_swarm::picker::Priority;
@@ -100,6 +100,30 @@ fn a_piece_that_is_not_wanted_any_longer_and_good_changes_no_count_of_what_peers
     assert!(sent(&outputs, key, &Message::Have(1)), "others may have it");
     assert!(!sent(&outputs, key, &Message::NotInterested));
     assert!(bench.machine.have().has(piece(1)));
+}
+
+#[test]
+fn a_piece_that_is_deselected_while_it_is_verified_is_counted_for_the_torrent_alone() {
+    let mut bench = Bench::leecher();
+    let whole = bench.machine.stats(bench.now).bytes_wanted;
+    let length = u64::from(geometry().length_of(piece(1)));
+    let key = bench.peer();
+    bench.says(key, bits(&[1, 2]));
+    bench.says(key, Message::Unchoke);
+    all(1).for_each(|span| {
+        bench.block(key, span);
+    });
+    bench.machine.set_priorities(bench.now, only(&[2]));
+    let stats = bench.machine.stats(bench.now);
+    assert_eq!((stats.bytes_wanted, stats.bytes_missing, stats.bytes_unverified), (length, length, 0));
+    assert_eq!(stats.bytes_left, whole);
+    bench.verdict(1, Verdict::Written, &[]);
+    let stats = bench.machine.stats(bench.now);
+    assert_eq!((stats.bytes_wanted, stats.bytes_missing), (length, length));
+    assert_eq!(stats.bytes_left, whole - length);
+    bench.machine.set_priorities(bench.now, only(&[1, 2]));
+    let stats = bench.machine.stats(bench.now);
+    assert_eq!((stats.bytes_wanted, stats.bytes_missing), (2 * length, length));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::recheck::{Recheck, Rechecking};
 use super::{Running, Time};
 use crate::driver::ToTorrent;
 use crate::events::Event;
-use crate::wishes::{file_specs, length_of, piece_priorities, wanted_pieces};
+use crate::wishes::{file_specs, piece_priorities};
 use crate::{Error, Result};
 use quelea_metainfo::Info;
 use quelea_metainfo::path::clean_element;
@@ -323,10 +323,6 @@ impl Running {
             return;
         }
         let info = Arc::clone(&self.task.info);
-        let wanted: Vec<bool> = files.iter().map(|priority| priority.is_wanted()).collect();
-        self.task.wanted = wanted_pieces(&info, &wanted);
-        self.task.wanted_length = length_of(&info.geometry, &self.task.wanted);
-        self.wanted_have = self.task.have_length();
         let pieces = piece_priorities(&info, files);
         let was_complete = self.task.machine.is_complete();
         self.task.machine.set_priorities(now, |piece| pieces[piece.at()]);

@@ -16,7 +16,7 @@ impl Running {
     pub(super) fn note(&mut self) {
         let now = self.now();
         let stats = self.task.machine.stats(now);
-        let left = self.task.wanted_length - self.wanted_have;
+        let left = stats.bytes_missing;
         let note = Note {
             uploaded: self.task.earlier.uploaded + stats.uploaded,
             downloaded: self.task.earlier.downloaded + stats.downloaded,
@@ -97,8 +97,9 @@ impl Running {
     pub(super) fn snapshot(&mut self) -> Snapshot {
         let now = self.now();
         let stats = self.task.machine.stats(now);
-        let missing = self.task.wanted_length - self.wanted_have;
-        let received = (self.wanted_have + stats.bytes_unverified).min(self.task.wanted_length);
+        let (wanted_length, missing) = (stats.bytes_wanted, stats.bytes_missing);
+        let wanted_have = wanted_length - missing;
+        let received = (wanted_have + stats.bytes_unverified).min(wanted_length);
         let state = match (&self.trouble, self.task.apart, missing) {
             _ if self.is_rechecking() => State::Checking,
             (Some(_), _, _) => State::Failed,
@@ -108,7 +109,7 @@ impl Running {
             (None, None, _) => State::Downloading,
         };
         let rate = stats.download_rate;
-        let left = self.task.wanted_length - received;
+        let left = wanted_length - received;
         let eta = (state == State::Downloading && rate > 0)
             .then(|| Duration::from_millis(left.saturating_mul(1_000) / rate));
         let waiting = (state == State::Downloading && rate == 0).then_some(self.waits_for(&stats));
@@ -120,8 +121,8 @@ impl Running {
             state,
             waiting,
             total_length: self.task.info.geometry.total_length(),
-            wanted_length: self.task.wanted_length,
-            wanted_have: self.wanted_have,
+            wanted_length,
+            wanted_have,
             wanted_received: received,
             pieces: self.task.info.geometry.pieces(),
             pieces_have: stats.pieces_have,

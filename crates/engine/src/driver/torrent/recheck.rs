@@ -125,7 +125,6 @@ impl Running {
         }
         self.task.machine.set_have(now, &have);
         self.task.unchecked &= outcome.cancelled;
-        self.wanted_have = self.task.have_length();
         let pieces = self.task.info.geometry.pieces();
         self.tell(Event::Checked { id: self.task.id, good: have.count(), pieces });
         self.end_recheck(now);
