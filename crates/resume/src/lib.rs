@@ -8,11 +8,15 @@
 //! whole on the disk is fetched again. The order of things sees to it:
 //!
 //! 1. A piece counts from the moment its write has returned ([`Record::written`]).
-//! 2. Every few seconds the files that were written to are brought to the disk (`fdatasync`), then looked at
-//!    (length and times), and then one transaction says which pieces are good and how the files stand. So a
-//!    piece that the database calls good is on the disk.
+//! 2. Every few seconds the files that were written to are brought to the disk (`fdatasync`), then compared with
+//!    what our own last write left (length and times; [`Store::standing`]), and then one transaction says which
+//!    pieces are good and how the files stand. So a piece that the database calls good is on the disk, and a file
+//!    that another program changed after our last write is not recorded as ours.
 //! 3. A file that does not stand as the database says is hashed ([`Plan`]). After a stop that was not clean, so
 //!    are the pieces that the database does not know of: they may have been written after the last transaction.
+//!
+//! A stamp counts as a proof once it is older than a tick of the file system's clock, for a change within the same
+//! tick leaves the same stamp; until then the file is recorded without one and is hashed at the next start.
 //!
 //! A file that could not be brought to the disk is doubtful: what was written may be lost although later calls
 //! succeed. Its pieces are hashed when the torrent starts next.

@@ -19,7 +19,7 @@ pub struct Plan {
     pub trusted: Bitfield,
     /// The pieces that must be hashed.
     pub check: Vec<PieceIndex>,
-    /// How the files stand that are not as the state says.
+    /// How the files stand that are not as the state says; without a stamp where the next start is to hash them too.
     pub changed: Vec<(i64, Option<Stamp>)>,
 }
 
@@ -40,14 +40,15 @@ impl Plan {
         let mut plan =
             Self { trusted: Bitfield::none(geometry.pieces()), check: Vec::new(), changed: Vec::new() };
         let mut standings = HashMap::new();
-        for holder in store.holders() {
+        let holders: Vec<Holder> = store.holders().collect();
+        for (&holder, stamp) in holders.iter().zip(store.take_stamps(&holders)) {
             let number = number_of(holder);
             let before = saved.and_then(|saved| saved.stamps.get(&number).copied());
-            let standing = match (store.stamp(holder), before) {
+            let standing = match (stamp, before) {
                 (Ok(Some(stamp)), Some(before)) if stamp == before => Standing::Same(stamp.length),
                 (Ok(None), None) => Standing::Absent,
-                (Ok(stamp), _) => {
-                    plan.changed.push((number, stamp));
+                (Ok(_), _) => {
+                    plan.changed.push((number, store.proof(holder)));
                     Standing::Changed
                 }
                 (Err(error), _) => {

@@ -5,11 +5,15 @@ use super::{Lock, Plan, number_of, wanted_bits};
 use quelea_block::BlockBuf;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_storage::file_layer::Stamp;
-use quelea_storage::{Holder, StorageError, Store};
+use quelea_storage::{Holder, Standing, StorageError, Store};
 use quelea_wire::Bitfield;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// After this a change of a file has another stamp than one before.
+const SETTLING: Duration = Duration::from_millis(30);
 
 /// Told of trouble with a file that was written to.
 pub type OnTrouble = Box<dyn Fn(StorageError) + Send + Sync>;
@@ -50,8 +54,10 @@ struct State {
     /// The files to be brought to the disk before those pieces may be called good, and whether this run wrote to
     /// them, so that they stand otherwise than before.
     touched: BTreeMap<Holder, bool>,
-    /// How files stood when the torrent began, of which the database has not been told.
+    /// How files stood before they were hashed, of which the database has not been told.
     unsaid: Vec<(i64, Option<Stamp>)>,
+    /// Whether to tell it soon, although no piece is new.
+    is_due: bool,
     /// Files that could not be brought to the disk, or are gone.
     doubtful: BTreeSet<Holder>,
     totals: Totals,
@@ -77,6 +83,7 @@ impl Record {
             have: plan.trusted.clone(),
             touched: BTreeMap::new(),
             unsaid: Vec::new(),
+            is_due: false,
             doubtful: BTreeSet::new(),
             totals: before,
             saved_totals: before,
@@ -164,8 +171,8 @@ impl Record {
         state.touched.extend(holders.into_iter().map(|holder| (holder, true)));
     }
 
-    /// These pieces are good and no others, as hashing all of them has shown.
-    pub fn found_anew(&self, have: &Bitfield) {
+    /// These pieces are good and no others, as hashing has shown. The files that were hashed stood so before.
+    pub fn found_anew(&self, have: &Bitfield, stood: &[(Holder, Option<Stamp>)]) {
         let mut state = self.state();
         let changed: Vec<Holder> = {
             let geometry = self.store.layout().geometry();
@@ -176,6 +183,8 @@ impl Record {
         for holder in changed {
             state.touched.entry(holder).or_insert(false);
         }
+        state.unsaid.extend(stood.iter().map(|(holder, stamp)| (number_of(*holder), *stamp)));
+        state.is_due = true;
     }
 
     /// The torrent where it is.
@@ -219,13 +228,14 @@ impl Record {
 
     /// Whether there are pieces that the database does not know of.
     pub(super) fn has_pieces_to_save(&self) -> bool {
-        !self.state().touched.is_empty()
+        let state = self.state();
+        !state.touched.is_empty() || state.is_due
     }
 
     /// Whether there is anything that the database does not know of.
     pub(super) fn has_news(&self) -> bool {
         let state = self.state();
-        !state.touched.is_empty() || state.totals != state.saved_totals
+        !state.touched.is_empty() || state.is_due || state.totals != state.saved_totals
     }
 
     /// Brings what was written to the disk and then tells the database. With `end` the torrent is over: its
@@ -245,6 +255,7 @@ impl Record {
         let (have, touched, unsaid, totals) = {
             let mut state = self.state();
             let (touched, unsaid) = (std::mem::take(&mut state.touched), std::mem::take(&mut state.unsaid));
+            state.is_due = false;
             (state.have.clone(), touched, unsaid, state.totals)
         };
         // One after the other: who moves the files has them locked while it tells where they are.
@@ -262,9 +273,25 @@ impl Record {
                 stamps.push((number_of(holder), None));
                 continue;
             }
-            match self.bring_to_disk(holder, written) {
-                Ok(Some(stamp)) => stamps.push((number_of(holder), Some(stamp))),
+            match self.bring_to_disk(holder, written, end.is_some()) {
                 Ok(None) => {}
+                Ok(Some(Standing::Ours(stamp))) => stamps.push((number_of(holder), Some(stamp))),
+                Ok(Some(Standing::Unproven)) => stamps.push((number_of(holder), None)),
+                Ok(Some(Standing::Unsettled)) => {
+                    // What is told of it then is as good as nothing, and is told better next time.
+                    stamps.push((number_of(holder), None));
+                    self.state().touched.insert(holder, true);
+                }
+                Ok(Some(Standing::Disturbed)) => {
+                    stamps.push((number_of(holder), None));
+                    (self.on_trouble)(StorageError::Disturbed(self.store.path_of(holder)));
+                }
+                Ok(Some(Standing::Absent)) => {
+                    // A file that was removed takes writes as before, and they are lost with it.
+                    self.state().doubtful.insert(holder);
+                    stamps.push((number_of(holder), None));
+                    (self.on_trouble)(self.store.vanished(holder));
+                }
                 Err(error) => {
                     self.state().doubtful.insert(holder);
                     stamps.push((number_of(holder), None));
@@ -275,15 +302,24 @@ impl Record {
         News { record: self, have, touched, unsaid, totals, moves, wanted, stamps, end }
     }
 
-    /// The stamp of a file that this run has written to, once that is on the disk.
-    fn bring_to_disk(&self, holder: Holder, written: bool) -> Result<Option<Stamp>, StorageError> {
+    /// How a file that this run has written to stands, once that is on the disk. With `last`, nobody will ask again, so
+    /// that a file which was written just now is waited for.
+    fn bring_to_disk(
+        &self,
+        holder: Holder,
+        written: bool,
+        last: bool,
+    ) -> Result<Option<Standing>, StorageError> {
         self.store.sync(holder)?;
         if !written {
             return Ok(None);
         }
-        // A file that was removed takes writes as before, and they are lost with it.
-        let stamp = self.store.stamp(holder)?.ok_or_else(|| self.store.vanished(holder))?;
-        Ok(Some(stamp))
+        let mut standing = self.store.standing(holder)?;
+        if last && standing == Standing::Unsettled {
+            std::thread::sleep(SETTLING);
+            standing = self.store.standing(holder)?;
+        }
+        Ok(Some(standing))
     }
 
     /// Whether the files that were in doubt are there again and can be brought to the disk. They stay in doubt.
@@ -353,7 +389,9 @@ pub(super) fn save_all(
             state.saved_totals = totals;
         }
         if told.is_err() {
-            state.unsaid = unsaid;
+            let since = std::mem::replace(&mut state.unsaid, unsaid);
+            state.unsaid.extend(since);
+            state.is_due = true;
         }
         if told.is_err() || stale {
             for (holder, written) in touched {

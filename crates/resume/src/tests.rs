@@ -215,6 +215,51 @@ fn a_file_that_vanishes_while_it_is_written_to_is_told_and_its_pieces_are_not_tr
 }
 
 #[test]
+fn what_others_change_between_our_last_write_and_its_saving_is_told_and_hashed_at_the_next_start() {
+    use std::os::unix::fs::FileExt;
+    for (last, cut) in [(false, false), (true, false), (false, true), (true, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("downloads");
+        let content = four_pieces();
+        let store = content.open(&root, None).unwrap();
+        let name = Name { info_hash: [1; 20], directory: b"downloads".to_vec() };
+        let database = Mutex::new(Some(Database::in_memory()));
+        let plan = Plan::new(None, &store);
+        let lock = Locks::new(folder.path()).take(&name).unwrap_or_else(|_| panic!("locked"));
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let trouble = Arc::clone(&told);
+        let record = Record::start(
+            (name.clone(), name.clone()),
+            Arc::clone(&store),
+            vec![(name.clone(), lock)],
+            (None, &plan),
+            Box::new(move |error| trouble.lock().unwrap().push(error.to_string())),
+            &database,
+        );
+        let record = record.unwrap();
+        for piece in content.geometry.iter() {
+            store.write_piece(piece, &[content.piece(piece)]).unwrap();
+            record.written(piece);
+        }
+        // The clock that stamps are made by goes on.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        let file = std::fs::File::options().write(true).open(root.join("a")).unwrap();
+        let before = file.metadata().unwrap().modified().unwrap();
+        if cut {
+            file.set_len(3_000).unwrap()
+        } else {
+            file.write_all_at(b"\0", 500).unwrap()
+        }
+        file.set_modified(before).unwrap();
+        record.save(&database, last.then_some(&[])).unwrap();
+        assert!(told.lock().unwrap()[0].contains("another program changed"), "{told:?}");
+        let saved = database.lock().unwrap().as_ref().unwrap().load(&name).unwrap().unwrap();
+        let plan = Plan::new(Some(&saved), &content.open(&root, None).unwrap());
+        assert_eq!((plan.trusted.count(), plan.check.len()), (0, 4), "last {last}, cut {cut}");
+    }
+}
+
+#[test]
 fn what_lay_there_before_anything_was_known_is_hashed_once() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("downloads");

@@ -61,6 +61,9 @@ pub enum StorageError {
     /// A file that was written to is there no more: what was written may be lost with it.
     #[error("{0:?} has vanished; bring it back, or start the torrent again to fetch what is gone")]
     Vanished(PathBuf),
+    /// Another program changed or replaced a file. What it holds is not trusted until it was hashed again.
+    #[error("another program changed {0:?}; it is checked again")]
+    Disturbed(PathBuf),
     /// A file has the name of the torrent's part file but is none, or one of another torrent.
     #[error("{0:?} is not the part file of this torrent; move it away")]
     ForeignPartFile(PathBuf),

@@ -49,6 +49,26 @@ pub struct Stamp {
     pub changed: i64,
 }
 
+impl Stamp {
+    /// How long a change may leave the stamp of another, in nanoseconds: two ticks of the slowest clock that Linux
+    /// stamps files by (100 a second), with a margin.
+    const TICK: i64 = 25_000_000;
+    /// The same where a file system keeps no more than seconds; FAT has every other one.
+    const COARSE_TICK: i64 = 2_100_000_000;
+
+    /// Whether the file system seems to keep whole seconds alone.
+    pub(crate) const fn is_coarse(&self) -> bool {
+        self.changed % 1_000_000_000 == 0
+    }
+
+    /// Whether a change from `now` on, in nanoseconds since 1970, will have another stamp (as git's "racy" entries of
+    /// its index have not).
+    pub(crate) const fn is_settled(&self, now: i64) -> bool {
+        let tick = if self.is_coarse() { Self::COARSE_TICK } else { Self::TICK };
+        now.saturating_sub(self.changed) > tick
+    }
+}
+
 /// System calls on files. Each method may fail with any error of the system, may be interrupted
 /// ([`io::ErrorKind::Interrupted`]), and may move fewer bytes than it was given; storage copes with all of it.
 pub trait FileLayer: Send + Sync {
@@ -70,6 +90,10 @@ pub trait FileLayer: Send + Sync {
     fn look(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Found>>;
     /// The stamp of the ordinary file at `path`; `None` where there is none. Links above it are followed.
     fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>>;
+    /// The stamp of an open file; `None` if it is no ordinary one.
+    fn stamp_of(&self, file: BorrowedFd<'_>) -> io::Result<Option<Stamp>>;
+    /// The time of the system's clock, by which stamps are made: nanoseconds since 1970.
+    fn now(&self) -> i64;
     /// What was opened.
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found>;
     /// Removes the file `path`.
@@ -187,6 +211,19 @@ impl FileLayer for System {
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn stamp_of(&self, file: BorrowedFd<'_>) -> io::Result<Option<Stamp>> {
+        Ok(stamp(&rustix::fs::fstat(file)?))
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "stamps are made by the system's clock; tests replace the layer"
+    )]
+    fn now(&self) -> i64 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
     }
 
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found> {

@@ -32,7 +32,7 @@ pub(crate) struct Key {
     pub(crate) what: What,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum What {
     Root,
     Parts,

@@ -34,3 +34,4 @@ pub use store::{
     Existing, FileSpec, Goal, Held, Holder, Interrupted, Journal, Moved, Options, Relocated, Relocating,
     Step, Store, recover,
 };
+pub use tree::Standing;

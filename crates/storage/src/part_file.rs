@@ -161,15 +161,21 @@ impl PartFile {
         let before = if slots.begun { Before::Unknown } else { Before::Absent };
         let file = tree.open_to_write(What::Parts, &self.path, before, u64::MAX, true)?;
         if !slots.begun {
-            tree.write_all(&file, &self.path, &mut [IoSlice::new(&self.header())], 0)?;
+            tree.write_all(What::Parts, &file, &self.path, &mut [IoSlice::new(&self.header())], 0)?;
             slots.begun = true;
         }
         let known = slots.of.get(&piece.get()).copied();
         let slot = known.unwrap_or_else(|| slots.first_free());
-        tree.write_all(&file, &self.path, slices, self.slot_at(slot))?;
+        tree.write_all(What::Parts, &file, &self.path, slices, self.slot_at(slot))?;
         if known.is_none() {
             let entry = (slot + 1).to_le_bytes();
-            tree.write_all(&file, &self.path, &mut [IoSlice::new(&entry)], self.entry_at(piece))?;
+            tree.write_all(
+                What::Parts,
+                &file,
+                &self.path,
+                &mut [IoSlice::new(&entry)],
+                self.entry_at(piece),
+            )?;
             slots.of.insert(piece.get(), slot);
         }
         Ok(())
@@ -196,7 +202,13 @@ impl PartFile {
         let mut slots = self.lock();
         if slots.of.contains_key(&piece.get()) {
             let file = tree.open_to_write(What::Parts, &self.path, Before::Unknown, u64::MAX, true)?;
-            tree.write_all(&file, &self.path, &mut [IoSlice::new(&[0; 4])], self.entry_at(piece))?;
+            tree.write_all(
+                What::Parts,
+                &file,
+                &self.path,
+                &mut [IoSlice::new(&[0; 4])],
+                self.entry_at(piece),
+            )?;
             slots.of.remove(&piece.get());
         }
         Ok(())

@@ -218,6 +218,28 @@ impl Store {
         }
     }
 
+    /// As [`Store::read`], for bytes that are given to others: a file that somebody else changed since our last write,
+    /// or since it was hashed, is not read. Files are looked up once a second for that, however much is read.
+    ///
+    /// # Errors
+    /// As [`Store::read`]; [`StorageError::Disturbed`] and [`StorageError::Vanished`].
+    pub fn give(&self, span: Span, into: &mut [u8]) -> Result<(), StorageError> {
+        let files = self.files();
+        files.look_before_giving(span)?;
+        files.read(span, into)
+    }
+
+    /// As [`Store::try_read_cached`], for bytes that are given to others; false also when a file must be looked up
+    /// first.
+    pub fn try_give_cached(&self, span: Span, into: &mut [u8]) -> bool {
+        let give = |files: &Files, into| !files.is_look_due(span) && files.try_read_cached(span, into);
+        match self.files.try_read() {
+            Ok(files) => give(&files, into),
+            Err(TryLockError::Poisoned(files)) => give(&files.into_inner(), into),
+            Err(TryLockError::WouldBlock) => false,
+        }
+    }
+
     /// Says that a span will be read soon, so that the system brings it from the disk. Costs little and waits
     /// for nothing but the opening of files.
     pub fn will_need(&self, span: Span) {

@@ -5,14 +5,18 @@
 
 mod changes;
 mod followed;
+mod stamps;
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub(crate) use changes::Changes;
+use changes::Noted;
 use followed::{Base, Followed};
+pub(crate) use stamps::Stamps;
+pub use stamps::Standing;
 
 use crate::error::{Action, StorageError};
 use crate::file_layer::{FileLayer, Found, Opening, Stamp};
@@ -32,6 +36,8 @@ pub(crate) struct Tree {
     changes: Mutex<Option<Changes>>,
     /// The user's own links.
     followed: Followed,
+    /// How each file was left.
+    stamps: Stamps,
 }
 
 /// What is known of a file before it is opened to be written.
@@ -48,7 +54,8 @@ pub(crate) enum Before {
 impl Tree {
     pub(crate) fn new(root: PathBuf, layer: Arc<dyn FileLayer>, pool: FilePool, read_only: bool) -> Self {
         let store = pool.register_store();
-        Self { root, layer, pool, store, read_only, changes: Mutex::default(), followed: Followed::default() }
+        let (changes, followed, stamps) = (Mutex::default(), Followed::default(), Stamps::default());
+        Self { root, layer, pool, store, read_only, changes, followed, stamps }
     }
 
     /// The same kind of tree below another root.
@@ -150,7 +157,7 @@ impl Tree {
             return Err(StorageError::ReadOnly(self.path_of(path)));
         }
         let file = match before {
-            Before::Absent => match self.create(path, Opening::CreateNew) {
+            Before::Absent => match self.create_new(what, path) {
                 Ok(file) => file,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     self.open_existing(path, longest)?
@@ -213,6 +220,17 @@ impl Tree {
 
     /// Writes all slices, end to end from `offset` on.
     pub(crate) fn write_all(
+        &self,
+        what: What,
+        file: &OwnedFd,
+        path: &Path,
+        slices: &mut [IoSlice<'_>],
+        offset: u64,
+    ) -> Result<(), StorageError> {
+        self.change(what, file, || self.write_slices(file, path, slices, offset))
+    }
+
+    fn write_slices(
         &self,
         file: &OwnedFd,
         path: &Path,
@@ -292,23 +310,36 @@ impl Tree {
     }
 
     /// Makes a file at least `length` bytes long, with a hole.
-    pub(crate) fn extend(&self, file: &OwnedFd, path: &Path, length: u64) -> Result<(), StorageError> {
+    pub(crate) fn extend(
+        &self,
+        what: What,
+        file: &OwnedFd,
+        path: &Path,
+        length: u64,
+    ) -> Result<(), StorageError> {
         if self.length_of(file, path)? >= length {
             return Ok(());
         }
         let _noted = Noted { tree: self, path, offset: length, length: 0 };
-        uninterrupted(|| self.layer.set_length(file.as_fd(), length))
-            .map_err(|error| self.refused(Action::Write, path, error))
+        self.change(what, file, || self.set_length(file, path, length))
     }
 
     /// Reserves the space of `length` bytes; where the file system can't, only the length is set.
-    pub(crate) fn allocate(&self, file: &OwnedFd, path: &Path, length: u64) -> Result<(), StorageError> {
+    pub(crate) fn allocate(
+        &self,
+        what: What,
+        file: &OwnedFd,
+        path: &Path,
+        length: u64,
+    ) -> Result<(), StorageError> {
         let _noted = Noted { tree: self, path, offset: length, length: 0 };
-        match uninterrupted(|| self.layer.allocate(file.as_fd(), length)) {
-            Ok(()) => Ok(()),
-            Err(error) if is_unsupported(&error) => self.extend(file, path, length),
-            Err(error) => Err(self.refused(Action::Allocate, path, error)),
-        }
+        let allocated =
+            self.change(what, file, || match uninterrupted(|| self.layer.allocate(file.as_fd(), length)) {
+                Ok(()) => Ok(true),
+                Err(error) if is_unsupported(&error) => Ok(false),
+                Err(error) => Err(self.refused(Action::Allocate, path, error)),
+            });
+        if allocated? { Ok(()) } else { self.extend(what, file, path, length) }
     }
 
     pub(crate) fn sync(&self, file: &OwnedFd, path: &Path) -> Result<(), StorageError> {
@@ -319,6 +350,7 @@ impl Tree {
     /// Closes and removes a file, if it is there.
     pub(crate) fn remove(&self, what: What, path: &Path) -> Result<(), StorageError> {
         self.pool.close(self.key(what));
+        self.stamps.forget(what);
         let Some(root) = self.root()? else { return Ok(()) };
         match uninterrupted(|| self.layer.remove(root.as_fd(), path)) {
             Ok(()) => Ok(()),
@@ -330,20 +362,6 @@ impl Tree {
     /// Closes all files, so that what is opened next is what the names lead to.
     pub(crate) fn close_all(&self) {
         self.pool.close_store(self.store);
-    }
-
-    /// Begins to take down what is written, or ends it.
-    pub(crate) fn watch_changes(&self, watch: bool) {
-        *self.changes() = watch.then(Changes::default);
-    }
-
-    /// What was written since the last call, if that is taken down.
-    pub(crate) fn take_changes(&self) -> Changes {
-        self.changes().as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    fn changes(&self) -> std::sync::MutexGuard<'_, Option<Changes>> {
-        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether both trees have the same root, by whatever name; not if one of them is not there.
@@ -538,22 +556,6 @@ pub(crate) enum Refused {
 impl From<StorageError> for Refused {
     fn from(error: StorageError) -> Self {
         Self::Failed(error)
-    }
-}
-
-/// Takes down a change when it is over, however it ends.
-struct Noted<'a> {
-    tree: &'a Tree,
-    path: &'a Path,
-    offset: u64,
-    length: u64,
-}
-
-impl Drop for Noted<'_> {
-    fn drop(&mut self) {
-        if let Some(changes) = self.tree.changes().as_mut() {
-            changes.add(self.path, self.offset..self.offset + self.length);
-        }
     }
 }
 

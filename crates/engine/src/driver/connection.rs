@@ -184,14 +184,20 @@ impl Connection {
         while self.may_read_blocks() {
             let Some(span) = self.work.uploads.pop_front() else { break };
             let mut block = self.io.pool.take(span.length as usize);
-            if self.io.store.try_read_cached(span, &mut block) {
+            if self.io.store.try_give_cached(span, &mut block) {
                 self.push_outgoing(span, block);
                 continue;
             }
             let (done, reading) = oneshot::channel();
-            let store = Arc::clone(&self.io.store);
+            let (store, torrent) = (Arc::clone(&self.io.store), self.torrent.clone());
             let tell = move |read: Result<BlockBuf, StorageError>| {
-                let _ = done.send(read.ok());
+                let block = read.map_err(|error| {
+                    if matches!(error, StorageError::Disturbed(_) | StorageError::Vanished(_)) {
+                        // It hears of it again, as long as it lasts.
+                        let _ = torrent.try_send(ToTorrent::DiskTrouble(error));
+                    }
+                });
+                let _ = done.send(block.ok());
             };
             self.io.pipeline.read(store, span, block, Box::new(tell));
             self.reading = Some((span, reading));

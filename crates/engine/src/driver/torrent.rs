@@ -1,6 +1,7 @@
 //! A torrent's task: feeds its machine, and does what the machine says.
 
 pub(crate) mod changes;
+mod disturbed;
 mod figures;
 pub(crate) mod recheck;
 mod trouble;
@@ -16,6 +17,7 @@ use crate::outside::Outside;
 use crate::session::slots::{Share, Use};
 use crate::snapshot::{Snapshot, State, TrackerStatus};
 use changes::Changes;
+use disturbed::Disturbance;
 use quelea_block::BlockBuf;
 use quelea_discovery::external::Witness;
 use quelea_metainfo::Info;
@@ -97,6 +99,7 @@ struct Running {
     /// The trackers' task is to hear that our network is back.
     found_back: bool,
     changes: Changes,
+    disturbance: Disturbance,
     /// Whether it became complete while something else was done with its files.
     completes: bool,
     files: Files,
@@ -126,6 +129,7 @@ impl TorrentTask {
             trouble: None,
             found_back: false,
             changes: Changes::default(),
+            disturbance: Disturbance::default(),
             completes: false,
             files: Files::Unfinished,
         };
@@ -181,7 +185,10 @@ impl Running {
                     self.retry();
                     self.drain();
                 }
-                _ = publish.tick() => self.publish(),
+                _ = publish.tick() => {
+                    self.publish();
+                    self.drain();
+                }
             }
         }
     }
@@ -219,6 +226,7 @@ impl Running {
             ToTorrent::Change(change) => self.wish(now, change),
             ToTorrent::Changed(changed) => self.handle_changed(now, changed),
             ToTorrent::Where(reply) => _ = reply.send(self.placement()),
+            ToTorrent::DiskTrouble(error @ StorageError::Disturbed(_)) => self.note_disturbed(now, &error),
             ToTorrent::DiskTrouble(error) => self.fail(now, &error),
             ToTorrent::Mended(result) => self.handle_mended(now, result),
             ToTorrent::Retry => self.retry(),
@@ -394,6 +402,7 @@ impl Running {
         // What is being hashed and written is finished, so that the next run finds it.
         self.changes.cancel();
         self.changes.end_recheck();
+        self.disturbance = Disturbance::default();
         self.task.finished_to = None;
         let patience = tokio::time::sleep(LAST_WRITES);
         tokio::pin!(patience);

@@ -177,6 +177,16 @@ impl FileLayer for Fragile {
         let time = self.disk().times.get(path).copied().unwrap_or(0);
         Ok(Some(Stamp { modified: time, changed: time, ..stamp }))
     }
+    fn stamp_of(&self, file: BorrowedFd<'_>) -> io::Result<Option<Stamp>> {
+        let Some(stamp) = System.stamp_of(file)? else { return Ok(None) };
+        let inode = File::from(file.try_clone_to_owned()?).metadata()?.ino();
+        let disk = self.disk();
+        let time = disk.files.get(&inode).and_then(|held| disk.times.get(&held.path)).copied().unwrap_or(0);
+        Ok(Some(Stamp { modified: time, changed: time, ..stamp }))
+    }
+    fn now(&self) -> i64 {
+        System.now()
+    }
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found> {
         System.describe(file)
     }

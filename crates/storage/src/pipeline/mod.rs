@@ -149,7 +149,7 @@ impl Pipeline {
         self.lanes.submit(job);
     }
 
-    /// Reads a span into `buffer`, which is cut to its length, on a disk thread; has the system read on in the
+    /// Reads a span that is given to others into `buffer`, which is cut to its length, on a disk thread; has the system read on in the
     /// same piece, since whoever asks for one block asks for its neighbours next.
     pub fn read(
         &self,
@@ -160,7 +160,7 @@ impl Pipeline {
     ) {
         self.disk.run(Box::new(move || {
             buffer.truncate(span.length as usize);
-            let result = store.read(span, &mut buffer);
+            let result = store.give(span, &mut buffer);
             if let Some(next) = disk::read_ahead(&store, span) {
                 store.will_need(next);
             }

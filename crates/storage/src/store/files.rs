@@ -82,6 +82,24 @@ impl Files {
         Ok(())
     }
 
+    /// Whether some file of this span must be looked at before it is given to others.
+    pub(super) fn is_look_due(&self, span: Span) -> bool {
+        self.own_runs(span).any(|run| self.tree.is_look_due(What::File(run.file.at())))
+    }
+
+    /// Looks at the files of this span before it is given to others, those that this is due for.
+    pub(super) fn look_before_giving(&self, span: Span) -> Result<(), StorageError> {
+        self.own_runs(span).try_for_each(|run| {
+            self.tree.look_before_giving(What::File(run.file.at()), self.path_of(run.file))
+        })
+    }
+
+    /// The runs of a span that lie in the torrent's own files.
+    fn own_runs(&self, span: Span) -> impl Iterator<Item = FileSpan> + '_ {
+        let runs = self.layout.spans_of(span);
+        runs.filter(move |run| !self.files[run.file.at()].pad && !self.in_parts(span.piece, run.file))
+    }
+
     pub(super) fn try_read_cached(&self, span: Span, into: &mut [u8]) -> bool {
         if check_length(span, into).is_err() {
             return false;
@@ -152,7 +170,7 @@ impl Files {
             }
             if found < length {
                 let opened = self.open_to_write(file, true)?;
-                self.tree.extend(&opened, path, length)?;
+                self.tree.extend(What::File(file.at()), &opened, path, length)?;
             }
             if sync {
                 let opened = self.open_to_read(file)?.ok_or_else(|| self.tree.missing(path, 0))?;
@@ -169,7 +187,8 @@ impl Files {
         // A file that is written whole will hardly be written again, and shall push no other out of the pool.
         let keep = span.length < self.layout.length_of(span.file);
         let file = self.open_to_write(span.file, keep)?;
-        self.tree.write_all(&file, self.path_of(span.file), slices, span.offset)
+        let what = What::File(span.file.at());
+        self.tree.write_all(what, &file, self.path_of(span.file), slices, span.offset)
     }
 
     pub(super) fn open_to_write(&self, file: FileIndex, keep: bool) -> Result<Arc<OwnedFd>, StorageError> {

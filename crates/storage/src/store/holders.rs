@@ -2,13 +2,20 @@
 //! remember between two runs which pieces are good.
 
 use quelea_metainfo::geometry::PieceIndex;
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Store;
 use super::files::Files;
 use crate::error::StorageError;
 use crate::file_layer::Stamp;
+use crate::file_pool::What;
 use crate::layout::{FileIndex, FileSpan};
+use crate::tree::Standing;
+
+/// After this a change of a file has another stamp than one before.
+const SETTLING: Duration = Duration::from_millis(30);
 
 /// A file on the disk that holds bytes of a torrent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +24,15 @@ pub enum Holder {
     File(FileIndex),
     /// The part file ([`crate::part_file_name`]).
     PartFile,
+}
+
+impl Holder {
+    pub(super) const fn what(self) -> What {
+        match self {
+            Self::File(file) => What::File(file.at()),
+            Self::PartFile => What::Parts,
+        }
+    }
 }
 
 /// A run of a piece's bytes in a file of the torrent.
@@ -66,15 +82,108 @@ impl Store {
         files.path_of_holder(holder).map_or(Ok(None), |path| files.tree.stamp(path))
     }
 
+    /// The stamps of files, in the same order; `None` where there is none. From here on a change of them by others is
+    /// noticed. To be taken before their pieces are hashed or trusted; waits a moment for files that were changed just
+    /// now.
+    pub fn take_stamps(&self, holders: &[Holder]) -> Vec<Result<Option<Stamp>, StorageError>> {
+        let take = |holder: Holder| {
+            let files = self.files();
+            files.path_of_holder(holder).map_or(Ok(None), |path| files.tree.take_stamp(holder.what(), path))
+        };
+        let mut stamps: Vec<_> = holders.iter().map(|&holder| take(holder)).collect();
+        let recent = |stamp: &Result<Option<Stamp>, _>, holder| {
+            matches!(stamp, Ok(Some(stamp)) if !stamp.is_coarse()) && self.proof(holder).is_none()
+        };
+        let mut waited = false;
+        for (stamp, &holder) in stamps.iter_mut().zip(holders) {
+            if recent(stamp, holder) {
+                if !std::mem::replace(&mut waited, true) {
+                    std::thread::sleep(SETTLING);
+                }
+                *stamp = take(holder);
+            }
+        }
+        stamps
+    }
+
+    /// The stamp that was taken of a file or that our last write left; `None` if the file may have changed since without
+    /// another stamp, because that was too recent.
+    pub fn proof(&self, holder: Holder) -> Option<Stamp> {
+        self.files().tree.proof(holder.what())
+    }
+
+    /// How a file stands beside what we left.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn standing(&self, holder: Holder) -> Result<Standing, StorageError> {
+        let files = self.files();
+        let path = files.path_of_holder(holder);
+        path.map_or(Ok(Standing::Absent), |path| files.tree.standing(holder.what(), path))
+    }
+
+    /// The files that somebody else changed since we left them.
+    pub fn disturbed(&self) -> Vec<Holder> {
+        let disturbed = self.files().tree.disturbed();
+        disturbed.into_iter().filter_map(|what| self.holder_of(what)).collect()
+    }
+
+    /// Whether all files are there again that were gone when they were to be given to others. What they hold then is to
+    /// be seen: they are among [`Store::disturbed`].
+    ///
+    /// # Errors
+    /// [`StorageError::Vanished`] for one that is not, or when the system refuses.
+    pub fn are_back(&self) -> Result<(), StorageError> {
+        let files = self.files();
+        for holder in files.tree.vanished().into_iter().filter_map(|what| self.holder_of(what)) {
+            let Some(path) = files.path_of_holder(holder) else { continue };
+            if files.tree.stamp(path)?.is_none() {
+                return Err(StorageError::Vanished(files.tree.path_of(path)));
+            }
+            files.tree.is_back(holder.what());
+        }
+        Ok(())
+    }
+
+    /// The pieces that have bytes in one of these files.
+    pub fn pieces_in(&self, holders: &[Holder]) -> Vec<PieceIndex> {
+        let files = self.files();
+        let of_holder = |holder: &Holder| -> Vec<PieceIndex> {
+            match (holder, &files.parts) {
+                (Holder::File(file), _) => {
+                    let geometry = self.layout.geometry();
+                    self.layout.pieces_of(*file).filter_map(move |piece| geometry.piece(piece)).collect()
+                }
+                (Holder::PartFile, Some(parts)) => parts.pieces(),
+                (Holder::PartFile, None) => Vec::new(),
+            }
+        };
+        let pieces: BTreeSet<PieceIndex> = holders.iter().flat_map(of_holder).collect();
+        pieces.into_iter().collect()
+    }
+
+    fn holder_of(&self, what: What) -> Option<Holder> {
+        match what {
+            What::File(file) => self.layout.file(file).map(Holder::File),
+            What::Parts => Some(Holder::PartFile),
+            What::Root => None,
+        }
+    }
+
     /// Whether no piece has bytes in the part file, so that it need not be there.
     pub fn is_part_file_empty(&self) -> bool {
         self.files().parts.as_ref().is_none_or(|parts| parts.is_empty())
     }
 
+    /// Where a file is.
+    pub fn path_of(&self, holder: Holder) -> PathBuf {
+        let files = self.files();
+        files.tree.path_of(files.path_of_holder(holder).unwrap_or(Path::new("")))
+    }
+
     /// The error for a file that was written to and is there no more.
     pub fn vanished(&self, holder: Holder) -> StorageError {
-        let files = self.files();
-        StorageError::Vanished(files.tree.path_of(files.path_of_holder(holder).unwrap_or(Path::new(""))))
+        StorageError::Vanished(self.path_of(holder))
     }
 
     /// Comes back once everything written to this file so far is on the disk and outlasts a loss of power.

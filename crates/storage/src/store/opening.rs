@@ -10,6 +10,7 @@ use super::FileSpec;
 use super::files::Files;
 use crate::error::StorageError;
 use crate::file_layer::Found;
+use crate::file_pool::What;
 use crate::layout::{FileIndex, FileSpan};
 use crate::part_file::PartFile;
 use crate::tree::Tree;
@@ -125,7 +126,7 @@ impl Files {
             let length = self.layout.length_of(file);
             if length > 0 {
                 let opened = self.open_to_write(file, false)?;
-                self.tree.allocate(&opened, self.path_of(file), length)?;
+                self.tree.allocate(What::File(file.at()), &opened, self.path_of(file), length)?;
             }
         }
         Ok(())

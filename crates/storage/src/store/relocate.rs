@@ -37,7 +37,6 @@ use super::opening::{check_paths, folder_there};
 use super::{Holder, Store};
 use crate::error::StorageError;
 use crate::file_layer::{Found, Stamp};
-use crate::file_pool::What;
 use crate::layout::FileIndex;
 use crate::part_file::is_plain_name;
 use crate::tree::{Refused, Tree};
@@ -250,14 +249,16 @@ fn switch(files: &mut Files, plan: &Plan, moved: &[Moved]) -> Tree {
     for (place, path) in files.files.iter_mut().zip(&plan.paths) {
         place.path.clone_from(path);
     }
-    let moved = moved.iter().filter_map(|moved| match moved.holder {
+    let files_moved = moved.iter().filter_map(|moved| match moved.holder {
         Holder::File(file) => Some(file),
         Holder::PartFile => None,
     });
-    for file in moved.chain(plan.adopted.iter().copied()).chain(plan.found.iter().copied()) {
+    for file in files_moved.chain(plan.adopted.iter().copied()).chain(plan.found.iter().copied()) {
         files.files[file.at()].absent.store(false, Ordering::Relaxed);
     }
-    let goal = files.tree.elsewhere(plan.goal.root_path().to_owned());
+    let mut goal = files.tree.elsewhere(plan.goal.root_path().to_owned());
+    let stamps = moved.iter().map(|moved| (moved.holder.what(), moved.before, moved.after));
+    goal.take_over_stamps(&files.tree, stamps);
     std::mem::replace(&mut files.tree, goal)
 }
 
@@ -365,13 +366,6 @@ impl Plan {
         let folders: std::collections::BTreeSet<&Path> =
             self.items.iter().filter_map(|item| of(item).parent()).collect();
         folders.into_iter()
-    }
-}
-
-fn what(holder: Holder) -> What {
-    match holder {
-        Holder::File(file) => What::File(file.at()),
-        Holder::PartFile => What::Parts,
     }
 }
 

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::{MutexGuard, PoisonError};
+
+use super::Tree;
 
 /// Runs that are kept apart a file; more of them become one that covers all.
 const RUNS: usize = 1_024;
@@ -39,6 +42,38 @@ impl Changes {
     /// The runs of each file that was written to.
     pub(crate) fn into_files(self) -> impl Iterator<Item = (PathBuf, Vec<Range<u64>>)> {
         self.runs.into_iter()
+    }
+}
+
+impl Tree {
+    /// Begins to take down what is written, or ends it.
+    pub(crate) fn watch_changes(&self, watch: bool) {
+        *self.changes() = watch.then(Changes::default);
+    }
+
+    /// What was written since the last call, if that is taken down.
+    pub(crate) fn take_changes(&self) -> Changes {
+        self.changes().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Option<Changes>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes down a change when it is over, however it ends.
+pub(super) struct Noted<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) path: &'a Path,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+}
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        if let Some(changes) = self.tree.changes().as_mut() {
+            changes.add(self.path, self.offset..self.offset + self.length);
+        }
     }
 }
 

@@ -136,6 +136,12 @@ impl FileLayer for Faulty {
     fn stamp(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Stamp>> {
         self.call("stamp", || System.stamp(root, path))
     }
+    fn stamp_of(&self, file: BorrowedFd<'_>) -> io::Result<Option<Stamp>> {
+        self.call("stamp_of", || System.stamp_of(file))
+    }
+    fn now(&self) -> i64 {
+        System.now()
+    }
     fn describe(&self, file: BorrowedFd<'_>) -> io::Result<Found> {
         self.call("describe", || System.describe(file))
     }

@@ -1,6 +1,7 @@
 //! A made-up torrent and its content.
 #![allow(dead_code, unreachable_pub)]
 
+pub mod clocked;
 pub mod faulty;
 
 use quelea_metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex, Span};

@@ -1,7 +1,7 @@
 //! What changes a torrent's files while it runs: other directories, other names, other priorities. One change at a
 //! time, in the order in which they were wished for.
 
-use super::recheck::{Recheck, Rechecking};
+use super::recheck::{Looked, Recheck, Rechecking, Scope};
 use super::{Running, Time};
 use crate::driver::ToTorrent;
 use crate::events::Event;
@@ -48,7 +48,7 @@ pub(crate) enum Changed {
     /// Other files are wanted.
     Prioritised(Vec<Priority>, Result<BTreeSet<Holder>>),
     /// The files were looked at, before they are hashed.
-    Looked(std::result::Result<(), StorageError>),
+    Looked(std::result::Result<Looked, StorageError>),
     /// The files were hashed.
     Checked(CheckOutcome),
 }
@@ -124,6 +124,11 @@ impl Changes {
         }
     }
 
+    /// Begins to hash files. While nothing else goes on.
+    pub(super) fn set_recheck(&mut self, recheck: Recheck) {
+        self.current = Some(Current::Recheck(recheck));
+    }
+
     pub(super) fn end_recheck(&mut self) -> Option<Recheck> {
         match self.current.take() {
             Some(Current::Recheck(recheck)) => Some(recheck),
@@ -177,7 +182,8 @@ impl Running {
                 }
                 Change::Priorities { files, done } => self.prioritise(files, done),
                 Change::Recheck { progress, done } => {
-                    self.changes.current = Some(Current::Recheck(Recheck::new(progress, Some(done))));
+                    let recheck = Recheck::new(Scope::All, progress, Some(done));
+                    self.changes.current = Some(Current::Recheck(recheck));
                     self.begin_recheck(now);
                 }
             }
@@ -306,7 +312,7 @@ impl Running {
         let result = result.map(|_| ());
         if adopted {
             // What was found there is the torrent's only as far as its hashes say so.
-            self.changes.current = Some(Current::Recheck(Recheck::new(Arc::default(), done)));
+            self.changes.current = Some(Current::Recheck(Recheck::new(Scope::All, Arc::default(), done)));
             self.begin_recheck(now);
         } else if let Some(done) = done {
             let _ = done.send(result);

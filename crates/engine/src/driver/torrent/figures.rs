@@ -37,6 +37,8 @@ impl Running {
 
     pub(super) fn publish(&mut self) {
         self.look_after_recheck();
+        let now = self.now();
+        self.look_into_disturbance(now);
         if self.task.unchecked {
             return self.publish_unchecked();
         }

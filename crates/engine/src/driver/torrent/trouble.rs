@@ -131,7 +131,10 @@ impl Running {
         let unfinished = trouble.unfinished;
         self.task.io.pipeline.run(move || {
             let finished = if unfinished { store.finish(false) } else { Ok(()) };
-            let mended = finished.and_then(|()| record.map_or(Ok(()), |record| record.is_mended()));
+            let mended = finished
+                .and_then(|()| record.map_or(Ok(()), |record| record.is_mended()))
+                .and_then(|()| store.are_back())
+                .and_then(|()| if store.disturbed().is_empty() { Ok(()) } else { store.look_again() });
             let _ = torrent.blocking_send(ToTorrent::Mended(mended));
         });
     }
@@ -148,7 +151,10 @@ impl Running {
         let Some(trouble) = &mut self.trouble else { return };
         trouble.trial = Trial::Due(now + RETRY);
         match result {
-            Ok(()) if trouble.unwritten.is_empty() => self.go_on(now),
+            Ok(()) if trouble.unwritten.is_empty() => {
+                self.look_for_disturbance();
+                self.go_on(now);
+            }
             // A piece that came in between is tried next.
             Ok(()) => self.retry(),
             Err(error) => self.fail(now, &error),
@@ -160,6 +166,7 @@ impl Running {
         for (piece, blocks) in trouble.unwritten {
             self.task.machine.handle_write_failed(piece, blocks);
         }
+        self.look_into_disturbance(now);
         if !self.is_rechecking() {
             self.go_on_with_peers(now);
         }

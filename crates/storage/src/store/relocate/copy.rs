@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{Item, Journal, Moved, Plan, Relocated, Relocating, Step, note, over, place, switch, what};
+use super::{Item, Journal, Moved, Plan, Relocated, Relocating, Step, note, over, place, switch};
 use crate::error::StorageError;
 use crate::file_layer::Stamp;
 use crate::store::Store;
@@ -50,7 +50,7 @@ impl Store {
             Ok((moved, old)) => {
                 for item in plan.items.iter().filter(|item| has_moved(&moved, item)) {
                     // It is whole at the goal; what stays here is only in the way.
-                    if let Err(error) = old.remove(what(item.holder), &item.from) {
+                    if let Err(error) = old.remove(item.holder.what(), &item.from) {
                         tracing::warn!(%error, "a file that was moved is left where it was");
                     }
                 }
@@ -216,7 +216,7 @@ impl Copies<'_> {
                 buffer.resize(BUFFER, 0);
                 let some = &mut buffer[..BUFFER.min((run.end - at) as usize)];
                 tree.read_exact(from, &item.from, some, at)?;
-                goal.write_all(to, &item.staged, &mut [IoSlice::new(some)], at)?;
+                goal.write_all(item.holder.what(), to, &item.staged, &mut [IoSlice::new(some)], at)?;
                 copied = some.len() as u64;
             }
             at += copied;
@@ -245,7 +245,7 @@ fn has_moved(moved: &[Moved], item: &Item) -> bool {
 /// Removes the copies; what can't be removed stays, and says so when it is in the way.
 fn remove_copies(plan: &Plan) {
     for item in &plan.items {
-        if let Err(error) = plan.goal.remove(what(item.holder), &item.staged) {
+        if let Err(error) = plan.goal.remove(item.holder.what(), &item.staged) {
             tracing::warn!(%error, "a copy is left behind");
         }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Existing, Goal, Holder, Item, Step, what};
+use super::{Existing, Goal, Holder, Item, Step};
 use crate::error::StorageError;
 use crate::file_layer::FileLayer;
 use crate::file_pool::FilePool;
@@ -49,7 +49,7 @@ pub fn recover(interrupted: Interrupted<'_>, layer: Arc<dyn FileLayer>) -> Resul
     match step {
         Step::Copying => {
             for item in &items {
-                new.remove(what(item.holder), &item.staged)?;
+                new.remove(item.holder.what(), &item.staged)?;
             }
             new.remove_empty_folders([goal.staging.as_path()]);
             Ok(false)
@@ -146,7 +146,7 @@ fn remove_originals(tree: &Tree, new: &Tree, items: &[Item]) -> Result<(), Stora
     for item in items {
         let (here, there) = (tree.look(&item.from)?, new.look(&item.to)?);
         if here.is_some() && here == there {
-            tree.remove(what(item.holder), &item.from)?;
+            tree.remove(item.holder.what(), &item.from)?;
         }
     }
     Ok(())
