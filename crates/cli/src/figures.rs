@@ -56,6 +56,7 @@ impl From<&Snapshot> for Figures {
                 State::Seeding => Phase::Seeding,
                 State::Failed | State::Paused => Phase::Failed,
                 State::Queued => Phase::Queued,
+                State::FetchingMetadata => Phase::Metadata,
                 _ => Phase::Downloading,
             },
             waiting: snapshot.waiting,

@@ -291,6 +291,7 @@ impl JsonLines {
                 State::Seeding => "seeding",
                 State::Failed | State::Paused => "paused",
                 State::Queued => "queued",
+                State::FetchingMetadata => "fetching_metadata",
                 _ => "other",
             },
             waiting: snapshot.waiting.map(|waiting| match waiting {

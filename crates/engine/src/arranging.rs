@@ -65,10 +65,13 @@ impl Torrent {
     /// Where its files are.
     ///
     /// # Errors
-    /// [`Error::Closed`]; for a torrent that does not run also [`Error::Gone`], [`Error::InUse`] and
+    /// [`Error::Closed`], [`Error::NoMetadata`]; for a torrent that does not run also [`Error::Gone`], [`Error::InUse`] and
     /// [`Error::Storage`].
     pub async fn placement(&self) -> Result<Placement> {
         let session = self.session()?;
+        if self.entry().link.is_some() {
+            return Err(Error::NoMetadata);
+        }
         let Some(mailbox) = session.mailbox(self.entry()).await else {
             return session.look_up_place(self.entry()).await;
         };

@@ -7,6 +7,7 @@ use crate::driver::ToTorrent;
 use crate::driver::limiter::Limiter;
 use crate::driver::torrent::Published;
 use crate::events::TorrentId;
+use crate::link::Link;
 use crate::wishes::Wishes;
 use crate::{Error, Limits, Placement, Result, Snapshot, State};
 use quelea_metainfo::Info;
@@ -15,7 +16,7 @@ use quelea_swarm::limit::NodeId;
 use quelea_time::Time;
 use quelea_wire::PeerId;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::mpsc;
 
 /// A torrent of a session.
@@ -35,6 +36,10 @@ pub(crate) struct Entry {
     pub(crate) position: AtomicUsize,
     /// Starting and stopping take turns.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// The magnet link, if it is one whose metadata is still to be fetched.
+    pub(crate) link: Option<Link>,
+    /// The torrent that the link led to.
+    pub(crate) successor: OnceLock<Arc<Self>>,
     state: Mutex<EntryState>,
 }
 
@@ -94,6 +99,8 @@ pub(crate) enum Known {
     Here(Arc<Info>),
     /// In the library; perhaps here as well.
     InLibrary(Weak<Info>, Weak<Library>),
+    /// Nobody who was asked has given it yet.
+    Nowhere,
 }
 
 /// A torrent's trackers, each with its tier.
@@ -133,8 +140,25 @@ impl Entry {
             super_seeding: AtomicBool::new(false),
             position: AtomicUsize::new(0),
             turn: tokio::sync::Mutex::default(),
+            link: None,
+            successor: OnceLock::new(),
             state: Mutex::new(state),
         }
+    }
+
+    /// A magnet link whose metadata is still to be fetched.
+    pub(crate) fn of_link(
+        id: TorrentId,
+        info_hash: [u8; 20],
+        peer_id: PeerId,
+        link: Link,
+        wishes: Wishes,
+        mut state: EntryState,
+    ) -> Self {
+        let trackers = (0..).zip(&link.magnet.trackers);
+        state.trackers = trackers.map(|(tier, url)| (tier, url.as_str().into())).collect();
+        let name = link.name().into();
+        Self { link: Some(link), ..Self::new(id, info_hash, peer_id, (name, false), wishes, state) }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, EntryState> {
@@ -195,7 +219,7 @@ impl Entry {
     /// Its info dictionary. May wait for the disk.
     ///
     /// # Errors
-    /// [`Error::Library`] when the library has lost it.
+    /// [`Error::Library`] when the library has lost it, [`Error::NoMetadata`].
     pub(crate) fn info(&self) -> Result<Arc<Info>> {
         let library = match &self.state().info {
             Known::Here(info) => return Ok(Arc::clone(info)),
@@ -203,6 +227,7 @@ impl Entry {
                 Some(info) => return Ok(info),
                 None => library.upgrade().ok_or(Error::Closed)?,
             },
+            Known::Nowhere => return Err(Error::NoMetadata),
         };
         let info = Arc::new(library.info(self.id.0).map_err(Error::Library)?);
         self.state().info = Known::InLibrary(Arc::downgrade(&info), Arc::downgrade(&library));

@@ -54,6 +54,9 @@ pub enum Error {
         "no file can be called {0:?}: name a path below the download directory, of names that every system takes"
     )]
     BadName(PathBuf),
+    /// The torrent is a magnet link whose metadata is not here yet.
+    #[error("the torrent's metadata is still being fetched; wait for it, or resume the torrent")]
+    NoMetadata,
     /// The torrent is not running, so it takes no peers.
     #[error("the torrent is not running; start it first")]
     NotRunning,

@@ -51,6 +51,8 @@ pub enum Event {
     Resumed(TorrentId),
     /// A torrent came into the session, or back from the library.
     Added(TorrentId),
+    /// The metadata of a magnet link is here: from now on it is a torrent like any other.
+    MetadataFetched(TorrentId),
     /// A torrent has left the session; with `data` its files are gone too.
     Removed {
         /// The torrent.
@@ -176,6 +178,7 @@ impl fmt::Display for Event {
             Self::Completed(id) => write!(f, "{id} complete"),
             Self::Failed { id, message } => write!(f, "{id} pauses: {message}"),
             Self::Added(id) => write!(f, "{id} added"),
+            Self::MetadataFetched(id) => write!(f, "{id} has its metadata"),
             Self::Removed { id, data: false } => write!(f, "{id} removed"),
             Self::Removed { id, data: true } => write!(f, "{id} removed with its files"),
             Self::Paused(id) => write!(f, "{id} paused"),

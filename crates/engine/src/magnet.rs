@@ -3,10 +3,12 @@
 use crate::driver::metadata::Figures;
 use crate::events::TorrentId;
 use crate::session::fetching::Heritage;
-use crate::{Error, Result, TrackerStatus};
+use crate::{Error, Limits, Result, TrackerStatus};
 use quelea_metainfo::{Magnet, Metainfo, Selection};
+use quelea_swarm::queue::Goals;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use tokio::sync::{oneshot, watch};
 
 /// A magnet link to follow.
@@ -26,6 +28,66 @@ impl MagnetRequest {
     }
 
     /// The link that this text is.
+    ///
+    /// # Errors
+    /// [`Error::Metainfo`] when it is none.
+    pub fn parse(link: &str) -> Result<Self> {
+        Ok(Self::new(Magnet::parse(link)?))
+    }
+}
+
+/// A magnet link to add to a session, with wishes for the torrent that it leads to.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AddMagnet {
+    /// The link. Its trackers are asked and its peers (`x.pe`) called; of the torrent, the files that it selects (`so`)
+    /// are wanted.
+    pub magnet: Magnet,
+    /// Peers to call, beside those of the link. They are remembered with it.
+    pub peers: Vec<SocketAddr>,
+    /// Where to write, when not to the session's directory.
+    pub output_dir: Option<PathBuf>,
+    /// Where to write until all wanted files are complete, when not to the session's
+    /// [`incomplete_dir`](crate::Settings::incomplete_dir).
+    pub incomplete_dir: Option<PathBuf>,
+    /// Take pieces in order, rather than rarest first.
+    pub sequential: bool,
+    /// Show each peer a piece at a time while it seeds (BEP 16).
+    pub super_seeding: bool,
+    /// Reserve the files' space before downloading.
+    pub preallocate: bool,
+    /// Limits of its own, beside those of the session.
+    pub limits: Limits,
+    /// Whether it is added without fetching its metadata yet.
+    pub paused: bool,
+    /// Whether the torrent runs whatever the session's limits say.
+    pub forced: bool,
+    /// Words that a person sorts it by.
+    pub labels: Vec<String>,
+    /// What it seeds for; `None` for what the session says.
+    pub goals: Option<Goals>,
+}
+
+impl AddMagnet {
+    /// This link, with usual wishes.
+    pub const fn new(magnet: Magnet) -> Self {
+        Self {
+            magnet,
+            peers: Vec::new(),
+            output_dir: None,
+            incomplete_dir: None,
+            sequential: false,
+            super_seeding: false,
+            preallocate: false,
+            limits: Limits::NONE,
+            paused: false,
+            forced: false,
+            labels: Vec::new(),
+            goals: None,
+        }
+    }
+
+    /// The link that this text is, with usual wishes.
     ///
     /// # Errors
     /// [`Error::Metainfo`] when it is none.

@@ -11,6 +11,7 @@ pub(crate) mod fetching;
 mod figures;
 mod keeping;
 mod limiting;
+mod links;
 mod memory;
 mod reaching;
 mod removing;
@@ -89,9 +90,13 @@ struct Shared {
     fetching: HashMap<[u8; 20], Seeking>,
     /// Every torrent, whether or not its task runs.
     torrents: BTreeMap<TorrentId, Arc<Entry>>,
-    /// Their info-hashes.
+    /// The magnet links among the torrents, whose metadata is still to be fetched.
+    links: BTreeMap<TorrentId, Arc<Entry>>,
+    /// The info-hashes of both.
     hashes: HashSet<[u8; 20]>,
     next_id: u64,
+    /// The number of the next fetch of metadata.
+    next_fetch: u64,
     queue: Queue<TorrentId>,
     /// Who waits for a torrent to start.
     waiting: HashMap<TorrentId, oneshot::Sender<Result<()>>>,
@@ -152,9 +157,11 @@ impl Session {
         Events { receiver }
     }
 
-    /// The torrents of the session, in the order they were added.
+    /// The torrents of the session, in the order they were added, magnet links without metadata among them.
     pub fn torrents(&self) -> Vec<Torrent> {
-        self.entries().into_iter().map(|entry| self.handle(entry)).collect()
+        let mut all: BTreeMap<TorrentId, Arc<Entry>> = self.shared().links.clone();
+        all.extend(self.entries().into_iter().map(|entry| (entry.id, entry)));
+        all.into_values().map(|entry| self.handle(entry)).collect()
     }
 
     fn handle(&self, entry: Arc<Entry>) -> Torrent {

@@ -14,6 +14,8 @@ pub enum State {
     Paused,
     /// Data that lies in the directory already is being hashed.
     Checking,
+    /// A magnet link whose metadata is being fetched: there is no more of it than its name, which may be its hash.
+    FetchingMetadata,
     /// Wanted pieces are missing.
     Downloading,
     /// All wanted pieces are there; it uploads.
@@ -205,9 +207,14 @@ impl Snapshot {
         }
     }
 
-    /// The share of the wanted bytes that is verified and written, from 0 to 1.
+    /// The share of the wanted bytes that is verified and written, from 0 to 1; 0 while there is no metadata.
     pub fn fraction(&self) -> f64 {
-        if self.wanted_length == 0 { 1.0 } else { self.wanted_have as f64 / self.wanted_length as f64 }
+        match self.wanted_length {
+            // Nothing is known of a torrent that has no pieces.
+            0 if self.pieces == 0 => 0.0,
+            0 => 1.0,
+            wanted => self.wanted_have as f64 / wanted as f64,
+        }
     }
 }
 

@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// A handle to a torrent of a session; clones are the same torrent.
+/// A handle to a torrent of a session; clones are the same torrent. It may be a magnet link at first, of which there is no
+/// [`info`](Torrent::info) yet: it can be paused, resumed, removed, labelled and limited, and becomes the torrent that it
+/// leads to.
 ///
 /// What is done to a torrent takes effect at once; when the call returns, the library has it too, if there is one
 /// ([`Session::restore`]). Every call fails with [`Error::Gone`] or [`Error::Closed`] once the torrent or the
@@ -34,39 +36,43 @@ impl Torrent {
     }
 
     pub(crate) fn entry(&self) -> &Arc<Entry> {
-        &self.entry
+        self.entry.successor.get().unwrap_or(&self.entry)
     }
 
     /// Its name within the session; with a library, in all sessions.
     pub fn id(&self) -> TorrentId {
-        self.entry.id
+        self.entry().id
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.entry.name
+        &self.entry().name
     }
 
     /// What its peers and trackers know it by (BEP 3).
     pub fn info_hash(&self) -> [u8; 20] {
-        self.entry.info_hash
+        self.entry().info_hash
     }
 
     /// What it is: name, files, pieces. That of a torrent without a task is read from the library, which may wait
     /// for the disk.
     ///
     /// # Errors
-    /// [`Error::Library`] when it cannot be read.
+    /// [`Error::Library`] when it cannot be read, [`Error::NoMetadata`] for a magnet link.
     pub fn info(&self) -> Result<Arc<Info>> {
-        self.entry.info()
+        self.entry().info()
     }
 
     /// Its figures, at most a quarter of a second old.
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        let Ok(session) = self.session() else { return self.entry.snapshot(State::Paused) };
-        let mut snapshot = self.entry.snapshot(session.resting_state(&self.entry));
-        if matches!(self.entry.state().life, Life::Resting) {
-            Arc::make_mut(&mut snapshot).trackers = session.tracker_statuses(&self.entry);
+        let Ok(session) = self.session() else { return self.entry().snapshot(State::Paused) };
+        let mut snapshot = self.entry().snapshot(session.resting_state(self.entry()));
+        if matches!(self.entry().state().life, Life::Resting) {
+            let shown = Arc::make_mut(&mut snapshot);
+            shown.trackers = session.tracker_statuses(self.entry());
+            if let Some(link) = &self.entry().link {
+                link.show(shown);
+            }
         }
         snapshot
     }
@@ -77,7 +83,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`].
     pub async fn pause(&self) -> Result<()> {
-        self.session()?.pause(&self.entry).await
+        self.session()?.pause(self.entry()).await
     }
 
     /// Lets it run when its turn comes, whatever paused, forced or stopped it before, and once its files are where
@@ -88,10 +94,10 @@ impl Torrent {
     /// See [`Torrent`].
     pub async fn resume(&self) -> Result<()> {
         // A torrent whose task has ended has no trouble.
-        if let Some(mailbox) = self.entry.mailbox() {
+        if let Some(mailbox) = self.entry().mailbox() {
             let _ = mailbox.send(ToTorrent::Retry).await;
         }
-        self.session()?.resume(&self.entry, false).await
+        self.session()?.resume(self.entry(), false).await
     }
 
     /// Lets it run at once, whatever the session's limits say, until it is resumed or paused.
@@ -99,7 +105,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`].
     pub async fn force_start(&self) -> Result<()> {
-        self.session()?.resume(&self.entry, true).await
+        self.session()?.resume(self.entry(), true).await
     }
 
     /// Takes it out of the session. With `data` its own files are deleted, and those of its folders that are empty
@@ -108,7 +114,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`]; [`Error::Storage`] when a file could not be deleted: the torrent is gone nevertheless.
     pub async fn remove(&self, data: bool) -> Result<()> {
-        self.session()?.remove(&self.entry, data).await
+        self.session()?.remove(self.entry(), data).await
     }
 
     /// Moves it in the queue.
@@ -116,12 +122,12 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`].
     pub async fn set_position(&self, to: Move) -> Result<()> {
-        self.session()?.set_position(&self.entry, to).await
+        self.session()?.set_position(self.entry(), to).await
     }
 
     /// Its labels.
     pub fn labels(&self) -> Vec<String> {
-        self.entry.state().labels.iter().map(|label| label.as_ref().to_owned()).collect()
+        self.entry().state().labels.iter().map(|label| label.as_ref().to_owned()).collect()
     }
 
     /// Gives it these labels and no others. At most 64, of 128 characters each; what does not show is left out.
@@ -129,7 +135,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`].
     pub async fn set_labels(&self, labels: &[String]) -> Result<()> {
-        self.session()?.set_labels(&self.entry, labels).await
+        self.session()?.set_labels(self.entry(), labels).await
     }
 
     /// What it seeds for: its own goals, or the session's.
@@ -137,7 +143,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`].
     pub fn goals(&self) -> Result<Goals> {
-        Ok(self.session()?.goals(&self.entry))
+        Ok(self.session()?.goals(self.entry()))
     }
 
     /// Gives it goals of its own; `None` for the session's.
@@ -145,12 +151,12 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`].
     pub async fn set_goals(&self, goals: Option<Goals>) -> Result<()> {
-        self.session()?.set_goals(&self.entry, goals).await
+        self.session()?.set_goals(self.entry(), goals).await
     }
 
     /// Its trackers, and how they stand.
     pub fn trackers(&self) -> Vec<TrackerStatus> {
-        self.session().map(|session| session.tracker_statuses(&self.entry)).unwrap_or_default()
+        self.session().map(|session| session.tracker_statuses(self.entry())).unwrap_or_default()
     }
 
     /// Adds a tracker at the end of a tier, counted from 0.
@@ -158,7 +164,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`]; [`Error::BadTracker`] for a URL that is none of a tracker, or that it has already.
     pub async fn add_tracker(&self, tier: usize, url: &str) -> Result<()> {
-        self.session()?.edit_tracker(&self.entry, None, Some((tier, url))).await
+        self.session()?.edit_tracker(self.entry(), None, Some((tier, url))).await
     }
 
     /// Puts another tracker in the place of one.
@@ -166,7 +172,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent::add_tracker`]; also when it has no tracker `from`.
     pub async fn replace_tracker(&self, from: &str, to: &str) -> Result<()> {
-        self.session()?.edit_tracker(&self.entry, Some(from), Some((0, to))).await
+        self.session()?.edit_tracker(self.entry(), Some(from), Some((0, to))).await
     }
 
     /// Removes a tracker; it is told that we leave.
@@ -174,18 +180,18 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`]; [`Error::BadTracker`] when it has no such tracker.
     pub async fn remove_tracker(&self, url: &str) -> Result<()> {
-        self.session()?.edit_tracker(&self.entry, Some(url), None).await
+        self.session()?.edit_tracker(self.entry(), Some(url), None).await
     }
 
     /// Asks every tracker at once, though not within five seconds of the last time. Whether the torrent announces
     /// at all: one that is paused or queued does not.
     pub fn reannounce(&self) -> bool {
-        self.session().is_ok_and(|session| session.reannounce(&self.entry))
+        self.session().is_ok_and(|session| session.reannounce(self.entry()))
     }
 
     /// Asks every tracker how many peers it knows (BEP 48; BEP 15 over UDP), side by side.
     pub async fn scrape(&self) -> Vec<Scrape> {
-        let info_hash = self.entry.info_hash;
+        let info_hash = self.entry().info_hash;
         let Ok(session) = self.session() else { return Vec::new() };
         let (trackers, home) = session.announcing();
         let ask = |url: String| {
@@ -216,27 +222,27 @@ impl Torrent {
 
     /// Its own limits, beside those of the session.
     pub fn limits(&self) -> Limits {
-        self.entry.state().limits
+        self.entry().state().limits
     }
 
     /// Gives it limits of its own, which hold at once.
     pub async fn set_limits(&self, limits: Limits) {
         if let Ok(session) = self.session() {
-            session.set_torrent_limits(&self.entry, limits).await;
+            session.set_torrent_limits(self.entry(), limits).await;
         }
     }
 
     /// Whether its pieces are taken in order.
     pub fn is_sequential(&self) -> bool {
-        self.entry.sequential.load(Ordering::Relaxed)
+        self.entry().sequential.load(Ordering::Relaxed)
     }
 
     /// Takes its pieces in order from here on, so that what comes can be used meanwhile, or rarest first, which is
     /// better for the swarm.
     pub async fn set_sequential(&self, sequential: bool) {
-        self.entry.sequential.store(sequential, Ordering::Relaxed);
+        self.entry().sequential.store(sequential, Ordering::Relaxed);
         // One without a task is told when it has one.
-        if let Some(mailbox) = self.entry.mailbox() {
+        if let Some(mailbox) = self.entry().mailbox() {
             let _ = mailbox.send(ToTorrent::Sequential(sequential)).await;
         }
         self.remembered().await;
@@ -244,14 +250,14 @@ impl Torrent {
 
     /// Whether it shows its peers a piece at a time while it seeds (BEP 16).
     pub fn is_super_seeding(&self) -> bool {
-        self.entry.super_seeding.load(Ordering::Relaxed)
+        self.entry().super_seeding.load(Ordering::Relaxed)
     }
 
     /// Shows peers that come from here on a piece at a time while it seeds (BEP 16), or everything. It is for the only
     /// seed of a swarm, which need not send much more than one copy then; with other seeds there it is a hindrance.
     pub async fn set_super_seeding(&self, on: bool) {
-        self.entry.super_seeding.store(on, Ordering::Relaxed);
-        if let Some(mailbox) = self.entry.mailbox() {
+        self.entry().super_seeding.store(on, Ordering::Relaxed);
+        if let Some(mailbox) = self.entry().mailbox() {
             let _ = mailbox.send(ToTorrent::SuperSeeding(on)).await;
         }
         self.remembered().await;
@@ -262,7 +268,7 @@ impl Torrent {
     /// # Errors
     /// See [`Torrent`]; [`Error::NotRunning`] for one that is paused, queued or failed.
     pub async fn add_peers(&self, peers: &[SocketAddr]) -> Result<()> {
-        let mailbox = self.session()?.mailbox(&self.entry).await.ok_or(Error::NotRunning)?;
+        let mailbox = self.session()?.mailbox(self.entry()).await.ok_or(Error::NotRunning)?;
         let found = ToTorrent::Addresses { found: peers.to_vec(), source: Source::Manual };
         mailbox.send(found).await.map_err(|_| Error::NotRunning)
     }
@@ -270,7 +276,7 @@ impl Torrent {
     /// Comes once the library has it as it is.
     async fn remembered(&self) {
         if let Ok(session) = self.session() {
-            session.remember(&self.entry);
+            session.remember(self.entry());
             session.written().await;
         }
     }
@@ -279,8 +285,8 @@ impl Torrent {
 impl fmt::Debug for Torrent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Torrent")
-            .field("id", &self.entry.id)
-            .field("name", &self.entry.name)
+            .field("id", &self.entry().id)
+            .field("name", &self.entry().name)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@
 //! log, so that who reads waits for nobody's disk, unless other machines may have it open too. A database
 //! that is damaged, foreign, or of a later version is renamed and stays for whoever can read it.
 
-use super::{bans, library, number_of, places};
+use super::{bans, library, links, number_of, places};
 use quelea_block::BlockBuf;
 use quelea_storage::Holder;
 use quelea_storage::file_layer::Stamp;
@@ -22,7 +22,7 @@ const GUARD: &str = "state.lock";
 /// `QLST`, where SQLite keeps whose file it is.
 const APPLICATION: i32 = 0x514c_5354;
 /// The form of the tables below.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 /// Another process may hold the database so long.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps compiled: all that are used of each torrent.
@@ -222,6 +222,7 @@ impl Database {
             begun.execute_batch(library::TABLES)?;
             begun.execute_batch(places::TABLES)?;
             begun.execute_batch(bans::TABLE)?;
+            begun.execute_batch(links::TABLE)?;
             begun.pragma_update(None, "application_id", APPLICATION)?;
             begun.pragma_update(None, "user_version", VERSION)?;
             return Ok(begun.commit()?);
@@ -246,6 +247,9 @@ impl Database {
         if version < 4 {
             begun.execute_batch(bans::TABLE)?;
         }
+        if version < 5 {
+            begun.execute_batch(links::TABLE)?;
+        }
         if version < VERSION {
             begun.pragma_update(None, "user_version", VERSION)?;
         }
@@ -261,6 +265,7 @@ impl Database {
         begun.query_row("SELECT count(leaving) FROM library", [], |_| Ok(()))?;
         begun.query_row("SELECT count(info) FROM metainfo", [], |_| Ok(()))?;
         begun.query_row("SELECT count(address) FROM ban", [], |_| Ok(()))?;
+        begun.query_row("SELECT count(link) FROM link", [], |_| Ok(()))?;
         begun.query_row("SELECT count(directory) FROM place", [], |_| Ok(()))?;
         begun.query_row("SELECT count(paths) FROM names", [], |_| Ok(()))?;
         begun.query_row("SELECT count(files) FROM priority", [], |_| Ok(()))?;

@@ -7,9 +7,10 @@
 //! Bounded by the session's torrents: of each at most one row waits to be written, however often it changes.
 
 use super::database::{Database, StateError, create_folder};
+use super::links::{self, KeptLink, duration, seconds, then_number, then_of};
 use super::{Totals, bans};
 use quelea_metainfo::Info;
-use quelea_swarm::queue::{Goals, Then};
+use quelea_swarm::queue::Goals;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -176,6 +177,7 @@ struct Work {
     /// All torrents in the queue's order, if that has changed.
     order: Option<Vec<u64>>,
     bans: bans::Changes,
+    links: links::Changes,
     waiting: Vec<Box<dyn FnOnce() + Send>>,
     stopping: bool,
 }
@@ -191,7 +193,7 @@ impl Work {
     }
 
     fn has_nothing_to_write(&self) -> bool {
-        self.changes.is_empty() && self.order.is_none() && self.bans.is_empty()
+        self.changes.is_empty() && self.order.is_none() && self.bans.is_empty() && self.links.is_empty()
     }
 }
 
@@ -244,7 +246,11 @@ impl Library {
 
     /// Takes a torrent out.
     pub fn delete(&self, id: u64) {
-        self.shared.work().changes.insert(id, Change::Delete);
+        let mut work = self.shared.work();
+        work.changes.insert(id, Change::Delete);
+        // The link that led to it, if its row has outlasted that.
+        work.links.insert(id, None);
+        drop(work);
         self.shared.wake.notify_one();
     }
 
@@ -266,6 +272,26 @@ impl Library {
     /// Why they cannot be read, for a person.
     pub fn banned(&self) -> Result<Vec<IpAddr>, String> {
         bans::read(self.shared.reading().connection()).map_err(|error| error.to_string())
+    }
+
+    /// Puts a magnet link in whose metadata is still to be fetched, or changes it.
+    pub fn put_link(&self, row: KeptLink) {
+        self.shared.work().links.insert(row.id, Some(Box::new(row)));
+        self.shared.wake.notify_one();
+    }
+
+    /// Takes a magnet link out.
+    pub fn delete_link(&self, id: u64) {
+        self.shared.work().links.insert(id, None);
+        self.shared.wake.notify_one();
+    }
+
+    /// The magnet links whose metadata is still to be fetched, in the order they were added. Waits for the disk.
+    ///
+    /// # Errors
+    /// Why they cannot be read, for a person.
+    pub fn links(&self) -> Result<Vec<KeptLink>, String> {
+        links::read(self.shared.reading().connection()).map_err(|error| error.to_string())
     }
 
     /// `done` is called once all that was told is written, or cannot be, which is told.
@@ -330,6 +356,7 @@ impl Shared {
                 changes: std::mem::take(&mut work.changes),
                 order: work.order.take(),
                 bans: std::mem::take(&mut work.bans),
+                links: std::mem::take(&mut work.links),
                 waiting: std::mem::take(&mut work.waiting),
                 stopping,
             };
@@ -344,7 +371,7 @@ impl Shared {
                              not remembered"
                         ));
                     }
-                    self.put_back(taken.changes, taken.order, taken.bans);
+                    self.put_back(taken.changes, taken.order, taken.bans, taken.links);
                 }
             }
             for waiting in taken.waiting {
@@ -361,8 +388,17 @@ impl Shared {
     }
 
     /// What could not be written is written later, unless it has changed since.
-    fn put_back(&self, changes: BTreeMap<u64, Change>, order: Option<Vec<u64>>, bans: bans::Changes) {
+    fn put_back(
+        &self,
+        changes: BTreeMap<u64, Change>,
+        order: Option<Vec<u64>>,
+        bans: bans::Changes,
+        links: links::Changes,
+    ) {
         let mut work = self.work();
+        for (id, link) in links {
+            work.links.entry(id).or_insert(link);
+        }
         for (address, banned) in bans {
             work.bans.entry(address).or_insert(banned);
         }
@@ -435,6 +471,7 @@ impl Database {
                 place.execute([id.cast_signed(), position])?;
             }
             bans::write(&begun, &work.bans)?;
+            links::write(&begun, &work.links)?;
         }
         Ok(begun.commit()?)
     }
@@ -443,7 +480,6 @@ impl Database {
 fn put_row(put: &mut rusqlite::Statement<'_>, row: &Kept) -> rusqlite::Result<()> {
     let trackers: Vec<String> = row.trackers.iter().map(|(tier, url)| format!("{tier} {url}")).collect();
     let goals = row.goals.unwrap_or_default();
-    let seconds = |time: Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     put.execute(params![
         row.id.cast_signed(),
         row.info_hash,
@@ -462,11 +498,7 @@ fn put_row(put: &mut rusqlite::Statement<'_>, row: &Kept) -> rusqlite::Result<()
         goals.ratio,
         goals.seed_time.map(seconds),
         goals.idle.map(seconds),
-        match goals.then {
-            Then::Pause => 0,
-            Then::Remove => 1,
-            Then::RemoveWithData => 2,
-        },
+        then_number(goals.then),
         seconds(row.seeded),
         row.total_length.cast_signed(),
         row.wanted_length.cast_signed(),
@@ -505,21 +537,9 @@ fn read_all(connection: &Connection) -> rusqlite::Result<Vec<Kept>> {
 
 fn read_row(row: &SqlRow<'_>) -> rusqlite::Result<Kept> {
     let bytes = |at| Ok::<u64, rusqlite::Error>(row.get::<_, i64>(at)?.cast_unsigned());
-    let time = |at| {
-        Ok::<_, rusqlite::Error>(
-            row.get::<_, Option<i64>>(at)?.map(|secs| Duration::from_secs(secs.cast_unsigned())),
-        )
-    };
-    let goals = Goals {
-        ratio: row.get(14)?,
-        seed_time: time(15)?,
-        idle: time(16)?,
-        then: match row.get::<_, i64>(17)? {
-            1 => Then::Remove,
-            2 => Then::RemoveWithData,
-            _ => Then::Pause,
-        },
-    };
+    let time = |at| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(at)?.map(duration));
+    let goals =
+        Goals { ratio: row.get(14)?, seed_time: time(15)?, idle: time(16)?, then: then_of(row.get(17)?) };
     let tracker = |line: &str| {
         let (tier, url) = line.split_once(' ')?;
         Some((tier.parse().ok()?, url.into()))

@@ -1,6 +1,7 @@
 //! Adding torrents, and bringing back those of the library.
 
 use super::Session;
+use super::fetching::Heritage;
 use crate::driver::ToTorrent;
 use crate::entry::{Entry, EntryState, Figures, Known, Life};
 use crate::events::TorrentId;
@@ -12,6 +13,7 @@ use quelea_swarm::queue::{Move, Newcomer, Stage, Standing};
 use quelea_time::Time;
 use quelea_wire::PeerId;
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -35,7 +37,25 @@ impl Session {
     pub async fn add(&self, torrent: AddTorrent) -> Result<Torrent> {
         let peers = torrent.peers.clone();
         let heritage = torrent.heritage.clone();
-        let (entry, started) = self.enter(torrent)?;
+        let (entry, started) = self.enter(torrent, None)?;
+        if let Err(error) = self.begin(&entry, started, heritage, peers).await {
+            self.drop_entry(&entry);
+            return Err(error);
+        }
+        Ok(self.handle(entry))
+    }
+
+    /// Lets a torrent that was put into the list start, if there is a place for it, with these peers.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub(super) async fn begin(
+        &self,
+        entry: &Arc<Entry>,
+        started: oneshot::Receiver<Result<()>>,
+        heritage: Option<Arc<Heritage>>,
+        peers: Vec<SocketAddr>,
+    ) -> Result<()> {
         // At hand until it runs, not to be read from the library.
         let _info = entry.info()?;
         self.dispatch();
@@ -50,11 +70,7 @@ impl Session {
             waits
         };
         if waits {
-            let started = started.await.unwrap_or(Err(Error::Closed));
-            if let Err(error) = started {
-                self.drop_entry(&entry);
-                return Err(error);
-            }
+            started.await.unwrap_or(Err(Error::Closed))?;
         }
         let mut known = heritage.map(|heritage| heritage.peers_by_source()).unwrap_or_default();
         known.entry(quelea_discovery::Source::Manual).or_default().extend(peers);
@@ -65,10 +81,10 @@ impl Session {
         } else if !waits {
             // Until its turn comes, it does not go on with what the fetch of its metadata began.
             drop(self.inner.trackers.leave(entry.id));
-            self.leave_dht(&entry);
+            self.leave_dht(entry);
         }
         self.written().await;
-        Ok(self.handle(entry))
+        Ok(())
     }
 
     /// Opens the library in the state directory and brings back the torrents that it has, in their order and as
@@ -84,7 +100,11 @@ impl Session {
         let Some(directory) = self.inner.settings.state_dir.clone() else {
             return Err(Error::Library("the session has no state directory".to_owned()));
         };
-        if !self.shared().torrents.is_empty() {
+        let is_empty = {
+            let shared = self.shared();
+            shared.torrents.is_empty() && shared.links.is_empty()
+        };
+        if !is_empty {
             return Err(Error::Library("torrents were added before it was opened".to_owned()));
         }
         let teller = self.shared().events.clone().ok_or(Error::Closed)?.downgrade();
@@ -96,10 +116,10 @@ impl Session {
         };
         let opened = self.on_disk(move || {
             let (library, kept) = Library::open(&directory, warn)?;
-            let banned = library.banned()?;
-            Ok((library, kept, banned))
+            let (banned, links) = (library.banned()?, library.links()?);
+            Ok((library, kept, banned, links))
         });
-        let (library, kept, banned) = opened.await?.map_err(Error::Library)?;
+        let (library, kept, banned, links) = opened.await?.map_err(Error::Library)?;
         let library = Arc::new(library);
         if self.inner.library.set(Arc::clone(&library)).is_err() {
             return Err(Error::Library("this session has it already".to_owned()));
@@ -124,11 +144,18 @@ impl Session {
             self.remove(&entry, data).await?;
         }
         self.dispatch();
+        torrents.extend(self.restore_links(links)?);
         Ok(torrents)
     }
 
     /// Puts a torrent into the list and the queue, where none of the same info-hash is.
-    fn enter(&self, torrent: AddTorrent) -> Result<(Arc<Entry>, oneshot::Receiver<Result<()>>)> {
+    ///
+    /// With `link`, in the place of the magnet link that led to it.
+    pub(super) fn enter(
+        &self,
+        torrent: AddTorrent,
+        link: Option<&Arc<Entry>>,
+    ) -> Result<(Arc<Entry>, oneshot::Receiver<Result<()>>)> {
         let AddTorrent {
             metainfo,
             output_dir,
@@ -201,13 +228,18 @@ impl Session {
             if shared.events.is_none() {
                 return Err(Error::Closed);
             }
-            if shared.hashes.contains(&info_hash) {
+            if link.is_some_and(|link| !shared.links.contains_key(&link.id)) {
+                return Err(Error::Gone);
+            }
+            let of_link = link.is_some_and(|link| link.info_hash == info_hash);
+            if shared.hashes.contains(&info_hash) && !of_link {
                 return Err(Error::Duplicate);
             }
             let fresh = (TorrentId(shared.next_id), PeerId::own(&mut shared.rng));
             let inherited =
                 torrent.heritage.and_then(|heritage| heritage.claim(self, &mut shared, info_hash));
             let (id, peer_id) = inherited.map_or(fresh, |(id, peer_id)| (id.unwrap_or(fresh.0), peer_id));
+            let id = link.map_or(id, |link| link.id);
             let wishes = Wishes { root: root.into(), incomplete, wanted, priorities, preallocate };
             let entry = Arc::new(Entry::new(id, info_hash, peer_id, (name, private), wishes, state));
             entry.sequential.store(torrent.sequential, Ordering::Relaxed);
@@ -218,10 +250,23 @@ impl Session {
             if torrent.position != Move::Bottom {
                 self.renumber(&shared);
             }
-            shared.tell(Event::Added(id));
+            match link {
+                Some(link) => {
+                    if shared.links.remove(&id).is_some() && !of_link {
+                        shared.hashes.remove(&link.info_hash);
+                    }
+                    // It is set once: no other torrent takes the link's place.
+                    let _ = link.successor.set(Arc::clone(&entry));
+                    shared.tell(Event::MetadataFetched(id));
+                }
+                None => shared.tell(Event::Added(id)),
+            }
             entry
         };
         self.remember_new(&entry);
+        if let (Some(link), Some(library)) = (link, self.inner.library.get()) {
+            library.delete_link(link.id.0);
+        }
         if let Some(desk) = self.dht_of(&entry) {
             desk.add_routers(nodes.iter().map(ToString::to_string));
         }
@@ -288,7 +333,7 @@ impl Session {
 
 impl EntryState {
     /// A torrent of which no more than its info dictionary is known.
-    fn new(info: Known) -> Self {
+    pub(super) fn new(info: Known) -> Self {
         Self {
             life: Life::Resting,
             info,

@@ -19,7 +19,7 @@ impl Session {
     /// Has a change made by the torrent's task, which is begun for it.
     pub(crate) async fn arrange(&self, entry: &Arc<Entry>, mut change: Change) {
         if !self.shared().torrents.contains_key(&entry.id) {
-            return refuse(change, Error::Gone);
+            return refuse(change, missing(entry));
         }
         {
             let mut state = entry.state();
@@ -54,7 +54,7 @@ impl Session {
     pub(crate) async fn look_up_place(&self, entry: &Arc<Entry>) -> Result<Placement> {
         let _turn = entry.turn.lock().await;
         if !self.shared().torrents.contains_key(&entry.id) {
-            return Err(Error::Gone);
+            return Err(missing(entry));
         }
         let (entry, keeper) = (Arc::clone(entry), self.inner.keeper.clone());
         self.on_disk(move || {
@@ -89,6 +89,11 @@ impl Session {
         })
         .await?
     }
+}
+
+/// Why a torrent that is none has no files.
+fn missing(entry: &Entry) -> Error {
+    if entry.link.is_some() { Error::NoMetadata } else { Error::Gone }
 }
 
 /// Hands a change to a task; where that is gone, it is not going to happen.

@@ -11,13 +11,21 @@ impl Session {
     /// Tells the trackers goodbye and gives forwarded ports back (for a few seconds at most), finishes what is being
     /// written, and ends.
     pub async fn close(&self) {
-        let (torrents, fetching) = {
+        let (torrents, links, fetching) = {
             let mut shared = self.shared();
             shared.events = None;
             shared.waiting.clear();
             shared.checks.clear();
-            (std::mem::take(&mut shared.torrents), std::mem::take(&mut shared.fetching))
+            let links = std::mem::take(&mut shared.links);
+            (std::mem::take(&mut shared.torrents), links, std::mem::take(&mut shared.fetching))
         };
+        for link in links
+            .into_values()
+            .filter_map(|entry| entry.link.as_ref().map(|link| link.state().fetch.take()))
+            .flatten()
+        {
+            link.task.abort();
+        }
         let mut stopping = JoinSet::new();
         let mut goodbyes = Vec::new();
         let home = self.inner.workers.home();

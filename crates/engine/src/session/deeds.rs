@@ -24,6 +24,9 @@ impl Session {
         deed: impl FnOnce(&mut Queue<TorrentId>),
         event: Event,
     ) -> Result<()> {
+        if entry.link.is_some() {
+            return self.tell_of_link(entry, event).await;
+        }
         {
             let mut shared = self.shared();
             if !shared.torrents.contains_key(&entry.id) {
@@ -39,6 +42,9 @@ impl Session {
     }
 
     pub(crate) async fn pause(&self, entry: &Arc<Entry>) -> Result<()> {
+        if let Some(link) = &entry.link {
+            return self.pause_link(entry, link).await;
+        }
         let (now, id) = (self.inner.clock.now(), entry.id);
         self.queue(entry, |queue| queue.pause(now, id), Event::Paused(id)).await?;
         // A task that has ended holds no file.
@@ -49,6 +55,9 @@ impl Session {
     }
 
     pub(crate) async fn resume(&self, entry: &Arc<Entry>, forced: bool) -> Result<()> {
+        if let Some(link) = &entry.link {
+            return self.resume_link(entry, link, forced).await;
+        }
         let id = entry.id;
         entry.state().error = None;
         let deed = |queue: &mut Queue<TorrentId>| if forced { queue.force(id) } else { queue.resume(id) };
@@ -56,6 +65,9 @@ impl Session {
     }
 
     pub(crate) async fn set_position(&self, entry: &Arc<Entry>, to: Move) -> Result<()> {
+        if entry.link.is_some() {
+            return Err(Error::NoMetadata);
+        }
         {
             let mut shared = self.shared();
             if !shared.torrents.contains_key(&entry.id) {
@@ -72,6 +84,9 @@ impl Session {
     }
 
     pub(crate) async fn set_goals(&self, entry: &Arc<Entry>, goals: Option<Goals>) -> Result<()> {
+        if let Some(link) = &entry.link {
+            return self.set_goals_of_link(entry, link, goals).await;
+        }
         let id = entry.id;
         self.queue(entry, |queue| queue.set_goals(id, goals), Event::GoalsChanged(id)).await
     }
@@ -83,7 +98,11 @@ impl Session {
     }
 
     pub(crate) fn goals(&self, entry: &Entry) -> Goals {
-        self.shared().queue.goals(entry.id).unwrap_or(self.inner.settings.goals)
+        let own = match &entry.link {
+            Some(link) => link.state().goals,
+            None => self.shared().queue.goals(entry.id),
+        };
+        own.unwrap_or(self.inner.settings.goals)
     }
 
     pub(crate) async fn set_labels(&self, entry: &Arc<Entry>, labels: &[String]) -> Result<()> {
@@ -113,6 +132,9 @@ impl Session {
         from: Option<&str>,
         to: Option<(usize, &str)>,
     ) -> Result<()> {
+        if entry.link.is_some() {
+            return Err(Error::NoMetadata);
+        }
         let bad = |url: &str, reason: &dyn std::fmt::Display| Error::BadTracker {
             url: url.chars().take(200).collect(),
             reason: reason.to_string(),

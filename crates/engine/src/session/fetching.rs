@@ -32,6 +32,8 @@ const PEERS: usize = 40;
 /// A torrent whose metadata is being fetched, as those who find peers know it.
 pub(crate) struct Seeking {
     pub(crate) id: TorrentId,
+    /// Tells it from an earlier fetch under the same name.
+    pub(crate) number: u64,
     pub(crate) info_hash: [u8; 20],
     /// Takes what a torrent's mailbox takes of addresses. The fetch ends when this is gone.
     pub(crate) mailbox: mpsc::Sender<ToTorrent>,
@@ -40,6 +42,7 @@ pub(crate) struct Seeking {
 /// What is left of a fetch for the torrent that it led to.
 pub(crate) struct Heritage {
     id: TorrentId,
+    number: u64,
     info_hash: [u8; 20],
     peer_id: PeerId,
     private: bool,
@@ -55,20 +58,28 @@ impl Session {
     /// # Errors
     /// [`Error::Duplicate`] when the torrent is in the session, or its metadata is being fetched; [`Error::Closed`].
     pub fn fetch_metadata(&self, request: MagnetRequest) -> Result<Fetching> {
+        self.fetch(request, None)
+    }
+
+    /// Begins to fetch metadata, under the name of a link that is among the torrents if there is one.
+    pub(super) fn fetch(&self, request: MagnetRequest, link: Option<TorrentId>) -> Result<Fetching> {
         let MagnetRequest { magnet, peers } = request;
         let info_hash = magnet.hashes.wire();
         let (mailbox, messages) = mpsc::channel(MAILBOX);
-        let (id, peer_id, seed, events) = {
+        let (id, number, peer_id, seed, events) = {
             let mut shared = self.shared();
             let events = shared.events.clone().ok_or(Error::Closed)?;
-            if shared.hashes.contains(&info_hash) || shared.fetching.contains_key(&info_hash) {
+            let known = link.is_none() && shared.hashes.contains(&info_hash);
+            if known || shared.fetching.contains_key(&info_hash) {
                 return Err(Error::Duplicate);
             }
-            let id = TorrentId(shared.next_id);
-            shared.next_id += 1;
-            let seeking = Seeking { id, info_hash, mailbox: mailbox.clone() };
+            let id = link.unwrap_or(TorrentId(shared.next_id));
+            shared.next_id = shared.next_id.max(id.0 + 1);
+            let number = shared.next_fetch;
+            shared.next_fetch += 1;
+            let seeking = Seeking { id, number, info_hash, mailbox: mailbox.clone() };
             shared.fetching.insert(info_hash, seeking);
-            (id, PeerId::own(&mut shared.rng), shared.rng.u64(..), events)
+            (id, number, PeerId::own(&mut shared.rng), shared.rng.u64(..), events)
         };
         let inner = &self.inner;
         let (io, reports) = FetchIo::new(
@@ -109,7 +120,7 @@ impl Session {
             magnet.peers.iter().cloned().chain(peers.into_iter().map(Address::Ip)).collect();
         worker.spawn(call(Arc::clone(&inner.binding), named, mailbox.downgrade()));
         let (done, result) = oneshot::channel();
-        worker.spawn(follow(self.weak(), task, magnet, peer_id, done));
+        worker.spawn(follow(self.weak(), task, magnet, (number, peer_id), done));
         Ok(Fetching { id, figures: shown, result })
     }
 
@@ -160,11 +171,23 @@ impl Session {
     }
 
     /// Takes a fetch out of the session, if it is there still.
-    fn give_up_fetch(&self, id: TorrentId, info_hash: &[u8; 20]) {
+    fn give_up_fetch(&self, number: u64, info_hash: &[u8; 20]) {
+        self.give_up_fetch_if(info_hash, |seeking| seeking.number == number);
+    }
+
+    /// Takes the fetch of this name out of the session, if it is there still.
+    pub(super) fn give_up_fetch_of(&self, id: TorrentId, info_hash: &[u8; 20]) {
+        self.give_up_fetch_if(info_hash, |seeking| seeking.id == id);
+    }
+
+    fn give_up_fetch_if(&self, info_hash: &[u8; 20], ours: impl Fn(&Seeking) -> bool) {
         let seeking = {
             let mut shared = self.shared();
-            let ours = shared.fetching.get(info_hash).is_some_and(|seeking| seeking.id == id);
-            if ours { shared.fetching.remove(info_hash) } else { None }
+            if shared.fetching.get(info_hash).is_some_and(ours) {
+                shared.fetching.remove(info_hash)
+            } else {
+                None
+            }
         };
         if let Some(seeking) = seeking {
             // Nobody waits for the goodbye but the end of the session, which asks for itself.
@@ -172,7 +195,7 @@ impl Session {
         }
     }
 
-    fn weak(&self) -> WeakSession {
+    pub(super) fn weak(&self) -> WeakSession {
         WeakSession { inner: Arc::downgrade(&self.inner) }
     }
 }
@@ -189,7 +212,7 @@ impl Heritage {
         if self.claimed.swap(true, Ordering::Relaxed) {
             return None;
         }
-        let ours = shared.fetching.get(&self.info_hash).is_some_and(|seeking| seeking.id == self.id);
+        let ours = shared.fetching.get(&self.info_hash).is_some_and(|seeking| seeking.number == self.number);
         if !ours {
             return None;
         }
@@ -223,7 +246,7 @@ impl Drop for Heritage {
         if !self.claimed.load(Ordering::Relaxed)
             && let Some(session) = self.session.upgrade()
         {
-            session.give_up_fetch(self.id, &self.info_hash);
+            session.give_up_fetch(self.number, &self.info_hash);
         }
     }
 }
@@ -265,22 +288,25 @@ async fn follow(
     session: WeakSession,
     task: FetchTask,
     magnet: Magnet,
-    peer_id: PeerId,
+    (number, peer_id): (u64, PeerId),
     mut done: oneshot::Sender<Result<Fetched>>,
 ) {
     let (id, info_hash) = (task.id, task.io.info_hash);
     let (outcome, remains) = task.run(&mut done).await;
     let Some(session) = session.upgrade() else { return };
-    session.inner.doors.close(&info_hash);
+    let is_last = session.shared().fetching.get(&info_hash).is_none_or(|seeking| seeking.number == number);
+    if is_last {
+        session.inner.doors.close(&info_hash);
+    }
     let result = match outcome {
         Some(Outcome::Done(bytes)) => {
-            session.read_fetched(bytes, magnet, &remains, (id, info_hash, peer_id)).await
+            session.read_fetched(bytes, magnet, &remains, (id, number, info_hash, peer_id)).await
         }
         Some(Outcome::Contradiction) => Err(Error::MagnetContradiction),
         Some(Outcome::Closed) | None => Err(Error::Closed),
     };
     if result.is_err() {
-        session.give_up_fetch(id, &info_hash);
+        session.give_up_fetch(number, &info_hash);
     }
     // If nobody takes it, what was begun ends as it is dropped.
     let _ = done.send(result);
@@ -293,7 +319,7 @@ impl Session {
         bytes: Vec<u8>,
         magnet: Magnet,
         remains: &Remains,
-        (id, info_hash, peer_id): (TorrentId, [u8; 20], PeerId),
+        (id, number, info_hash, peer_id): (TorrentId, u64, [u8; 20], PeerId),
     ) -> Result<Fetched> {
         let info = self.on_disk(move || Info::parse(&bytes)).await??;
         if info.private {
@@ -301,6 +327,7 @@ impl Session {
         }
         let heritage = Heritage {
             id,
+            number,
             info_hash,
             peer_id,
             private: info.private,

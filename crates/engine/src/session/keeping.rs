@@ -23,6 +23,9 @@ impl Session {
     pub(crate) fn remember(&self, entry: &Entry) {
         let leaving = entry.state().leaving;
         if let Some(library) = self.inner.library.get().filter(|_| !leaving) {
+            if entry.link.is_some() {
+                return self.remember_link(entry, library);
+            }
             library.put(self.kept(entry, Leaving::No), None);
         }
     }

@@ -15,6 +15,9 @@ impl Session {
     /// Takes a torrent out, with its files if `data`. The library knows of the intent before anything is done, so
     /// that after a kill the next session goes on with it.
     pub(crate) async fn remove(&self, entry: &Arc<Entry>, data: bool) -> Result<()> {
+        if entry.link.is_some() {
+            return self.remove_link(entry, data).await;
+        }
         if std::mem::replace(&mut entry.state().leaving, true) {
             return Err(Error::Gone);
         }

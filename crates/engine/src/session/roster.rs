@@ -352,6 +352,9 @@ impl Session {
 
     /// The way to a torrent's task, which is begun for it where the torrent may run; `None` where it may not.
     pub(crate) async fn mailbox(&self, entry: &Arc<Entry>) -> Option<mpsc::Sender<ToTorrent>> {
+        if entry.link.is_some() {
+            return self.mailbox_of_link(entry);
+        }
         if let Some(mailbox) = entry.mailbox() {
             return Some(mailbox);
         }
@@ -370,6 +373,9 @@ impl Session {
 
     /// How a torrent without a task shows itself.
     pub(crate) fn resting_state(&self, entry: &Entry) -> State {
+        if let Some(link) = &entry.link {
+            return link.standing(entry.state().error.is_some());
+        }
         let standing = self.shared().queue.standing(entry.id);
         match standing {
             Some(Standing::Failed) => State::Failed,

@@ -125,8 +125,10 @@ impl Session {
         let shared = Shared {
             fetching: HashMap::new(),
             torrents: BTreeMap::new(),
+            links: BTreeMap::new(),
             hashes: HashSet::new(),
             next_id: 1,
+            next_fetch: 0,
             queue: Queue::new(settings.queue, settings.goals),
             waiting: HashMap::new(),
             checks: HashMap::new(),

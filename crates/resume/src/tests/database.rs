@@ -221,7 +221,9 @@ fn one_of_the_second_version_keeps_its_torrents() {
     save(&mut database, "a", true);
     drop(database);
     let earlier = rusqlite::Connection::open(folder.path().join(NAME)).unwrap();
-    earlier.execute_batch("ALTER TABLE library DROP COLUMN super_seeding; DROP TABLE ban").unwrap();
+    earlier
+        .execute_batch("ALTER TABLE library DROP COLUMN super_seeding; DROP TABLE ban; DROP TABLE link")
+        .unwrap();
     earlier.pragma_update(None, "user_version", 2).unwrap();
     earlier
         .execute(
@@ -242,6 +244,56 @@ fn one_of_the_second_version_keeps_its_torrents() {
     drop(library);
     let (_, kept) = crate::Library::open(folder.path(), |warning| panic!("{warning}")).unwrap();
     assert_eq!(kept, [changed]);
+    let (database, _) = open(folder.path());
+    assert_eq!(database.load(&name("a")).unwrap(), Some(saved(true)));
+}
+
+#[test]
+fn one_of_the_fourth_version_takes_links_and_gives_them_back_until_there_is_a_torrent() {
+    use quelea_swarm::queue::{Goals, Then};
+    let folder = tempfile::tempdir().unwrap();
+    let (mut database, _) = open(folder.path());
+    save(&mut database, "a", true);
+    drop(database);
+    let earlier = rusqlite::Connection::open(folder.path().join(NAME)).unwrap();
+    earlier.execute_batch("DROP TABLE link").unwrap();
+    earlier.pragma_update(None, "user_version", 4).unwrap();
+    drop(earlier);
+    let open_library = || crate::Library::open(folder.path(), |warning| panic!("{warning}")).unwrap().0;
+    let goals = Goals { ratio: Some(1.5), then: Then::Remove, ..Goals::default() };
+    let link = |id: u64| crate::KeptLink {
+        id,
+        info_hash: [id as u8; 20],
+        link: format!("magnet:?xt=urn:btih:{id:040}&tr=udp://t.example:1"),
+        directory: "/there".into(),
+        incomplete: Some("/while".into()),
+        labels: ["one".into(), "two".into()].into(),
+        preallocate: true,
+        paused: id == 3,
+        forced: false,
+        goals: (id == 3).then_some(goals),
+        limits: (5, 0),
+        sequential: true,
+        super_seeding: false,
+    };
+    let library = open_library();
+    assert_eq!(library.links(), Ok(Vec::new()));
+    [2, 3, 4].into_iter().for_each(|id| library.put_link(link(id)));
+    drop(library);
+    let library = open_library();
+    assert_eq!(library.links(), Ok(vec![link(2), link(3), link(4)]));
+    library.delete_link(2);
+    drop(library);
+    // A kill between the torrent's row and the end of the link's.
+    let torrent = rusqlite::Connection::open(folder.path().join(NAME)).unwrap();
+    torrent
+        .execute(
+            "INSERT INTO library VALUES (4, ?1, 0, ?2, 'name', 0, '', '', NULL, 0, 1, 0, 0, 0, 0, NULL, NULL, NULL, 0, 5,
+                 10, 10, 10, 1, 1, 2, 3, 0, 0, 0, NULL, 1, NULL, 0, 0)",
+            rusqlite::params![[4u8; 20], b"/there"],
+        )
+        .unwrap();
+    assert_eq!(open_library().links(), Ok(vec![link(3)]));
     let (database, _) = open(folder.path());
     assert_eq!(database.load(&name("a")).unwrap(), Some(saved(true)));
 }
