@@ -6,9 +6,10 @@
 //! [`QUORUM`] and more than all others together. It stays ours until another one gets there, so an address that
 //! changes is heeded as soon as most of the recent voters have seen the new one.
 
+use crate::network::network;
 use crate::reach::is_public;
 use alloc::collections::BTreeMap;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 use quelea_time::Time;
 
@@ -46,19 +47,11 @@ impl Witness {
 
     fn voter(self) -> Voter {
         match self {
-            Self::Peer(ip) => (0, neighbourhood(ip)),
-            Self::Tracker(ip) => (1, neighbourhood(ip)),
+            Self::Peer(ip) => (0, network(ip)),
+            Self::Tracker(ip) => (1, network(ip)),
             Self::Gateway => (2, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             Self::Dht => (3, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         }
-    }
-}
-
-/// What one owner of addresses usually has.
-fn neighbourhood(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
     }
 }
 
@@ -148,6 +141,7 @@ impl Ballot {
 mod tests {
     use super::*;
     use alloc::vec::Vec;
+    use core::net::Ipv6Addr;
     use proptest::prelude::*;
 
     const NOW: Time = Time::from_secs(100);

@@ -15,6 +15,7 @@ pub mod external;
 pub mod filter;
 pub mod local;
 pub mod mapping;
+pub mod network;
 pub mod peers;
 pub mod priority;
 pub mod reach;

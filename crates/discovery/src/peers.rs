@@ -5,6 +5,7 @@ mod entry;
 mod tests;
 
 use crate::filter::Filter;
+use crate::network::{host, host_range};
 use crate::priority::priority;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::sync::Arc;
@@ -17,9 +18,10 @@ use quelea_time::Time;
 
 /// Addresses that a list holds at most where nothing else is said (libtorrent, `max_peerlist_size`).
 pub const CAPACITY: usize = 3000;
-/// Ports of one address that are held at most: several peers share an address behind a NAT, but thousands of
-/// ports are one stranger who wants us to knock at a door. Loopback addresses have no such limit.
-pub const PORTS_OF_ONE_ADDRESS: usize = 16;
+/// Addresses of one [`host`] that are held at most: several peers share an address behind a NAT, but thousands of ports,
+/// or of addresses in 64 bits of IPv6, are one stranger who wants us to knock at a door. Loopback addresses have no such
+/// limit.
+pub const OF_ONE_HOST: usize = 16;
 /// Addresses of a list that come before the rest of every other list.
 pub const TURN: usize = 8;
 /// Bans that are held at most; the oldest is forgotten first.
@@ -43,8 +45,8 @@ pub enum Refusal {
     /// The address filter blocks it.
     #[error("the address filter blocks it")]
     Filtered,
-    /// Many ports of the same address are known.
-    #[error("{PORTS_OF_ONE_ADDRESS} ports of this address are known")]
+    /// Many addresses of the same host are known.
+    #[error("{OF_ONE_HOST} addresses of this host are known")]
     Crowded,
     /// The list is full of addresses that are worth at least as much.
     #[error("the peer list is full")]
@@ -173,8 +175,8 @@ impl PeerList {
         if !counts {
             return Err(Refusal::Private);
         }
-        let crowd = self.entries.range(ports_of(address.ip())).take(PORTS_OF_ONE_ADDRESS).count();
-        if source != Source::Manual && crowd == PORTS_OF_ONE_ADDRESS && !address.ip().is_loopback() {
+        let crowd = self.entries.range(addresses_of(address.ip())).take(OF_ONE_HOST).count();
+        if source != Source::Manual && crowd == OF_ONE_HOST && !address.ip().is_loopback() {
             return Err(Refusal::Crowded);
         }
         let entry = Entry::new(now, source, turn);
@@ -344,19 +346,19 @@ impl PeerList {
         self.forget(address);
     }
 
-    /// Has nothing to do with this IP address any more. Connections from and to it are the caller's to end.
+    /// Has nothing to do with this IP address any more, nor with others of the same [`host`]. Connections from and to it are the caller's to end.
     pub fn ban(&mut self, ip: IpAddr) {
-        let ip = ip.to_canonical();
-        if !self.banned.insert(ip) {
+        let host = host(ip);
+        if !self.banned.insert(host) {
             return;
         }
-        self.bans_in_order.push_back(ip);
+        self.bans_in_order.push_back(host);
         if self.bans_in_order.len() > BANS
             && let Some(oldest) = self.bans_in_order.pop_front()
         {
             self.banned.remove(&oldest);
         }
-        let of_ip: Vec<_> = self.entries.range(ports_of(ip)).map(|(address, _)| *address).collect();
+        let of_ip: Vec<_> = self.entries.range(addresses_of(ip)).map(|(address, _)| *address).collect();
         for address in of_ip {
             self.forget(address);
         }
@@ -364,9 +366,9 @@ impl PeerList {
 
     /// Takes a ban back.
     pub fn unban(&mut self, ip: IpAddr) {
-        let ip = ip.to_canonical();
-        self.banned.remove(&ip);
-        self.bans_in_order.retain(|&banned| banned != ip);
+        let host = host(ip);
+        self.banned.remove(&host);
+        self.bans_in_order.retain(|&banned| banned != host);
     }
 
     /// Whether the address filter blocks this IP address: a connection from it is not accepted.
@@ -376,7 +378,7 @@ impl PeerList {
 
     /// Whether this IP address is banned: a connection from it is not accepted.
     pub fn is_banned(&self, ip: IpAddr) -> bool {
-        self.banned.contains(&ip.to_canonical())
+        self.banned.contains(&host(ip))
     }
 
     /// Blocks addresses from here on, and forgets those that are known. Connections are the caller's to end.
@@ -418,7 +420,7 @@ impl PeerList {
             Err(Refusal::Impossible)
         } else if self.own.contains(&address) {
             Err(Refusal::Own)
-        } else if self.banned.contains(&ip) {
+        } else if self.banned.contains(&host(ip)) {
             Err(Refusal::Banned)
         } else if self.filter.blocks(ip) {
             Err(Refusal::Filtered)
@@ -511,12 +513,18 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Every address of this IP address, in the order that addresses have.
-fn ports_of(ip: IpAddr) -> core::ops::RangeInclusive<SocketAddr> {
+/// Every address of the host that has this one, in the order that addresses have.
+fn addresses_of(ip: IpAddr) -> core::ops::RangeInclusive<SocketAddr> {
     let v4 = |ip: Ipv4Addr, port| SocketAddr::from(SocketAddrV4::new(ip, port));
     let v6 = |ip: Ipv6Addr, port, rest| SocketAddr::from(SocketAddrV6::new(ip, port, rest, rest));
-    match ip {
-        IpAddr::V4(ip) => v4(ip, 0)..=v4(ip, u16::MAX),
-        IpAddr::V6(ip) => v6(ip, 0, 0)..=v6(ip, u16::MAX, u32::MAX),
-    }
+    let (first, last) = host_range(ip);
+    let first = match first {
+        IpAddr::V4(ip) => v4(ip, 0),
+        IpAddr::V6(ip) => v6(ip, 0, 0),
+    };
+    let last = match last {
+        IpAddr::V4(ip) => v4(ip, u16::MAX),
+        IpAddr::V6(ip) => v6(ip, u16::MAX, u32::MAX),
+    };
+    first..=last
 }

@@ -415,14 +415,29 @@ fn what_is_connected_or_named_by_the_user_is_not_given_up() {
 }
 
 #[test]
+fn one_host_has_few_places_and_one_ban_however_many_addresses_of_ipv6_it_has() {
+    let mut list = PeerList::new(CAPACITY, 1);
+    let numbered = |number: u16| SocketAddr::from(([0x2001, 0xdb8, 0, 7, 0, 0, 0, number], 6881));
+    let taken = (1..200).filter(|number| list.add(Time::ZERO, numbered(*number), Source::Tracker).is_ok());
+    assert_eq!(taken.count(), OF_ONE_HOST);
+    assert_eq!(list.add(Time::ZERO, at("[2001:db8:0:8::1]:6881"), Source::Tracker), Ok(true));
+    // Neighbours on a link are not one host.
+    let link = |number: u16| SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, number], 6881));
+    assert!((1..200).all(|number| list.add(Time::ZERO, link(number), Source::Lsd) == Ok(true)));
+    list.ban(numbered(1).ip());
+    assert!(list.is_banned(numbered(999).ip()) && !list.is_banned(at("[2001:db8:0:8::1]:1").ip()));
+    assert_eq!(list.len(), 200);
+    audit(&list);
+    list.unban(numbered(2).ip());
+    assert!(!list.is_banned(numbered(1).ip()));
+}
+
+#[test]
 fn ports_of_one_address_are_few_except_on_loopback() {
     let mut list = PeerList::new(CAPACITY, 1);
     for port in 1..100 {
         let taken = list.add(Time::ZERO, SocketAddr::from(([1, 2, 3, 4], port)), Source::Pex);
-        assert_eq!(
-            taken,
-            if usize::from(port) <= PORTS_OF_ONE_ADDRESS { Ok(true) } else { Err(Refusal::Crowded) }
-        );
+        assert_eq!(taken, if usize::from(port) <= OF_ONE_HOST { Ok(true) } else { Err(Refusal::Crowded) });
         assert_eq!(list.add(Time::ZERO, SocketAddr::from(([127, 0, 0, 1], port)), Source::Pex), Ok(true));
     }
     assert_eq!(list.add(Time::ZERO, at("1.2.3.4:500"), Source::Manual), Ok(true));
