@@ -14,7 +14,7 @@ use quelea_wire::{Decoder, Event, Fault, Message, encoder, limits};
 type Events = Vec<Result<Event<Vec<u8>>, Fault>>;
 
 /// Small limits, so that short inputs reach them.
-const LIMITS: Limits = Limits { bitfield: 40, extended: 400 };
+const LIMITS: Limits = Limits { bitfield: 40, extended: 400, own_extensions: false };
 
 fuzz_target!(|data: &[u8]| {
     let Some((seed, stream)) = data.split_first_chunk() else { return };

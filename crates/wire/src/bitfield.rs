@@ -1,7 +1,7 @@
 //! Which pieces someone has, one bit each (BEP 3, "bitfield": the first piece is the highest bit of the first
 //! byte, spare bits at the end are zero).
 
-use crate::Fault;
+use crate::{Fault, limits};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -30,7 +30,25 @@ impl Bitfield {
         Self { bytes, pieces, count: pieces }
     }
 
-    /// The set that a peer sent, for a torrent of `pieces` pieces.
+    /// The set that a peer sent, for a torrent of `pieces` pieces. Spare bits that are set, and up to
+    /// [`limits::BITFIELD_SPARE`] bytes too many, say nothing about any piece and are ignored.
+    ///
+    /// # Errors
+    /// [`Fault::BitfieldLength`] when there are too few bytes, or more than that too many.
+    pub fn from_peer(bytes: &[u8], pieces: u32) -> Result<Self, Fault> {
+        let expected = Self::wire_length(pieces);
+        let Some(bytes) = bytes.get(..expected).filter(|_| bytes.len() <= Self::longest(pieces)) else {
+            return Err(Fault::BitfieldLength { found: bytes.len(), expected, pieces });
+        };
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last &= !spare_bits(pieces);
+        }
+        let count = bytes.iter().map(|byte| byte.count_ones()).sum();
+        Ok(Self { bytes, pieces, count })
+    }
+
+    /// The set that [`Bitfield::as_wire`] gave, for a torrent of `pieces` pieces.
     ///
     /// # Errors
     /// [`Fault::BitfieldLength`] when there are too few or too many bytes, [`Fault::SpareBits`] when a bit is set
@@ -50,6 +68,11 @@ impl Bitfield {
     /// Bytes that a set of this many pieces takes on the wire.
     pub const fn wire_length(pieces: u32) -> usize {
         pieces.div_ceil(8) as usize
+    }
+
+    /// Bytes of the longest bitfield message that [`Bitfield::from_peer`] reads.
+    pub const fn longest(pieces: u32) -> usize {
+        Self::wire_length(pieces) + limits::BITFIELD_SPARE
     }
 
     /// The set as the payload of a bitfield message.
@@ -198,6 +221,19 @@ mod tests {
         for length in [0, 4, 6] {
             let fault = Bitfield::from_wire(&vec![0; length], 37).unwrap_err();
             assert_eq!(fault, Fault::BitfieldLength { found: length, expected: 5, pieces: 37 });
+        }
+    }
+
+    #[test]
+    fn what_a_peer_sets_beyond_the_last_piece_is_ignored() {
+        let exact = Bitfield::from_wire(&[0xff, 0xff, 0xff, 0xff, 0xf8], 37).unwrap();
+        for sent in [&[0xff; 5][..], &[0xff; 6], &[0xff, 0xff, 0xff, 0xff, 0xf8, 0]] {
+            assert_eq!(Bitfield::from_peer(sent, 37).as_ref(), Ok(&exact), "{sent:?}");
+        }
+        assert!(Bitfield::from_peer(&vec![0xff; Bitfield::longest(37)], 37).is_ok());
+        for length in [0, 4, Bitfield::longest(37) + 1] {
+            let fault = Fault::BitfieldLength { found: length, expected: 5, pieces: 37 };
+            assert_eq!(Bitfield::from_peer(&vec![0; length], 37), Err(fault));
         }
     }
 

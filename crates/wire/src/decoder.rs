@@ -54,12 +54,14 @@ pub struct Limits {
     pub bitfield: usize,
     /// Bytes of an extended message's payload.
     pub extended: usize,
+    /// Whether extended messages under numbers that are none of ours (BEP 10) are skipped, as unknown messages are.
+    pub own_extensions: bool,
 }
 
 impl Default for Limits {
     /// Those of a torrent whose number of pieces is unknown.
     fn default() -> Self {
-        Self { bitfield: limits::BITFIELD, extended: limits::EXTENDED }
+        Self { bitfield: limits::BITFIELD, extended: limits::EXTENDED, own_extensions: false }
     }
 }
 
@@ -256,6 +258,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Decoder<B> {
     /// Whether a message has begun and is not whole: where a stream that ends was cut off.
     pub fn is_amid_message(&self) -> bool {
         self.unparsed > 0 || !self.assembler.is_between_messages()
+    }
+
+    /// Bytes that are held of a message that is not whole, other than a block.
+    pub const fn kept(&self) -> usize {
+        self.assembler.kept()
     }
 
     /// Block buffers that are held: the one that is arriving and the speculated ones.

@@ -10,9 +10,16 @@ pub const BLOCK: usize = BLOCK_LENGTH as usize;
 /// clients in the field accept. Where the number is known, it is the limit.
 pub const BITFIELD: usize = 256 * 1024;
 
+/// Bytes that a peer's bitfield may be too long by: some clients round up to a whole byte more, or to a word.
+pub const BITFIELD_SPARE: usize = 8;
+
 /// Bytes of an extended message: a metadata piece is 16 KiB and a peer exchange of 100 contacts 2 KiB, so 1 MiB
 /// is generous to what we have not thought of.
 pub const EXTENDED: usize = 1024 * 1024;
+
+/// Bytes of an extended message in a torrent whose metadata is known: an extension handshake, a request for a piece of
+/// metadata, or a peer exchange, none of which comes near this.
+pub const EXTENDED_WITH_METADATA: usize = 64 * 1024;
 
 /// Hashes in one hashes message (BEP 52): 512 from the base layer, as the most one should ask for, and one uncle
 /// for each layer that a tree can have.

@@ -1,6 +1,7 @@
 //! Puts messages together from chunks that are cut anywhere.
 
 use super::{Event, Limits};
+use crate::extension::{Extension, HANDSHAKE};
 use crate::message::{BlockSpan, HashSpan, Message, id};
 use crate::{Fault, limits};
 use alloc::boxed::Box;
@@ -55,8 +56,8 @@ enum Head {
     Block { piece: u32, begin: u32, length: usize },
     /// A payload of `length` bytes begins behind `used` bytes.
     Payload { used: usize, kind: Kind, length: usize },
-    /// An unknown message of `length` bytes begins behind 5 bytes.
-    Skip { id: u8, length: usize },
+    /// `length` bytes of an unknown message begin behind `used` bytes.
+    Skip { used: usize, id: u8, length: usize },
 }
 
 type Outcome<B> = Option<Result<Event<B>, Fault>>;
@@ -147,12 +148,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Assembler<B> {
                 self.state = State::Payload { kind, left: length, bytes: Vec::new() };
                 (used - seen, None)
             }
-            Head::Skip { id, length: 0 } => {
-                (5 - seen, Some(self.conclude(Ok(Event::Message(Message::Unknown(id))))))
+            Head::Skip { used, id, length: 0 } => {
+                (used - seen, Some(self.conclude(Ok(Event::Message(Message::Unknown(id))))))
             }
-            Head::Skip { id, length } => {
+            Head::Skip { used, id, length } => {
                 self.state = State::Skip { id, left: length };
-                (5 - seen, None)
+                (used - seen, None)
             }
         }
     }
@@ -247,7 +248,6 @@ impl<B> Assembler<B> {
     }
 
     /// Bytes of memory that a message under way takes.
-    #[cfg(test)]
     pub(super) const fn kept(&self) -> usize {
         match &self.state {
             State::Payload { bytes, .. } => bytes.capacity(),
@@ -313,12 +313,15 @@ fn look(bytes: &[u8], limits: Limits) -> Result<Head, Fault> {
             if payload == 0 {
                 return Err(Fault::Length { id: number, length });
             }
+            let longest = if limits.own_extensions { limits::UNKNOWN } else { limits.extended };
+            within(longest.saturating_add(1))?;
+            let Some(&extension) = bytes.get(5) else { return Ok(Head::More) };
+            let is_ours = extension == HANDSHAKE || Extension::of_own_id(extension).is_some();
+            if limits.own_extensions && !is_ours {
+                return Ok(Head::Skip { used: 6, id: number, length: payload - 1 });
+            }
             within(limits.extended.saturating_add(1))?;
-            Ok(bytes.get(5).map_or(Head::More, |extension| Head::Payload {
-                used: 6,
-                kind: Kind::Extended(*extension),
-                length: payload - 1,
-            }))
+            Ok(Head::Payload { used: 6, kind: Kind::Extended(extension), length: payload - 1 })
         }
         id::HASH_REQUEST | id::HASH_REJECT => {
             fixed(HashSpan::LENGTH as u32 + 1)?;
@@ -334,7 +337,7 @@ fn look(bytes: &[u8], limits: Limits) -> Result<Head, Fault> {
         }
         unknown => {
             within(limits::UNKNOWN)?;
-            Ok(Head::Skip { id: unknown, length: payload })
+            Ok(Head::Skip { used: 5, id: unknown, length: payload })
         }
     }
 }

@@ -414,6 +414,40 @@ fn tighter_limits_hold_from_the_next_message_on() {
 }
 
 #[test]
+fn extended_messages_that_cannot_be_meant_for_us_are_skipped_and_not_kept() {
+    let limits = Limits { extended: 100, own_extensions: true, ..Limits::default() };
+    let mut stream = Vec::new();
+    let say = |id: u8, length: usize, stream: &mut Vec<u8>| {
+        encode(&Message::Extended { id, payload: vec![1; length] }, stream);
+    };
+    say(77, 0, &mut stream);
+    say(77, limits::UNKNOWN, &mut stream);
+    say(crate::extension::HANDSHAKE, 100, &mut stream);
+    for cut in [1, 5, 6, 7, 1_000] {
+        let mut decoder: Decoder<Buffer> = Decoder::new(limits);
+        let mut events = Vec::new();
+        for mut chunk in stream.chunks(cut) {
+            while let Some(event) = decoder.feed(&mut chunk, &mut take) {
+                events.push(event.unwrap());
+            }
+            assert!(decoder.kept() <= 256);
+        }
+        let skipped = Event::Message(Message::Unknown(id::EXTENDED));
+        let handshake = Event::Message(Message::Extended { id: 0, payload: vec![1; 100] });
+        assert_eq!(events, [skipped.clone(), skipped, handshake], "{cut}");
+    }
+    for (id, length) in
+        [(77, limits::UNKNOWN + 1), (0, 101), (crate::extension::Extension::Pex.own_id(), 101)]
+    {
+        let mut stream = Vec::new();
+        say(id, length, &mut stream);
+        let mut decoder: Decoder<Buffer> = Decoder::new(limits);
+        let event = decoder.feed(&mut &stream[..], &mut take);
+        assert!(matches!(event, Some(Err(Fault::TooLong { id: 20, .. }))), "{event:?}");
+    }
+}
+
+#[test]
 fn a_buffer_of_another_length_is_a_named_bug() {
     let Sent { bytes, .. } = block(0, 0, 100);
     let mut decoder: Decoder<Buffer> = Decoder::new(Limits::default());

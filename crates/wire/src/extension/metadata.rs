@@ -22,9 +22,11 @@ pub enum MetadataMessage<'a> {
     Data {
         /// The piece's number.
         piece: u32,
-        /// Bytes of the whole info dictionary, 1 to [`limits::METADATA`].
+        /// Bytes of the whole info dictionary, 1 to [`limits::METADATA`]; 0 when the sender does not say, or says what
+        /// cannot be.
         total_size: u32,
-        /// The piece: at most 16 KiB. Whether it is as long as `total_size` asks is for the receiver to check.
+        /// The piece, or the whole info dictionary: some senders do not cut it. Whether it is as long as it should be
+        /// is for the receiver to check.
         data: &'a [u8],
     },
     /// The sender will not give this piece.
@@ -40,8 +42,8 @@ impl<'a> MetadataMessage<'a> {
     /// Reads the payload of an extended message.
     ///
     /// # Errors
-    /// [`Fault::NotADictionary`]; [`Fault::Entry`] for an entry that is missing or out of its range, and for more
-    /// data than a piece has.
+    /// [`Fault::NotADictionary`]; [`Fault::Entry`] when the kind of the message or the number of its piece is missing
+    /// or out of its range.
     pub fn parse(payload: &'a [u8]) -> Result<Self, Fault> {
         let entry = |entry| Fault::Entry { message: NAME, entry };
         let (said, data) = dictionary(payload, NAME)?;
@@ -51,11 +53,8 @@ impl<'a> MetadataMessage<'a> {
             0 => Ok(Self::Request { piece: piece()? }),
             1 => {
                 let total_size = number(&said, "total_size")
-                    .filter(|size| (1..=limits::METADATA as u32).contains(size))
-                    .ok_or(entry("total_size"))?;
-                if data.len() > PIECE {
-                    return Err(entry("data"));
-                }
+                    .filter(|size| *size <= limits::METADATA as u32)
+                    .unwrap_or_default();
                 Ok(Self::Data { piece: piece()?, total_size, data })
             }
             2 => Ok(Self::Reject { piece: piece()? }),
@@ -86,7 +85,7 @@ impl<'a> MetadataMessage<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec;
+    use alloc::{format, vec};
     use proptest::prelude::*;
 
     #[test]
@@ -96,9 +95,7 @@ mod tests {
             (b"d8:msg_typei0ee", "piece"),
             (b"d8:msg_typei0e5:piecei-1ee", "piece"),
             (b"d8:msg_typei0e5:piecei4294967296ee", "piece"),
-            (b"d8:msg_typei1e5:piecei0ee", "total_size"),
-            (b"d8:msg_typei1e5:piecei0e10:total_sizei0ee", "total_size"),
-            (b"d8:msg_typei1e5:piecei0e10:total_sizei33554433ee", "total_size"),
+            (b"d8:msg_typei1e10:total_sizei5ee", "piece"),
         ] {
             let fault = Fault::Entry { message: NAME, entry: missing };
             assert_eq!(MetadataMessage::parse(payload), Err(fault));
@@ -107,15 +104,17 @@ mod tests {
     }
 
     #[test]
-    fn more_data_than_a_piece_has_is_a_fault() {
-        let data = vec![0; PIECE + 1];
-        let whole = MetadataMessage::Data { piece: 0, total_size: 40_000, data: &data[1..] };
+    fn totals_that_cannot_be_are_none_and_the_whole_may_come_in_one_message() {
+        for odd in
+            ["", "10:total_sizei0e", "10:total_sizei33554433e", "10:total_sizei-1e", "10:total_size1:x"]
+        {
+            let payload = format!("d8:msg_typei1e5:piecei0e{odd}edata").into_bytes();
+            let read = MetadataMessage::Data { piece: 0, total_size: 0, data: b"data" };
+            assert_eq!(MetadataMessage::parse(&payload), Ok(read), "{odd}");
+        }
+        let data = vec![0; 3 * PIECE + 1];
+        let whole = MetadataMessage::Data { piece: 0, total_size: data.len() as u32, data: &data };
         assert_eq!(MetadataMessage::parse(&whole.encode()), Ok(whole));
-        let long = MetadataMessage::Data { piece: 0, total_size: 40_000, data: &data };
-        assert_eq!(
-            MetadataMessage::parse(&long.encode()),
-            Err(Fault::Entry { message: NAME, entry: "data" })
-        );
     }
 
     proptest! {
