@@ -5,8 +5,8 @@
 //!
 //! # What can be believed
 //! The hash alone. How long the dictionary is, peers say, so each length has a copy of its own (`assembly`) and votes,
-//! one a neighbourhood; two of the copies are worked at, and one that is not whole after a while gives way to the next,
-//! whatever its votes. A copy is collected from all its peers at once. If it turns out wrong and came from one peer
+//! one a neighbourhood. All copies are worked at that fit into memory by what is here of them; one that is not whole after a
+//! while gives way to those that do not fit, whatever its votes. A copy is collected from all its peers at once. If it turns out wrong and came from one peer
 //! alone, that one is banned. If it came from several, the next copies come from one peer each, until one of them is
 //! right, and shows whose pieces were not.
 //!

@@ -80,6 +80,12 @@ pub(super) enum Origin {
     Several,
 }
 
+/// Bytes of a piece in a copy of `size` bytes; 0 for one that does not exist.
+pub(super) fn length_of(size: u32, piece: u32) -> usize {
+    let begin = (piece as usize).saturating_mul(PIECE);
+    (size as usize).saturating_sub(begin).min(PIECE)
+}
+
 impl Assembly {
     pub(super) fn new(size: u32) -> Self {
         let mut assembly = Self {
@@ -103,12 +109,6 @@ impl Assembly {
     /// How many pieces there are.
     pub(super) const fn pieces(&self) -> u32 {
         self.size.div_ceil(PIECE as u32)
-    }
-
-    /// Bytes of a piece; 0 for one that does not exist.
-    pub(super) fn length_of(&self, piece: u32) -> usize {
-        let begin = (piece as usize).saturating_mul(PIECE);
-        (self.size as usize).saturating_sub(begin).min(PIECE)
     }
 
     pub(super) fn lacks(&self, piece: u32) -> bool {

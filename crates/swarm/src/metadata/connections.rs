@@ -2,7 +2,7 @@
 
 use super::peer::Peer;
 use super::{Fetch, Output, TICK};
-use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE};
+use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE, crowd, is_presumed_dead, is_same_peer};
 use crate::event::{Farewell, Hello, Refusal};
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
@@ -10,6 +10,7 @@ use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 use quelea_discovery::filter::Filter;
+use quelea_discovery::network::network;
 use quelea_discovery::peers::CAPACITY;
 use quelea_discovery::{Parting, Source};
 use quelea_time::Time;
@@ -62,10 +63,20 @@ impl Fetch {
     /// A [`Refusal`]; the driver then closes the connection.
     pub fn handle_connected(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Refusal> {
         self.door.greeted(hello.address);
-        if self.admit(&hello) == Err(Refusal::Full) {
-            self.make_room(now, USELESS);
+        let is_back = |peer: &Peer| {
+            is_same_peer(&hello, &peer.address, &peer.peer_id) && is_presumed_dead(now, peer.heard)
+        };
+        for dead in self.peers.keys_where(is_back) {
+            self.disconnect(now, dead, Farewell::Twin);
         }
-        if let Err(refusal) = self.admit(&hello) {
+        if self.admit(now, &hello) == Err(Refusal::Full) {
+            let before = self.peers.len();
+            self.make_room(now, USELESS);
+            if self.peers.len() == before {
+                self.thin_out(now, hello.address.ip());
+            }
+        }
+        if let Err(refusal) = self.admit(now, &hello) {
             self.door.turn_away(now, &hello, refusal);
             return Err(refusal);
         }
@@ -84,11 +95,11 @@ impl Fetch {
         Ok(key)
     }
 
-    fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
+    fn admit(&self, now: Time, hello: &Hello) -> Result<(), Refusal> {
         if self.ended {
             return Err(Refusal::Stopped);
         }
-        self.door.admit(hello, self.peers.iter().map(|(_, peer)| (&peer.address, &peer.peer_id)))
+        self.door.admit(now, hello, self.peers.iter().map(|(_, peer)| (&peer.address, &peer.peer_id)))
     }
 
     /// A connection could not be made, or its handshake failed.
@@ -176,6 +187,18 @@ impl Fetch {
         let useless = self.peers.iter().filter(|(_, peer)| now.since(peer.useful) >= patience);
         if let Some((key, _)) = useless.min_by_key(|(_, peer)| peer.useful) {
             self.disconnect(now, key, Farewell::Useless);
+        }
+    }
+
+    /// Has a peer of a network that has many make room for somebody at the address `newcomer`: the one that gave least
+    /// lately.
+    fn thin_out(&mut self, now: Time, newcomer: IpAddr) {
+        let Some(crowd) = crowd(newcomer, self.peers.iter().map(|(_, peer)| peer.address.ip())) else {
+            return;
+        };
+        let members = self.peers.iter().filter(|(_, peer)| network(peer.address.ip()) == crowd);
+        if let Some((key, _)) = members.min_by_key(|(_, peer)| (peer.given(), peer.useful)) {
+            self.disconnect(now, key, Farewell::Outdone);
         }
     }
 

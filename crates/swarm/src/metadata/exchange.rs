@@ -1,7 +1,6 @@
 //! Asking for pieces, and what comes of it.
 
-use super::assembly::{Assembly, Origin};
-use super::peer::neighbourhood;
+use super::assembly::{Assembly, Origin, length_of};
 use super::{Fetch, Output};
 use crate::event::Farewell;
 use crate::peers::PeerKey;
@@ -11,6 +10,7 @@ use core::cmp::Reverse;
 use core::net::IpAddr;
 use core::time::Duration;
 use quelea_discovery::Source;
+use quelea_discovery::network::network;
 use quelea_discovery::peers::CAPACITY;
 use quelea_time::Time;
 use quelea_wire::Message;
@@ -18,19 +18,18 @@ use quelea_wire::extension::handshake::ExtensionHandshake;
 use quelea_wire::extension::metadata::MetadataMessage;
 use quelea_wire::extension::pex::Pex;
 use quelea_wire::extension::{Extension, HANDSHAKE};
+use quelea_wire::limits::{BITFIELD, METADATA};
 
 /// A request that is not answered by then is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When everything is asked for, one that is not answered by then is made to another peer as well.
 const IMPATIENCE: Duration = Duration::from_secs(2);
-/// Copies of different lengths that are worked at.
-const ACTIVE: usize = 2;
-/// Copies that are remembered.
+/// Copies that are remembered, beside those that peers who are connected speak of.
 const REMEMBERED: usize = 64;
-/// Bytes of all copies that are kept while they are not worked at.
-const KEPT: usize = 32 << 20;
-/// Messages of a connection that are of no use to us, a `have` for every piece of a huge torrent among them.
-const CHATTER: u32 = 1_000_000;
+/// Bytes of all copies together: the longest that is believed, and some of others beside it.
+const HELD: usize = METADATA + (4 << 20);
+/// Pieces that the torrent has at most, for all that is known of it.
+const MOST_PIECES: u32 = 8 * BITFIELD as u32;
 /// Between two messages of a peer that tell of others (BEP 11 wants a minute).
 const EXCHANGE: Duration = Duration::from_secs(30);
 
@@ -41,13 +40,15 @@ impl Fetch {
         peer.heard = now;
         match message {
             Message::Extended { id: HANDSHAKE, payload } => {
-                self.handle_extension_handshake(now, key, payload);
+                self.handle_extension_handshake(now, key, message, payload);
             }
             Message::Extended { id, payload } => match Extension::of_own_id(*id) {
-                Some(Extension::Metadata) => self.handle_metadata(now, key, payload),
-                Some(Extension::Pex) if self.config.peer_exchange => self.handle_exchange(now, key, payload),
+                Some(Extension::Metadata) => self.handle_metadata(now, key, message, payload),
+                Some(Extension::Pex) if self.config.peer_exchange => {
+                    self.handle_exchange(now, key, message, payload);
+                }
                 Some(Extension::Pex | Extension::DontHave | Extension::UploadOnly) | None => {
-                    self.chatter(now, key);
+                    self.chatter(now, key, message);
                 }
             },
             Message::KeepAlive
@@ -68,7 +69,7 @@ impl Fetch {
             | Message::HashRequest(_)
             | Message::Hashes { .. }
             | Message::HashReject(_)
-            | Message::Unknown(_) => self.chatter(now, key),
+            | Message::Unknown(_) => self.chatter(now, key, message),
         }
     }
 
@@ -79,16 +80,19 @@ impl Fetch {
         }
     }
 
-    fn chatter(&mut self, now: Time, key: PeerKey) {
+    /// A message that is of no use to a fetch.
+    fn chatter(&mut self, now: Time, key: PeerKey, message: &Message) {
         let Some(peer) = self.peers.get_mut(key) else { return };
-        peer.chatter += 1;
-        if peer.chatter >= CHATTER {
-            self.handle_fault(now, key, "a flood of messages");
+        let opening = core::mem::replace(&mut peer.may_send_bitfield, false);
+        let units = peer.toll.price(message, MOST_PIECES, opening);
+        if !peer.toll.charge(now, units) {
+            self.door.shun(now, peer.address.ip());
+            self.handle_fault(now, key, "a flood of messages that lead to nothing");
         }
     }
 
     /// What a peer says of itself (BEP 10).
-    fn handle_extension_handshake(&mut self, now: Time, key: PeerKey, payload: &[u8]) {
+    fn handle_extension_handshake(&mut self, now: Time, key: PeerKey, message: &Message, payload: &[u8]) {
         let Ok(handshake) = ExtensionHandshake::parse(payload) else {
             return self.misdeed(now, key, "an extension handshake that cannot be read");
         };
@@ -109,16 +113,16 @@ impl Fetch {
             peer.useful = now;
             self.look_after_assemblies(now);
         } else {
-            self.chatter(now, key);
+            self.chatter(now, key, message);
         }
         self.ask(now);
     }
 
     /// Peers that a peer knows (BEP 11).
-    fn handle_exchange(&mut self, now: Time, key: PeerKey, payload: &[u8]) {
+    fn handle_exchange(&mut self, now: Time, key: PeerKey, message: &Message, payload: &[u8]) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         if now < peer.next_exchange {
-            return self.chatter(now, key);
+            return self.chatter(now, key, message);
         }
         peer.next_exchange = now + EXCHANGE;
         match Pex::parse(payload) {
@@ -130,7 +134,7 @@ impl Fetch {
         }
     }
 
-    fn handle_metadata(&mut self, now: Time, key: PeerKey, payload: &[u8]) {
+    fn handle_metadata(&mut self, now: Time, key: PeerKey, message: &Message, payload: &[u8]) {
         match MetadataMessage::parse(payload) {
             Ok(MetadataMessage::Data { piece, total_size, data }) => {
                 self.handle_data(now, key, piece, total_size, data);
@@ -140,7 +144,7 @@ impl Fetch {
                 if peer.answers(piece) {
                     peer.refuses(now);
                 } else {
-                    self.chatter(now, key);
+                    self.chatter(now, key, message);
                 }
                 self.ask(now);
             }
@@ -153,7 +157,7 @@ impl Fetch {
                 }
                 self.misdeed(now, key, "requests for metadata that we do not have");
             }
-            Ok(MetadataMessage::Unknown) => self.chatter(now, key),
+            Ok(MetadataMessage::Unknown) => self.chatter(now, key, message),
             Err(_) => self.misdeed(now, key, "a metadata message that cannot be read"),
         }
     }
@@ -163,38 +167,78 @@ impl Fetch {
         if !peer.answers(piece) {
             return self.misdeed(now, key, "metadata that nobody asked for");
         }
-        let Some(assembly) = peer.size.and_then(|size| self.assemblies.get_mut(&size)) else { return };
-        if total_size != assembly.size || data.len() != assembly.length_of(piece) {
-            return self.handle_fault(now, key, "metadata of another length than it said");
+        let Some(size) = peer.size else { return };
+        if data.len() == length_of(size, piece) {
+            // Whatever it says of the whole: the hash will tell.
+            return self.take_piece(now, key, size, piece, data);
         }
+        if piece == 0 && self.has_right_hash(data).1 {
+            // It sent all of it in one message, or is mistaken about its length.
+            return self.finish(now, size, data.to_vec());
+        }
+        if total_size > 0 && total_size != size && data.len() == length_of(total_size, piece) {
+            // Its handshake told another length.
+            if let Some(peer) = self.peers.get_mut(key) {
+                peer.size = Some(total_size);
+                peer.give_up(|_| true);
+            }
+            self.misdeed(now, key, "metadata whose length changes");
+            self.look_after_assemblies(now);
+            return self.take_piece(now, key, total_size, piece, data);
+        }
+        self.handle_fault(now, key, "metadata of another length than it said");
+    }
+
+    /// Takes a piece that is as long as it must be in a copy of this length.
+    fn take_piece(&mut self, now: Time, key: PeerKey, size: u32, piece: u32, data: &[u8]) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let Some(assembly) = self.assemblies.get_mut(&size) else { return };
         peer.gave(now);
         assembly.insert(now, piece, (key, peer.address.ip()), data);
         if assembly.is_whole() {
-            self.verify(now, total_size);
+            self.verify(now, size);
+        } else if self.held() > HELD {
+            self.look_after_assemblies(now);
         }
         self.ask(now);
     }
 
+    /// Bytes of all copies.
+    fn held(&self) -> usize {
+        self.assemblies.values().map(|assembly| assembly.received as usize).sum()
+    }
+
+    /// Whether bytes have one of the hashes that were named, and whether they have all of them.
+    fn has_right_hash(&self, whole: &[u8]) -> (bool, bool) {
+        let v1 = self.config.hashes.v1().map(|hash| hash == quelea_digest::sha1(whole));
+        let v2 = self.config.hashes.v2().map(|hash| hash == quelea_digest::sha256(whole));
+        let any = v1 == Some(true) || v2 == Some(true);
+        (any, v1.or(v2) == Some(true) && v2.or(v1) == Some(true))
+    }
+
+    /// Here is the dictionary. Those who sent something else in a copy of this length are found.
+    fn finish(&mut self, now: Time, size: u32, whole: Vec<u8>) {
+        let liars = self.assemblies.get(&size).map(|assembly| assembly.liars(&whole));
+        for ip in liars.into_iter().flatten().collect::<BTreeSet<IpAddr>>() {
+            self.ban(now, ip, "it sent metadata that is not the torrent's");
+        }
+        self.ended = true;
+        self.assemblies.clear();
+        self.outputs.push_back(Output::Done(whole));
+    }
+
     /// A copy is whole.
     fn verify(&mut self, now: Time, size: u32) {
-        let Some(assembly) = self.assemblies.get_mut(&size) else { return };
+        let Some(assembly) = self.assemblies.get(&size) else { return };
         let whole = assembly.whole();
-        let (v1, v2) = (self.config.hashes.v1(), self.config.hashes.v2());
-        let v1 = v1.map(|hash| hash == quelea_digest::sha1(&whole));
-        let v2 = v2.map(|hash| hash == quelea_digest::sha256(&whole));
-        let is_right = v1.or(v2) == Some(true) && v2.or(v1) == Some(true);
-        if is_right {
-            let liars: BTreeSet<IpAddr> = assembly.liars(&whole).into_iter().collect();
-            for ip in liars {
-                self.ban(now, ip, "it sent metadata that is not the torrent's");
-            }
-            self.ended = true;
-            self.assemblies.clear();
-            self.outputs.push_back(Output::Done(whole));
-        } else if v1 == Some(true) || v2 == Some(true) {
+        let (any_right, all_right) = self.has_right_hash(&whole);
+        if all_right {
+            self.finish(now, size, whole);
+        } else if any_right {
             self.ended = true;
             self.outputs.push_back(Output::Contradiction);
         } else {
+            let Some(assembly) = self.assemblies.get_mut(&size) else { return };
             let origin = assembly.is_wrong();
             for key in self.voters(size) {
                 if let Some(peer) = self.peers.get_mut(key) {
@@ -242,8 +286,8 @@ impl Fetch {
         }
         let told = self.peers.iter().filter_map(|(_, peer)| Some((peer.size?, peer.address.ip())));
         let votes: BTreeSet<(u32, IpAddr)> =
-            told.map(|(size, ip)| (size, if ip.is_loopback() { ip } else { neighbourhood(ip) })).collect();
-        let others_wait = self.assemblies.values().filter(|assembly| assembly.votes > 0).count() > ACTIVE;
+            told.map(|(size, ip)| (size, if ip.is_loopback() { ip } else { network(ip) })).collect();
+        let others_wait = self.assemblies.values().any(|assembly| assembly.votes > 0 && !assembly.is_active);
         for assembly in self.assemblies.values_mut() {
             assembly.votes =
                 votes.range((assembly.size, LEAST)..).take_while(|(size, _)| *size == assembly.size).count();
@@ -258,12 +302,16 @@ impl Fetch {
             .map(|assembly| (assembly.votes == 0, assembly.strikes, Reverse(assembly.votes), assembly.size))
             .collect();
         order.sort_unstable();
-        let mut kept = 0;
+        let (mut held, mut active) = (0, 0);
         for (rank, (nobodys, _, _, size)) in order.into_iter().enumerate() {
-            let active = rank < ACTIVE && !nobodys;
-            let voters = if active { self.voters(size) } else { Vec::new() };
+            let voters = self.voters(size);
             let Some(assembly) = self.assemblies.get_mut(&size) else { continue };
-            if active {
+            // A copy takes memory by what is here of it, and not by the length that somebody claims: only one that
+            // is not begun must fit whole behind those that come before it.
+            let needs = if assembly.is_active { assembly.received } else { assembly.size } as usize;
+            if !nobodys && (active == 0 || held + needs <= HELD) {
+                active += 1;
+                held += assembly.received as usize;
                 if !assembly.is_active {
                     assembly.begin(now);
                 }
@@ -272,12 +320,11 @@ impl Fetch {
                 continue;
             }
             assembly.is_active = false;
-            kept += assembly.received as usize;
-            if kept > KEPT {
-                kept -= assembly.received as usize;
+            if held + assembly.received as usize > HELD {
                 assembly.clear();
             }
-            if rank >= REMEMBERED {
+            held += assembly.received as usize;
+            if nobodys && rank >= REMEMBERED {
                 self.assemblies.remove(&size);
             }
         }

@@ -1,9 +1,10 @@
 //! What a fetch knows of one connected peer.
 
 use crate::event::Hello;
+use crate::toll::Toll;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 use core::time::Duration;
 use quelea_time::Time;
 use quelea_wire::PeerId;
@@ -46,8 +47,10 @@ pub(super) struct Peer {
     /// It is asked nothing until then.
     pub rests_until: Time,
     pub faults: u32,
-    /// Messages that were of no use to us.
-    pub chatter: u32,
+    /// What it cost by messages that are of no use to us.
+    pub toll: Toll,
+    /// It may still say which pieces it has.
+    pub may_send_bitfield: bool,
     pub heard: Time,
     pub spoke: Time,
     /// When it last did something that a fetch gains by.
@@ -72,7 +75,8 @@ impl Peer {
             refused: 0,
             rests_until: now,
             faults: 0,
-            chatter: 0,
+            toll: Toll::NONE,
+            may_send_bitfield: true,
             heard: now,
             spoke: now,
             useful: now,
@@ -94,6 +98,11 @@ impl Peer {
         }
         let late = self.late.iter().position(|late| *late == piece);
         late.and_then(|at| self.late.remove(at)).is_some()
+    }
+
+    /// Pieces it gave since it last refused one.
+    pub(super) const fn given(&self) -> u32 {
+        self.given
     }
 
     /// It gave a piece as it should be.
@@ -127,13 +136,5 @@ impl Peer {
             self.late.push_back(piece);
         }
         self.asked.len() < before
-    }
-}
-
-/// What one stranger can have many addresses of: a /24 of IPv4, a /48 of IPv6.
-pub(super) fn neighbourhood(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & 0xffff_ff00).into(),
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80).into(),
     }
 }

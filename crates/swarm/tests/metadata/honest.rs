@@ -1,6 +1,6 @@
 //! Peers that mean well, though some are slow or have nothing.
 
-use crate::world::{Manner, World, dictionary, honest};
+use crate::world::{Manner, World, dictionary, honest, message};
 use quelea_digest::{sha1, sha256};
 use quelea_discovery::Source;
 use quelea_metainfo::InfoHashes;
@@ -8,7 +8,7 @@ use quelea_swarm::event::{Farewell, Hello, Refusal};
 use quelea_time::Time;
 use quelea_wire::PeerId;
 use quelea_wire::extension::Extension;
-use quelea_wire::extension::metadata::PIECE;
+use quelea_wire::extension::metadata::{MetadataMessage, PIECE};
 use quelea_wire::extension::pex::{Flags, Pex};
 use quelea_wire::handshake::{Feature, Reserved};
 use std::time::Duration;
@@ -76,6 +76,36 @@ fn who_is_silent_or_rejects_holds_up_nobody() {
     world.peer(honest(&right));
     assert!(world.run(Duration::from_secs(20)), "{:?}", world.fetch.progress());
     assert!(world.banned.is_empty(), "nobody lied");
+}
+
+#[test]
+fn metadata_in_one_message_is_taken_when_its_hash_is_right() {
+    for (length, said) in [(3 * PIECE + 7, 3 * PIECE + 7), (3 * PIECE + 7, 20 * PIECE), (100, 5_000)] {
+        let right = dictionary(length, 0);
+        for total_size in [0, 1, right.len() as u32] {
+            let whole = message(&MetadataMessage::Data { piece: 0, total_size, data: &right });
+            let mut world = World::v1(&right);
+            world.peer(Manner::Answers(said as u32, vec![whole]));
+            assert!(world.run(MINUTE), "{length} {said} {total_size}");
+            assert_eq!(world.done.as_ref(), Some(&right));
+        }
+    }
+}
+
+#[test]
+fn metadata_with_odd_totals_is_taken_when_its_hash_is_right() {
+    let right = dictionary(3 * PIECE + 7, 0);
+    let length = right.len() as u32;
+    let odd = [(length, 0), (length, 7), (length, PIECE as u32), (length, 9 * PIECE as u32)];
+    // The handshake is wrong, the messages are right.
+    let corrected = [(9 * PIECE as u32, length), (2 * PIECE as u32 + 1, length), (5, length)];
+    for (length, total) in odd.into_iter().chain(corrected) {
+        let mut world = World::v1(&right);
+        world.peer(Manner::Miscounts { data: right.clone(), length, total });
+        assert!(world.run(2 * MINUTE), "{length} {total}: {:?}", world.farewells);
+        assert_eq!(world.done.as_ref(), Some(&right));
+        assert!(world.banned.is_empty());
+    }
 }
 
 #[test]
@@ -173,6 +203,22 @@ fn a_peer_that_calls_us_gives_as_well_and_is_remembered_where_it_listens() {
     assert_eq!(world.fetch.handle_connected(world.now, ourselves), Err(Refusal::Ourselves));
     world.says_size(key, Some(right.len() as u32));
     assert!(world.run(MINUTE));
+}
+
+#[test]
+fn a_peer_that_comes_back_after_a_silent_death_takes_the_place_of_its_dead_self() {
+    let right = dictionary(PIECE, 0);
+    let mut world = World::v1(&right);
+    let reserved = Reserved::NONE.with(Feature::ExtensionProtocol);
+    let dead = "10.8.8.8:50000".parse().unwrap();
+    let hello = Hello { address: dead, incoming: true, peer_id: PeerId([8; 20]), reserved };
+    let key = world.fetch.handle_connected(world.now, hello).unwrap();
+    world.keys.insert(key, dead);
+    assert!(!world.run(Duration::from_secs(15)));
+    let again = Hello { address: "10.8.8.8:50001".parse().unwrap(), ..hello };
+    assert!(world.fetch.handle_connected(world.now, again).is_ok());
+    world.drain();
+    assert_eq!(world.farewells.get(&dead), Some(&Farewell::Twin));
 }
 
 #[test]

@@ -24,6 +24,9 @@ const THEIRS: u8 = 3;
 pub(crate) enum Manner {
     /// It gives what it is asked for, this late.
     Gives(Vec<u8>, Duration),
+    /// It gives what it is asked for, and says in its handshake that the dictionary has `length` bytes, and in each
+    /// message `total`.
+    Miscounts { data: Vec<u8>, length: u32, total: u32 },
     /// It says that the dictionary is this long, and gives nothing.
     Silent(u32),
     /// It rejects every request.
@@ -167,6 +170,7 @@ impl World {
                         Some(data.len() as u32)
                     }
                     Manner::Silent(size) | Manner::Rejects(size) | Manner::Answers(size, _) => Some(*size),
+                    Manner::Miscounts { length, .. } => Some(*length),
                     Manner::Plain => return,
                     Manner::Without => None,
                 };
@@ -223,6 +227,12 @@ impl World {
         let usual = Duration::from_millis(50);
         let (delay, said) = match self.manners.get_mut(&address).unwrap() {
             Manner::Gives(data, delay) => (*delay, vec![give(data)]),
+            Manner::Miscounts { data, total, .. } => {
+                let part = data.chunks(PIECE).nth(piece as usize);
+                let given =
+                    part.map(|data| message(&MetadataMessage::Data { piece, total_size: *total, data }));
+                (usual, vec![given.unwrap_or_else(reject)])
+            }
             Manner::Silent(_) | Manner::Plain | Manner::Without => return,
             Manner::Rejects(_) => (usual, vec![reject()]),
             Manner::Answers(_, messages) => (usual, messages.clone()),
