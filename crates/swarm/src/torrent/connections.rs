@@ -3,7 +3,7 @@
 use super::Torrent;
 use super::peer::Peer;
 use super::upload::Occasion;
-use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE};
+use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE, crowd, is_presumed_dead, is_same_peer};
 use crate::event::{Event, Farewell, Hello, Output, Refusal};
 use crate::peers::PeerKey;
 use crate::picker::SAVED;
@@ -13,6 +13,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use quelea_discovery::filter::Filter;
+use quelea_discovery::network::{host, network};
 use quelea_discovery::{Parting, Source};
 use quelea_time::Time;
 use quelea_wire::Message;
@@ -60,13 +61,22 @@ impl<B> Torrent<B> {
     /// A [`Refusal`]; the driver then closes the connection.
     pub fn handle_connected(&mut self, now: Time, hello: Hello) -> Result<PeerKey, Refusal> {
         self.door.greeted(hello.address);
-        if let Some(twin) = self.twin_to_replace(&hello) {
+        for twin in self.twins_to_replace(now, &hello) {
             self.disconnect(now, twin, Farewell::Twin);
         }
-        if self.admit(&hello) == Err(Refusal::Full) {
-            self.make_room(now);
+        match self.admit(now, &hello) {
+            Err(Refusal::Full) => self.make_room(now, hello.address.ip()),
+            Err(Refusal::Crowd) => self.make_room_in_crowd(now, hello.address.ip()),
+            Ok(())
+            | Err(
+                Refusal::Banned
+                | Refusal::Blocked
+                | Refusal::Duplicate
+                | Refusal::Ourselves
+                | Refusal::Stopped,
+            ) => {}
         }
-        if let Err(refusal) = self.admit(&hello) {
+        if let Err(refusal) = self.admit(now, &hello) {
             self.door.turn_away(now, &hello, refusal);
             return Err(refusal);
         }
@@ -81,20 +91,28 @@ impl<B> Torrent<B> {
         Ok(key)
     }
 
-    /// The connection that this one replaces. When two peers dial each other at the same moment, both must keep the
-    /// same one of the two connections, or they would close both: it is the one that the greater peer id dialled.
-    fn twin_to_replace(&self, hello: &Hello) -> Option<PeerKey> {
+    /// The connections that this one replaces.
+    ///
+    /// A peer that comes back after a silent death takes the place of its dead self. And when two peers dial each other
+    /// at the same moment, both must keep the same one of the two connections, or they would close both: it is the one
+    /// that the greater peer id dialled.
+    fn twins_to_replace(&self, now: Time, hello: &Hello) -> Vec<PeerKey> {
         let we_should_dial = self.peer_id > hello.peer_id;
         let right_way = |incoming: bool| incoming != we_should_dial;
-        let (key, twin) = self.peers.iter().find(|(_, peer)| is_same(peer, hello))?;
-        (right_way(hello.incoming) && !right_way(twin.incoming)).then_some(key)
+        let crossed = |twin: &Peer| {
+            twin.peer_id == hello.peer_id && right_way(hello.incoming) && !right_way(twin.incoming)
+        };
+        self.peers.keys_where(|twin| {
+            is_same_peer(hello, &twin.address, &twin.peer_id)
+                && (is_presumed_dead(now, twin.heard) || crossed(twin))
+        })
     }
 
-    fn admit(&self, hello: &Hello) -> Result<(), Refusal> {
+    fn admit(&self, now: Time, hello: &Hello) -> Result<(), Refusal> {
         if self.stopped {
             return Err(Refusal::Stopped);
         }
-        self.door.admit(hello, self.peers.iter().map(|(_, peer)| (&peer.address, &peer.peer_id)))
+        self.door.admit(now, hello, self.peers.iter().map(|(_, peer)| (&peer.address, &peer.peer_id)))
     }
 
     /// A connection could not be made, or its handshake failed.
@@ -126,6 +144,18 @@ impl<B> Torrent<B> {
         if peer.faults >= MAX_FAULTS {
             self.handle_fault(now, key, what);
         }
+    }
+
+    /// Counts what a peer costs by messages that lead to nothing. One that costs too much is left, and not let in
+    /// again for a while. Whether it is still there.
+    pub(super) fn charge(&mut self, now: Time, key: PeerKey, units: u32) -> bool {
+        let Some(peer) = self.peers.get_mut(key) else { return false };
+        if peer.toll.charge(now, units) {
+            return true;
+        }
+        self.door.shun(now, peer.address.ip());
+        self.handle_fault(now, key, "a flood of messages that lead to nothing");
+        false
     }
 
     pub(super) fn disconnect(&mut self, now: Time, key: PeerKey, why: Farewell) {
@@ -209,13 +239,45 @@ impl<B> Torrent<B> {
         true
     }
 
-    /// Sees off a peer that is of no use to either side, the longest first.
-    fn make_room(&mut self, now: Time) {
-        let useless = self.peers.iter().filter(|(_, peer)| peer.is_of_no_use(now, IDLE));
-        let longest = useless.min_by_key(|(_, peer)| peer.interest_changed).map(|(key, _)| key);
-        if let Some(key) = longest {
+    /// Has a peer make room for somebody at the address `newcomer`: one that is of no use to either side, the longest
+    /// first, or one of a network that has many.
+    fn make_room(&mut self, now: Time, newcomer: IpAddr) {
+        if !self.see_off_useless(now, |_| true)
+            && let Some(crowd) = crowd(newcomer, self.peers.iter().map(|(_, peer)| peer.address.ip()))
+            && let Some(key) = self.least_of(now, crowd)
+        {
+            self.disconnect(now, key, Farewell::Outdone);
+        }
+    }
+
+    /// Has a peer of no use make room for another one of the same host.
+    fn make_room_in_crowd(&mut self, now: Time, newcomer: IpAddr) {
+        self.see_off_useless(now, |ip| host(ip) == host(newcomer));
+    }
+
+    /// Sees off a peer that is of no use to either side, the longest first, among those at these addresses.
+    fn see_off_useless(&mut self, now: Time, meant: impl Fn(IpAddr) -> bool) -> bool {
+        let useless = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_of_no_use(now, IDLE) && meant(peer.address.ip()))
+            .min_by_key(|(_, peer)| peer.interest_changed)
+            .map(|(key, _)| key);
+        if let Some(key) = useless {
             self.disconnect(now, key, Farewell::Useless);
         }
+        useless.is_some()
+    }
+
+    /// The peer of a network that gives and takes least, and of several the oldest. Never one that delivers.
+    fn least_of(&mut self, now: Time, of: IpAddr) -> Option<PeerKey> {
+        let delivers = |peer: &Peer| peer.delivered && peer.we_are_interested && !peer.pipeline.is_snubbed();
+        let members =
+            self.peers.iter_mut().filter(|(_, peer)| network(peer.address.ip()) == of && !delivers(peer));
+        members
+            .map(|(key, peer)| (peer.upload_rate.per_second(now), peer.joined, key))
+            .min()
+            .map(|(.., key)| key)
     }
 
     /// Dials as many addresses as may be dialled at this moment.
@@ -224,8 +286,11 @@ impl<B> Torrent<B> {
             return;
         }
         // Without this a torrent whose peers have all become useless would never meet another.
-        if self.door.is_full(self.peers.len()) && !self.completed && self.door.list.candidate(now).is_some() {
-            self.make_room(now);
+        if self.door.is_full(self.peers.len())
+            && !self.completed
+            && let Some(candidate) = self.door.list.candidate(now)
+        {
+            self.make_room(now, candidate.ip());
         }
         let dialled = self.door.dial(now, self.peers.len());
         self.outputs.extend(dialled.into_iter().map(Output::Connect));
@@ -383,9 +448,4 @@ fn of_v6(ip: IpAddr) -> Option<Ipv6Addr> {
         IpAddr::V6(ip) => Some(ip),
         IpAddr::V4(_) => None,
     }
-}
-
-/// Whether a peer that is connected is the one that says hello.
-fn is_same(peer: &Peer, hello: &Hello) -> bool {
-    peer.peer_id == hello.peer_id && peer.address.ip() == hello.address.ip()
 }

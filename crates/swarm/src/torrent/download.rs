@@ -4,6 +4,7 @@ use super::Torrent;
 use crate::event::Output;
 use crate::peers::PeerKey;
 use crate::picker::{Receipt, Source, Wish};
+use crate::toll::PRICE_OF_MISFIT;
 use alloc::vec::Vec;
 use quelea_metainfo::geometry::Span;
 use quelea_time::Time;
@@ -25,6 +26,11 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.heard = now;
         let opening = core::mem::replace(&mut peer.may_send_bitfield, false);
+        let price = peer.toll.price(message, self.geometry.pieces(), opening);
+        if !self.charge(now, key, price) {
+            return;
+        }
+        let Some(peer) = self.peers.get_mut(key) else { return };
         match message {
             Message::KeepAlive => peer.may_send_bitfield = opening,
             Message::Choke => self.choked(key),
@@ -32,7 +38,7 @@ impl<B> Torrent<B> {
             Message::Interested => self.interested(now, key, true),
             Message::NotInterested => self.interested(now, key, false),
             Message::Have(piece) => self.has(now, key, *piece),
-            Message::Bitfield(bits) => match Bitfield::from_wire(bits, self.geometry.pieces()) {
+            Message::Bitfield(bits) => match Bitfield::from_peer(bits, self.geometry.pieces()) {
                 Ok(has) if opening => self.has_these(now, key, has),
                 Ok(has) => self.has_more(now, key, &has),
                 Err(_) => self.handle_fault(now, key, "a bitfield of the wrong size"),
@@ -92,9 +98,12 @@ impl<B> Torrent<B> {
         let source = Source { peer: key, ip: peer.address.ip() };
         if !asked_for {
             self.wasted += length;
-            self.misfit(now, key, "blocks that were not asked for");
+            if self.charge(now, key, PRICE_OF_MISFIT) {
+                self.misfit(now, key, "blocks that were not asked for");
+            }
             return;
         }
+        peer.delivered = true;
         self.wants_refill(key);
         match self.picker.receive(span, source, block) {
             Receipt::Taken { twins } => self.cancel_twins(now, span, &twins),

@@ -17,6 +17,7 @@ use alloc::vec::Vec;
 use contacts::{Contacts, Number, Told};
 use core::net::SocketAddr;
 use core::time::Duration;
+use quelea_discovery::network::host;
 use quelea_discovery::{Allowance, Scope, Source};
 use quelea_time::Time;
 use quelea_wire::Message;
@@ -200,11 +201,11 @@ impl<B> Torrent<B> {
         let most = if peer.exchanged.named.is_none() { TAKEN_FIRST } else { TAKEN };
         let earlier = peer.exchanged.named.unwrap_or_default();
         let scope = Scope::of(peer.address.ip());
-        // Many ports of one address are rather a victim than peers; on one machine they are peers.
+        // Many addresses of one host are rather a victim than peers; on one machine they are peers.
         let mut seen = BTreeSet::new();
         let contacts = pex.added.into_iter().take(most).filter(|(address, _)| {
             let local = Scope::of(address.ip()) == Scope::Machine;
-            may_name(scope, *address) && (local || seen.insert(address.ip()))
+            may_name(scope, *address) && (local || seen.insert(host(address.ip())))
         });
         let contacts = contacts.map(|(address, flags)| (address, flags.has(Flags::UPLOAD_ONLY)));
         let named = self.door.list.add_contacts(now, contacts, Source::Pex, earlier);

@@ -7,6 +7,7 @@ use crate::event::Hello;
 use crate::picker::Tally;
 use crate::pipeline::Pipeline;
 use crate::rate::Rate;
+use crate::toll::Toll;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -83,12 +84,16 @@ pub(super) struct Peer {
     /// Whether it has said where it sees us.
     pub saw_us: bool,
     pub faults: u32,
+    /// What it cost.
+    pub toll: Toll,
 
     /// When it was let in.
     pub joined: Time,
     pub heard: Time,
     pub spoke: Time,
     pub downloaded: u64,
+    /// It gave a block that it was asked for.
+    pub delivered: bool,
     pub uploaded: u64,
     pub upload_rate: Rate,
     /// Set when requests may be sent; cleared when they were.
@@ -235,10 +240,12 @@ impl Peer {
             fast_given: BTreeSet::new(),
             saw_us: false,
             faults: 0,
+            toll: Toll::NONE,
             joined: now,
             heard: now,
             spoke: now,
             downloaded: 0,
+            delivered: false,
             uploaded: 0,
             upload_rate: Rate::default(),
             wants_refill: false,

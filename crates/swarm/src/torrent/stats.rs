@@ -79,6 +79,11 @@ pub struct PeerStats {
 }
 
 impl<B> Torrent<B> {
+    /// Whether a connected peer has given a block that it was asked for.
+    pub fn has_delivered(&self, key: PeerKey) -> bool {
+        self.peers.get(key).is_some_and(|peer| peer.delivered)
+    }
+
     /// The figures at `now`.
     pub fn stats(&mut self, now: Time) -> Stats {
         let mut stats = Stats {

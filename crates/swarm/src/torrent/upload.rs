@@ -7,6 +7,7 @@ use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
 use crate::pipeline::MAX_DEPTH;
+use crate::toll::price_of_grant;
 use alloc::vec::Vec;
 use core::time::Duration;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, Span};
@@ -194,7 +195,9 @@ impl<B> Torrent<B> {
             || !self.picker.have().has(span.piece)
             || peer.asked.len() + peer.granted >= most;
         if refused {
-            self.reject(now, key, asked);
+            if self.charge(now, key, 1) {
+                self.reject(now, key, asked);
+            }
             return;
         }
         if peer.taking.is_some_and(|taking| taking != span.piece) && self.has_had_its_turn(key) {
@@ -205,6 +208,10 @@ impl<B> Torrent<B> {
             self.choke(now, key);
             self.reject(now, key, asked);
             self.choose_unchoked(now, Occasion::Between);
+            return;
+        }
+        let ends_piece = span.begin + span.length == self.geometry.length_of(span.piece);
+        if !self.charge(now, key, price_of_grant(span.length, ends_piece)) {
             return;
         }
         let Some(peer) = self.peers.get_mut(key) else { return };

@@ -51,9 +51,19 @@ fn interest_follows_a_bitfield_in_the_middle() {
 }
 
 #[test]
-fn a_bitfield_of_the_wrong_size_ends_the_connection() {
+fn a_bitfield_that_is_too_short_ends_the_connection() {
     let mut bench = Bench::leecher();
     let key = bench.peer();
-    let said = bench.says(key, Message::Bitfield(vec![0; 2]));
+    let said = bench.says(key, Message::Bitfield(vec![]));
     assert!(said.iter().any(|output| matches!(output, Output::Disconnect(..))), "{said:?}");
+}
+
+#[test]
+fn spare_bits_and_a_byte_too_many_in_a_bitfield_are_ignored() {
+    for bits in [vec![0xff], vec![0xfc, 0], vec![0xff, 0xff]] {
+        let mut bench = Bench::leecher();
+        let key = bench.old_peer();
+        assert!(sent(&bench.says(key, Message::Bitfield(bits)), key, &Message::Interested));
+        assert_eq!(bench.machine.peer_stats().next().unwrap().pieces, 6);
+    }
 }

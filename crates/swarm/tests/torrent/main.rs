@@ -9,6 +9,7 @@
 
 mod bench;
 mod changes;
+mod crowds;
 mod exchange;
 mod face;
 mod holdings;

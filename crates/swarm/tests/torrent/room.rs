@@ -1,7 +1,7 @@
 //! Who may be connected when there is no room for all.
 
 use crate::bench::{Bench, bits};
-use quelea_swarm::event::{Farewell, Output, Refusal};
+use quelea_swarm::event::{Farewell, Hello, Output, Refusal};
 use quelea_wire::handshake::{Feature, Reserved};
 use quelea_wire::{Bitfield, Message};
 
@@ -79,4 +79,41 @@ fn a_blocked_address_is_neither_kept_nor_let_in() {
         assert!(outputs.iter().any(left), "{outputs:?}");
     }
     assert_eq!(bench.machine.handle_connected(bench.now, hello), Err(Refusal::Blocked));
+}
+
+/// Says hello again as the same peer, from another port.
+fn again(hello: Hello, port: u16, incoming: bool) -> Hello {
+    Hello { address: std::net::SocketAddr::new(hello.address.ip(), port), incoming, ..hello }
+}
+
+#[test]
+fn a_peer_that_comes_back_after_a_silent_death_takes_the_place_of_its_dead_self() {
+    for (incoming, back) in [(true, true), (true, false), (false, true)] {
+        let mut bench = Bench::leecher();
+        let hello = bench.hello(Reserved::NONE.with(Feature::Fast));
+        let dead = bench.machine.handle_connected(bench.now, again(hello, 50_000, incoming)).unwrap();
+        bench.outputs();
+        bench.pass(30);
+        let key = bench.machine.handle_connected(bench.now, again(hello, 50_001, back)).unwrap();
+        let outputs = bench.outputs();
+        let replaced =
+            |output: &Output<()>| matches!(output, Output::Disconnect(key, Farewell::Twin) if *key == dead);
+        assert!(outputs.iter().any(replaced), "{incoming} {back}: {outputs:?}");
+        assert!(bench.machine.stats(bench.now).connected == 1 && key != dead);
+    }
+}
+
+#[test]
+fn a_peer_that_is_alive_is_not_replaced_nor_one_whose_id_somebody_else_copies() {
+    let mut bench = Bench::leecher();
+    let hello = bench.hello(Reserved::NONE.with(Feature::Fast));
+    let key = bench.machine.handle_connected(bench.now, hello).unwrap();
+    bench.pass(30);
+    let copied = Hello { address: "10.99.0.1:50000".parse().unwrap(), ..hello };
+    assert!(bench.machine.handle_connected(bench.now, copied).is_ok());
+    assert_eq!(bench.machine.stats(bench.now).connected, 2);
+    bench.says(key, Message::KeepAlive);
+    let refused = bench.machine.handle_connected(bench.now, again(hello, 50_001, true));
+    assert_eq!(refused, Err(Refusal::Duplicate));
+    assert_eq!(bench.machine.stats(bench.now).connected, 2);
 }
