@@ -1,10 +1,10 @@
-//! Which addresses are one stranger's. A provider gives a customer one IPv4 address, but a whole network of IPv6
-//! addresses, and who rents machines has an IPv4 network soon: what is bounded for each stranger is counted by these.
+//! Addresses that belong to one stranger. A provider gives a customer one IPv4 address, but a whole network of IPv6
+//! addresses, and a few rented machines often share an IPv4 network. Bounds on strangers count these.
 
 use crate::Scope;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Stands for all addresses that one customer of a provider has for nothing: an IPv4 address, or the first 64 bits of an
+/// Stands for all addresses that a provider gives one customer: an IPv4 address, or the first 64 bits of an
 /// IPv6 address (RFC 6177). Near addresses, those of neighbours in a home or on a link, each stand for themselves.
 pub fn host(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
@@ -25,8 +25,8 @@ pub fn host_range(ip: IpAddr) -> (IpAddr, IpAddr) {
     }
 }
 
-/// Stands for the network of an address: the first 24 bits of an IPv4 address, the first 48 of an IPv6 address. Who has
-/// one address of it may have many.
+/// Stands for the network of an address: the first 24 bits of an IPv4 address, the first 48 of an IPv6 address. The
+/// owner of one address in it may own many.
 pub fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8).into(),

@@ -4,14 +4,14 @@
 //! | from | to | bound | when full |
 //! |---|---|---|---|
 //! | connection | torrent | one report a connection under way | it stops reading its socket |
-//! | torrent | connection | [`Outbox`](crate::outbox::Outbox): granted uploads, 4 MiB of messages | the peer is cut off |
+//! | torrent | connection | [`Outbox`](crate::outbox::Outbox): granted uploads, 4 MiB of messages, which the session's ledger counts | the peer is cut off |
 //! | lanes and disk | torrent | pieces open, which the memory budget bounds | the lane waits |
 //! | trackers | torrent | the mailbox | it hears of the next change; the next announce names peers again |
 //! | trackers, neighbours, accepting | session | 256 torrents to be woken | they are woken the next time |
 //! | torrents, the library's user | node of the DHT | 256 commands | a torrent's are dropped, the user waits |
 //! | node of the DHT | torrent | the mailbox | the next search names peers again |
 //! | node of the DHT | searches of the user | 1,024, more than one search tells | |
-//! | connection | fetching of metadata | 64 reports of all its connections | it stops reading its socket |
+//! | connection | fetching of metadata | 16 reports of all its connections | it stops reading its socket |
 //! | fetching of metadata | connection | 64 messages | the peer is cut off |
 //! | keeper of the state | torrent | the mailbox | the torrent misses it and hears of it again |
 //! | session | subscribers | 4,096 events | the slowest misses events and is told how many |
@@ -23,6 +23,7 @@ pub(crate) mod dht;
 mod dial;
 pub(crate) mod dialling;
 pub(crate) mod http;
+pub(crate) mod ledger;
 pub(crate) mod limiter;
 pub(crate) mod local;
 pub(crate) mod mapping;
@@ -33,6 +34,7 @@ pub(crate) mod udp;
 
 use self::torrent::changes::{Change, Changed, Placement};
 use crate::driver::dialling::Dialling;
+use crate::driver::ledger::Ledger;
 use crate::driver::limiter::Branch;
 use crate::outbox::Outbox;
 use crate::outside::Face;
@@ -61,6 +63,8 @@ pub(crate) struct TorrentIo {
     pub(crate) connections: Arc<Semaphore>,
     /// The turns at making them.
     pub(crate) dialling: Arc<Dialling>,
+    /// What is held for the session's peers.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) info_hash: [u8; 20],
     /// How many pieces there are.
     pub(crate) pieces: u32,

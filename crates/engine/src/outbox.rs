@@ -20,6 +20,10 @@ pub(crate) struct Work {
     pub(crate) report_taken: bool,
     /// Nothing is to be read.
     pub(crate) hold: bool,
+    /// The peer has given something that we wanted.
+    pub(crate) delivers: bool,
+    /// More messages wait than may.
+    pub(crate) overflows: bool,
     /// End the connection.
     pub(crate) close: bool,
 }
@@ -36,7 +40,7 @@ impl Outbox {
     pub(crate) fn send(&self, message: &Message) {
         self.change(|work| {
             quelea_wire::encoder::encode(message, &mut work.bytes);
-            work.close |= work.bytes.len() > MAX_BYTES;
+            work.overflows |= work.bytes.len() > MAX_BYTES;
         });
     }
 
@@ -48,8 +52,12 @@ impl Outbox {
         self.change(|work| work.hold = !read);
     }
 
-    pub(crate) fn report_taken(&self) {
-        self.change(|work| work.report_taken = true);
+    /// The last report was taken; `delivers` says whether the peer has given something that we wanted.
+    pub(crate) fn report_taken(&self, delivers: bool) {
+        self.change(|work| {
+            work.report_taken = true;
+            work.delivers = delivers;
+        });
         self.ready.notify_one();
     }
 
@@ -75,6 +83,8 @@ impl Outbox {
         into.uploads.append(&mut work.uploads);
         into.report_taken |= std::mem::take(&mut work.report_taken);
         into.hold = work.hold;
+        into.delivers = work.delivers;
+        into.overflows |= work.overflows;
         into.close |= work.close;
     }
 

@@ -25,6 +25,7 @@ use crate::descriptors::Descriptors;
 use crate::driver::accept::Doors;
 use crate::driver::dht::Desk;
 use crate::driver::dialling::Dialling;
+use crate::driver::ledger::Ledger;
 use crate::driver::limiter::Limiter;
 use crate::driver::local::Neighbours;
 use crate::driver::trackers::Trackers;
@@ -61,6 +62,7 @@ struct Inner {
     descriptors: Descriptors,
     connections: Arc<Semaphore>,
     dialling: Arc<Dialling>,
+    ledger: Arc<Ledger>,
     blocked: Mutex<blocking::Blocked>,
     pipeline: Arc<Pipeline>,
     binding: Arc<Binding>,

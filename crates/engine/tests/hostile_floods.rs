@@ -36,7 +36,8 @@ enum Ears {
 }
 
 /// Lets [`FLOODERS`] peers pour out the same chunk again and again while the honest finish the download. At least
-/// `enough` bytes are poured out before, unless the session stops reading or ends the connections.
+/// `enough` bytes are poured out before, unless the session stops reading or ends the connections, which it does with all
+/// of them in the end.
 fn flood(opening: &[u8], ears: Ears, chunk: impl Fn(&World) -> Vec<u8>, enough: usize) {
     let _alone = alone();
     run(async {
@@ -45,12 +46,14 @@ fn flood(opening: &[u8], ears: Ears, chunk: impl Fn(&World) -> Vec<u8>, enough: 
         forget_peak();
         let before = peak();
         let poured = Arc::new(AtomicUsize::new(0));
-        let mut flooders = Vec::new();
+        let mut peers = Vec::new();
         for _ in 0..FLOODERS {
             let mut peer = Peer::greet(&world, HOSTILE, MODERN).await;
             peer.send(opening).await.unwrap();
-            flooders.push(tokio::spawn(pour(peer, ears, Arc::clone(&chunk), Arc::clone(&poured))));
+            peers.push(peer);
         }
+        let flood = |peer| tokio::spawn(pour(peer, ears, Arc::clone(&chunk), Arc::clone(&poured)));
+        let flooders: Vec<_> = peers.into_iter().map(flood).collect();
         let mut last = 0;
         loop {
             tokio::time::sleep(Duration::from_millis(300)).await;
@@ -66,7 +69,9 @@ fn flood(opening: &[u8], ears: Ears, chunk: impl Fn(&World) -> Vec<u8>, enough: 
         eprintln!("{} KiB were poured out, memory grew by {grown} KiB", poured >> 10);
         assert!(poured >= enough.min(1 << 20), "{poured} bytes were poured out");
         assert!(grown < GROWTH, "memory grew by {grown} KiB");
-        flooders.iter().for_each(tokio::task::JoinHandle::abort);
+        for flooder in flooders {
+            flooder.await.unwrap();
+        }
         seed.session.close().await;
         world.session.close().await;
     });

@@ -23,9 +23,9 @@ const PRESUMED_DEAD: Duration = Duration::from_secs(10);
 pub(crate) const MAX_FAULTS: u32 = 20;
 /// Connections that came from one [`host`] at most: people behind one router, not a crowd of one.
 const PER_HOST: usize = 16;
-/// So many peers of one network keep their places, though there is no room for somebody from another.
+/// Peers of one network that keep their places when there is no room for a peer of another.
 const PER_NETWORK: usize = 4;
-/// Who only cost is not let in again for this long.
+/// A host whose peer only cost us something is not let in again for this long.
 const SHUNNED: Duration = Duration::from_secs(600);
 /// Hosts that are shunned at most; the first to be forgiven is forgotten first.
 const MOST_SHUNNED: usize = 1_000;
@@ -188,7 +188,7 @@ impl Door {
 }
 
 /// The network that has most of the connected peers, if it has so many that one of them should give its place to
-/// somebody at the address `newcomer`. Who is near belongs to no crowd.
+/// a peer at the address `newcomer`. Near addresses are no crowd.
 pub(crate) fn crowd(newcomer: IpAddr, connected: impl Iterator<Item = IpAddr>) -> Option<IpAddr> {
     let mut networks: BTreeMap<IpAddr, usize> = BTreeMap::new();
     for ip in connected.filter(|ip| Scope::of(*ip) == Scope::World) {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn who_only_cost_comes_in_again_after_a_while_and_those_who_are_remembered_are_few() {
+    fn a_host_that_only_cost_comes_in_again_after_a_while_and_few_are_remembered() {
         let mut door = door(40, 4);
         let admit = |door: &Door, now| door.admit(now, &hello("203.0.113.1:1", 3, true), [].into_iter());
         door.shun(NOW, at("203.0.113.1:9").ip());

@@ -65,7 +65,7 @@ impl Handshakes {
     }
 }
 
-/// What counts as one crowd: near addresses are each on their own.
+/// The crowd that an address belongs to; each near address is one of its own.
 fn crowd_of(ip: IpAddr) -> IpAddr {
     if Scope::of(ip) == Scope::World { network(ip) } else { ip }
 }

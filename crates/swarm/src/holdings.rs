@@ -2,20 +2,20 @@
 //! for a peer to read them or for the torrent to take them.
 //!
 //! All of it counts against one bound, that of a session. When it is exceeded, a peer gives way that has given us
-//! nothing: the one that holds most for longest. Who delivers never does.
+//! nothing: the one that holds most for longest. A peer that delivers never does.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use quelea_time::Time;
 
-/// So little is held for every connection.
+/// Bytes that any connection may hold.
 const LITTLE: usize = 4 << 10;
 
 /// Names a connection that something is held for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HolderKey(u64);
 
-/// What is held for the peers of a session.
+/// The bytes held for the peers of a session.
 #[derive(Debug)]
 pub struct Holdings {
     /// Bytes that are held at most.

@@ -21,7 +21,7 @@ const SHORT_REQUEST: u32 = 1_024;
 /// How often a peer may say of each piece that it has it: in a bitfield, in a `have`, and once more.
 const HAVES: u32 = 2;
 
-/// What a peer has cost.
+/// The units that a peer has cost and that time has not forgiven yet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Toll {
     /// When all of it will be forgiven.

@@ -4,17 +4,16 @@ use super::dial::{HANDSHAKE, answer, read_handshake};
 use super::metadata::{self, FetchIo};
 use super::{ToTorrent, TorrentIo};
 use crate::events::TorrentId;
+use quelea_swarm::handshakes::{HandshakeKey, Handshakes};
 use quelea_wire::Handshake;
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-/// Handshakes under way with one neighbour at most; more are closed, so that a crowd of one does not fill the queue.
-const OF_ONE_NEIGHBOUR: usize = 16;
 /// A peer waits so long for a torrent to wake.
 const WAKING: Duration = Duration::from_secs(10);
 /// How long to wait when no connection can be accepted, which mostly means that the whole system has no files left.
@@ -94,64 +93,55 @@ impl Doors {
     }
 }
 
-/// Counts the handshakes under way with each neighbour.
-#[derive(Default)]
-struct Neighbours {
-    handshakes: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// A place among the handshakes under way with one neighbour, given back when it is dropped.
-struct Place {
-    neighbours: Arc<Neighbours>,
-    neighbour: IpAddr,
-}
-
-impl Neighbours {
-    fn place(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
-        let neighbour = neighbourhood(address);
-        let mut handshakes = self.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
-        let under_way = handshakes.entry(neighbour).or_default();
-        if *under_way >= OF_ONE_NEIGHBOUR {
-            return None;
-        }
-        *under_way += 1;
-        Some(Place { neighbours: Arc::clone(self), neighbour })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut handshakes = self.neighbours.handshakes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(under_way) = handshakes.get_mut(&self.neighbour) {
-            *under_way -= 1;
-            if *under_way == 0 {
-                handshakes.remove(&self.neighbour);
-            }
-        }
-    }
-}
-
-/// What one customer has: an IPv4 address, or the first 64 bits of an IPv6 address.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
-    }
-}
-
 /// How many may be let in, over all listening sockets.
 pub(crate) struct Reception {
     connections: Arc<Semaphore>,
-    handshakes: Arc<Semaphore>,
-    neighbours: Arc<Neighbours>,
+    half_open: Mutex<HalfOpen>,
+}
+
+/// Handshakes under way.
+struct HalfOpen {
+    handshakes: Handshakes,
+    /// Each is given up when its sender is dropped.
+    kept: HashMap<HandshakeKey, oneshot::Sender<()>>,
+}
+
+/// A place among the handshakes under way, given back when it is dropped.
+struct Place {
+    reception: Arc<Reception>,
+    key: HandshakeKey,
 }
 
 impl Reception {
     /// At most `handshakes` are under way, and no more connections are made than `connections` has left: more wait
     /// in the system's queue.
     pub(crate) fn new(connections: Arc<Semaphore>, handshakes: usize) -> Self {
-        let handshakes = Arc::new(Semaphore::new(handshakes));
-        Self { connections, handshakes, neighbours: Arc::default() }
+        let half_open = HalfOpen { handshakes: Handshakes::new(handshakes), kept: HashMap::new() };
+        Self { connections, half_open: Mutex::new(half_open) }
+    }
+
+    /// A place for a handshake with somebody at this address, and what is told when it must be given up.
+    fn place(self: &Arc<Self>, address: IpAddr) -> (Place, oneshot::Receiver<()>) {
+        let (keep, given_up) = oneshot::channel();
+        let mut half_open = self.half_open();
+        let (key, gives_way) = half_open.handshakes.begin(address);
+        if let Some(other) = gives_way {
+            half_open.kept.remove(&other);
+        }
+        half_open.kept.insert(key, keep);
+        (Place { reception: Arc::clone(self), key }, given_up)
+    }
+
+    fn half_open(&self) -> MutexGuard<'_, HalfOpen> {
+        self.half_open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut half_open = self.reception.half_open();
+        half_open.handshakes.end(self.key);
+        half_open.kept.remove(&self.key);
     }
 }
 
@@ -159,17 +149,19 @@ impl Reception {
 pub(crate) async fn accept(listener: TcpListener, doors: Arc<Doors>, reception: Arc<Reception>) {
     let mut failing = false;
     loop {
-        let Ok(handshake) = Arc::clone(&reception.handshakes).acquire_owned().await else { return };
         let Ok(connection) = Arc::clone(&reception.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, address)) => {
                 failing = false;
                 let address = canonical(address);
-                let Some(place) = reception.neighbours.place(address.ip()) else { continue };
+                let (place, given_up) = reception.place(address.ip());
                 let doors = Arc::clone(&doors);
                 tokio::spawn(async move {
-                    welcome(stream, address, &doors, connection).await;
-                    drop((handshake, place));
+                    tokio::select! {
+                        () = welcome(stream, address, &doors, connection) => {}
+                        _ = given_up => tracing::debug!("a handshake gave way to newer ones"),
+                    }
+                    drop(place);
                 });
             }
             Err(error) => {
@@ -225,24 +217,4 @@ async fn welcome(
 /// An IPv4 address that came as an IPv6 one is an IPv4 address.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_neighbour_has_few_handshakes_under_way_and_others_have_theirs() {
-        let neighbours = Arc::new(Neighbours::default());
-        let of = |address: &str| neighbours.place(address.parse().unwrap());
-        let mut places: Vec<Place> = (0..OF_ONE_NEIGHBOUR).filter_map(|_| of("2001:db8::1")).collect();
-        assert_eq!(places.len(), OF_ONE_NEIGHBOUR);
-        assert!(of("2001:db8::2").is_none(), "the same customer");
-        assert!(of("2001:db8:0:1::1").is_some());
-        assert!(of("1.2.3.4").is_some());
-        places.pop();
-        assert!(of("2001:db8::2").is_some());
-        drop(places);
-        assert!(neighbours.handshakes.lock().unwrap().is_empty());
-    }
 }

@@ -4,6 +4,7 @@
 //! outbox, what arrives goes to the torrent in reports. One report may be under way; until the torrent has taken
 //! it the socket is not read, so that a slow torrent closes the TCP window.
 
+use super::ledger::Account;
 use super::limiter::{Valve, Way};
 use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::outbox::{Outbox, Work};
@@ -36,6 +37,8 @@ const _: () = assert!(READ_BUDGET / MESSAGE_COST < READ_ALREADY);
 const BLOCKS_AHEAD: usize = 16;
 /// While more than this waits to be written, nothing is read: a peer that does not read is not served either.
 const MAX_UNWRITTEN: usize = 256 << 10;
+/// Bytes of memory for messages that stay with a connection when all is written.
+const USUAL_BYTES: usize = 4 << 10;
 /// A connection on which bytes trickle tells the torrent that it lives this often.
 const ALIVE: Duration = Duration::from_secs(30);
 /// Slices in one vectored write.
@@ -65,6 +68,10 @@ pub(super) struct Connection {
     reading: Option<(Span, oneshot::Receiver<Option<BlockBuf>>)>,
     report: Vec<Reported>,
     report_under_way: bool,
+    /// What is held for the peer beside the blocks that it was asked for.
+    account: Account,
+    /// Bytes of the messages in reports that the torrent has not taken.
+    reported: usize,
     /// Whole blocks that the next read makes room for.
     depth: usize,
     heard: bool,
@@ -74,6 +81,8 @@ pub(super) struct Connection {
 enum End {
     Closed,
     Fault(Fault),
+    /// More was held for the peer than there is room for.
+    Hoards,
     /// The torrent wanted it, or is gone.
     Told,
 }
@@ -92,7 +101,12 @@ impl Connection {
         torrent: mpsc::Sender<ToTorrent>,
         io: Arc<TorrentIo>,
     ) -> Self {
-        let limits = Limits { bitfield: Bitfield::wire_length(io.pieces), ..Limits::default() };
+        let limits = Limits {
+            bitfield: Bitfield::longest(io.pieces),
+            extended: limits::EXTENDED_WITH_METADATA,
+            own_extensions: true,
+        };
+        let account = io.ledger.account();
         let valve = io.limit.valve(ip, Arc::clone(&outbox));
         Self {
             key,
@@ -109,6 +123,8 @@ impl Connection {
             reading: None,
             report: Vec::new(),
             report_under_way: false,
+            account,
+            reported: 0,
             depth: 0,
             heard: false,
         }
@@ -123,6 +139,7 @@ impl Connection {
         let last = match end {
             End::Told => return,
             End::Closed => Reported::Closed,
+            End::Hoards => Reported::Fault("it made us hold memory that others need"),
             End::Fault(fault) => {
                 tracing::debug!(peer = %self.key, %fault, "the peer broke the protocol");
                 Reported::Fault("it broke the protocol")
@@ -145,6 +162,7 @@ impl Connection {
             }
             self.read()?;
             self.send_report().await?;
+            self.account.holds(self.held());
             let outbox = Arc::clone(&self.outbox);
             let may_read = self.may_read_socket() && self.valve.allowance(Way::Down) > 0;
             let interest = match (may_read, blocked) {
@@ -156,6 +174,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = outbox.ready() => {}
+                () = self.account.ended() => return Err(End::Hoards),
                 block = read_done(&mut self.reading) => self.block_read(block),
                 ready = ready(&self.stream, interest) => { ready?; }
                 _ = alive.tick() => {
@@ -171,8 +190,24 @@ impl Connection {
         self.outbox.take(&mut self.work);
         if std::mem::take(&mut self.work.report_taken) {
             self.report_under_way = false;
+            self.reported = 0;
         }
-        if self.work.close { Err(End::Told) } else { Ok(()) }
+        if self.work.delivers {
+            self.account.delivers();
+        }
+        if self.work.close {
+            return Err(End::Told);
+        }
+        if self.work.overflows { Err(End::Hoards) } else { Ok(()) }
+    }
+
+    /// Bytes that are held for the peer beside the blocks that it was asked for: messages in both directions, and
+    /// blocks from somebody who has given nothing yet.
+    fn held(&self) -> usize {
+        let blocks =
+            if self.account.has_delivered() { 0 } else { self.decoder.held_blocks() * limits::BLOCK };
+        let waiting = self.work.bytes.capacity().saturating_sub(USUAL_BYTES);
+        self.decoder.kept() + self.reported + waiting + blocks
     }
 
     fn may_read_blocks(&self) -> bool {
@@ -289,6 +324,7 @@ impl Connection {
             written -= messages;
             if self.bytes_written == self.work.bytes.len() {
                 self.work.bytes.clear();
+                self.work.bytes.shrink_to(USUAL_BYTES);
                 self.bytes_written = 0;
             }
         }
@@ -396,6 +432,7 @@ impl Connection {
                 }
                 Event::Message(message) => {
                     let payload = payload_length(&message);
+                    self.reported += payload;
                     self.report.push(Reported::Message(message));
                     payload + MESSAGE_COST
                 }

@@ -9,6 +9,7 @@ pub(crate) use connection::answer;
 
 use super::ToTorrent;
 use super::dialling::Dialling;
+use super::ledger::Ledger;
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::snapshot::TrackerStatus;
@@ -26,8 +27,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
 
-/// Reports of all connections that may wait.
-const REPORTS: usize = 64;
+/// Reports of all connections that may wait: each may be a long message.
+const REPORTS: usize = 16;
 /// Messages that may wait for a peer: it is never asked for more than 16 pieces.
 const MESSAGES: usize = 64;
 
@@ -38,6 +39,8 @@ pub(crate) struct FetchIo {
     pub(crate) connections: Arc<Semaphore>,
     /// The turns at making them.
     pub(crate) dialling: Arc<Dialling>,
+    /// What is held for the session's peers.
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) info_hash: [u8; 20],
     pub(crate) peer_id: PeerId,
     reports: mpsc::Sender<FromPeer>,
@@ -49,11 +52,12 @@ impl FetchIo {
         binding: Arc<Binding>,
         connections: Arc<Semaphore>,
         dialling: Arc<Dialling>,
+        ledger: Arc<Ledger>,
         info_hash: [u8; 20],
         peer_id: PeerId,
     ) -> (Arc<Self>, Reports) {
         let (reports, from_peers) = mpsc::channel(REPORTS);
-        let io = Self { binding, connections, dialling, info_hash, peer_id, reports };
+        let io = Self { binding, connections, dialling, ledger, info_hash, peer_id, reports };
         (Arc::new(io), Reports(from_peers))
     }
 }

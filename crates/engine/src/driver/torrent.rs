@@ -172,7 +172,7 @@ impl Running {
                     self.drain();
                     for peer in taken {
                         if let Some(outbox) = self.outboxes.get(&peer) {
-                            outbox.report_taken();
+                            outbox.report_taken(self.task.machine.has_delivered(peer));
                         }
                     }
                 }

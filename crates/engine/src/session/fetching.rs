@@ -86,6 +86,7 @@ impl Session {
             Arc::clone(&inner.binding),
             Arc::clone(&inner.connections),
             Arc::clone(&inner.dialling),
+            Arc::clone(&inner.ledger),
             info_hash,
             peer_id,
         );

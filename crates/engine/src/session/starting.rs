@@ -12,6 +12,7 @@ use crate::driver::carrier::Carrier;
 use crate::driver::dht::{Refused as UdpRefused, Sockets};
 use crate::driver::dialling::Dialling;
 use crate::driver::http::Http;
+use crate::driver::ledger::Ledger;
 use crate::driver::limiter::Limiter;
 use crate::driver::local::Neighbours;
 use crate::driver::mapping::Family;
@@ -142,6 +143,7 @@ impl Session {
             descriptors,
             connections,
             dialling,
+            ledger: Arc::new(Ledger::new(clock)),
             blocked: Mutex::default(),
             settings,
             clock,

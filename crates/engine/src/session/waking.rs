@@ -55,6 +55,7 @@ impl Session {
             pipeline: Arc::clone(&self.inner.pipeline),
             binding: Arc::clone(&self.inner.binding),
             connections: Arc::clone(&self.inner.connections),
+            ledger: Arc::clone(&self.inner.ledger),
             dialling: Arc::clone(&self.inner.dialling),
             info_hash: info.hashes.wire(),
             pieces: info.geometry.pieces(),

@@ -16,8 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 /// Bytes that are read at a time: a piece of metadata with its head.
 const READ: usize = 20 << 10;
 
-/// Bytes of an extended message: metadata and peer exchange are all that is of use.
-const EXTENDED: usize = 64 << 10;
+/// Bytes of an extended message: metadata, which some peers send whole in one, and peer exchange are all that is of use.
+const EXTENDED: usize = 256 << 10;
 
 /// A message to a fetch's task.
 pub(super) enum FromPeer {
@@ -98,12 +98,18 @@ async fn exchange(stream: TcpStream, hello: Hello, io: &FetchIo) {
 
 /// Reads until the connection ends; how it ended.
 async fn read(mut stream: OwnedReadHalf, key: PeerKey, io: &FetchIo) -> Seen {
-    let limits = Limits { extended: EXTENDED, ..Limits::default() };
+    let limits = Limits { extended: EXTENDED, own_extensions: true, ..Limits::default() };
+    let mut account = io.ledger.account();
     let mut decoder: Decoder<Box<[u8]>> = Decoder::new(limits);
     let mut take = |length| vec![0; length].into_boxed_slice();
     let mut buffer = vec![0; READ];
     loop {
-        let mut bytes = match stream.read(&mut buffer).await {
+        account.holds(decoder.kept());
+        let read = tokio::select! {
+            read = stream.read(&mut buffer) => read,
+            () = account.ended() => return Seen::Fault("it made us hold memory that others need"),
+        };
+        let mut bytes = match read {
             Ok(0) | Err(_) => return Seen::Closed,
             Ok(read) => buffer.get(..read).unwrap_or_default(),
         };
