@@ -49,6 +49,8 @@ const HARMLESS: &[&str] = &[
     // Tables of Unicode, by which names that a file system would confuse are found.
     "unicode-normalization",
     "tinyvec",
+    // Tables of encodings, by which names that are not UTF-8 are read.
+    "encoding_rs",
 ];
 
 /// Every pure crate says `no_std`, forbids `unsafe`, and reaches only what computes.

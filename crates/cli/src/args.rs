@@ -15,9 +15,10 @@ use crate::display;
 use crate::exit;
 use crate::home;
 use crate::source::Source;
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValuesParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args, CommandFactory, Parser, Subcommand, ValueHint};
+use quelea::NameStyle;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -275,6 +276,11 @@ pub(crate) struct ShowArgs {
     #[arg(short, long, conflicts_with = "json")]
     pub(crate) all: bool,
 
+    /// Show portable names, or those that the torrent's author gave, as get --names would write them
+    #[arg(long, value_name = "STYLE", env = "QUELEA_NAMES", hide_env = true, value_parser = names_parser())]
+    #[arg(default_value = "portable")]
+    pub(crate) names: NameStyle,
+
     /// Ask peers what the torrent of a magnet link is, and show that
     ///
     /// Without it nobody is asked, and what the link itself says is shown.
@@ -283,6 +289,13 @@ pub(crate) struct ShowArgs {
 
     #[command(flatten, next_help_heading = "Magnet links")]
     pub(crate) discovery: Discovery,
+}
+
+fn names_parser() -> impl TypedValueParser<Value = NameStyle> {
+    PossibleValuesParser::new(["portable", "native"]).map(|style| match &*style {
+        "native" => NameStyle::Native,
+        _ => NameStyle::Portable,
+    })
 }
 
 #[derive(Debug, Args)]

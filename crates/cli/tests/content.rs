@@ -227,19 +227,10 @@ fn what_cannot_be_created_is_refused_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     put(&folder, "a", b"x");
     put(&folder, "void/empty", b"");
-    put(&folder, "names/a:b", b"x");
-    put(&folder, "case/a", b"x");
-    put(&folder, "case/A", b"x");
     let before = names(folder.path());
     for (arguments, status, words) in [
         (&["no/such"][..], 4, "No such file or directory"),
         (&["void"], 3, "no file has any bytes"),
-        (
-            &["names"],
-            3,
-            "\"names/a:b\" has a name that not every system takes: it would become \"names/a_b\"",
-        ),
-        (&["case"], 3, "rename it"),
         (&["a", "-t", "tracker.example"], 2, "is not a tracker's address"),
         (&["a", "--web-seed", "ftp://x/"], 2, "is not a web seed's address"),
         (&["/dev/null", "-o", "x"], 3, "neither a file nor a folder"),
@@ -254,6 +245,45 @@ fn what_cannot_be_created_is_refused_and_leaves_nothing() {
         assert_eq!(code(&quelea(&folder, &[&["create", "a"][..], &arguments].concat())), 2, "{arguments:?}");
     }
     assert_eq!(names(folder.path()), before);
+}
+
+#[test]
+fn names_that_linux_takes_are_created_with_a_warning_verified_and_found_by_a_download() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths =
+        ["Mission: Possible?", "Vol. 1./a", "con.txt", "README", "readme", "end ", "pi|pe\"", "tab\t"];
+    for (number, path) in paths.iter().enumerate() {
+        put(&folder, &format!("Who? What/{path}"), &noise(20_000, number as u8));
+    }
+    let output = quelea(&folder, &["create", "Who? What", "-o", "x.torrent"]);
+    done(&output);
+    let told = stderr(&output);
+    assert!(told.contains("warning: 8 files have names that Windows or macOS does not take"), "{told}");
+    assert!(told.contains("Who? What/Vol. 1./a is Who_ What/Vol. 1/a where such a name can't be"), "{told}");
+
+    let report = || -> Value {
+        serde_json::from_slice(&quelea(&folder, &["verify", "x.torrent", "--json"]).stdout).unwrap()
+    };
+    let found = report();
+    assert_eq!(found["complete"], true, "{found}");
+    assert_eq!(found["files"][0]["path"], "Who_ What/Mission_ Possible_");
+    assert_eq!(found["files"][0]["found_path"], "Who? What/Mission: Possible?");
+    let before = names(&folder.path().join("Who? What"));
+    for _ in 0..2 {
+        let quiet = ["--no-dht", "--no-lsd", "--no-port-map", "--bind", "127.0.0.1", "--port", "0"];
+        done(&quelea(&folder, &[&["x.torrent", "--state-dir", "state"][..], &quiet].concat()));
+    }
+    assert_eq!(names(&folder.path().join("Who? What")), before);
+    assert!(!folder.path().join("Who_ What").exists());
+    // The same content under the names that a cautious system gave it.
+    std::fs::rename(folder.path().join("Who? What"), folder.path().join("aside")).unwrap();
+    for file in found["files"].as_array().unwrap() {
+        let from = file["found_path"].as_str().unwrap().replace("Who? What", "aside");
+        let to = folder.path().join(file["path"].as_str().unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::rename(folder.path().join(from), to).unwrap();
+    }
+    assert_eq!(report()["complete"], true);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Opening a torrent's files where they are, and finding out what of it need not be hashed.
 
+use crate::naming::Naming;
 use crate::{Error, Placement, Result};
 use quelea_metainfo::geometry::Geometry;
 use quelea_resume::{Begun, Keeper, Names, Plan, Reached};
@@ -23,6 +24,8 @@ pub(crate) struct Place<'a> {
     pub(crate) incomplete: Option<&'a Path>,
     /// Where its task left it, for when there is nobody who remembers.
     pub(crate) placed: Option<&'a Placement>,
+    /// The names that its files may have.
+    pub(crate) naming: &'a Naming,
     /// The name of the folder for copies.
     pub(crate) staging: &'a Path,
     /// Whether it was said which files are wanted; else those are that were when it ran last.
@@ -61,9 +64,9 @@ impl Located {
         geometry: Geometry,
         options: &Options,
     ) -> Result<Self> {
-        let Place { keeper, info_hash, home, incomplete, .. } = place;
+        let Place { keeper, info_hash, home, incomplete, naming, .. } = place;
         let Some(keeper) = keeper else { return Ok(Self::find_unremembered(place, files)) };
-        let first = incomplete.filter(|_| !has_data(home, &files));
+        let first = incomplete.filter(|_| !naming.has_data(home, &files));
         // Before anything on the disk is touched.
         let mut begun = match keeper.begin(info_hash, home, first) {
             Err(process) => return Err(Error::InUse { directory: home.to_owned(), process }),
@@ -73,6 +76,7 @@ impl Located {
         go_on_moving(place, keeper, &mut begun, &files, geometry, options)?;
         // The name that the user gave it, as long as it is there.
         let root = if begun.is_at_home() { home.to_owned() } else { begun.directory() };
+        begun.name_files(naming.choose(&root, &files, &begun.arrangement.names));
         rename(&mut files, &begun.arrangement.names);
         Ok(Self { root, files, begun: Some(begun) })
     }
@@ -85,8 +89,11 @@ impl Located {
             }
             return Self { root: placed.directory.clone(), files, begun: None };
         }
-        let first = place.incomplete.filter(|_| !has_data(place.home, &files));
-        Self { root: first.unwrap_or(place.home).to_owned(), files, begun: None }
+        let first = place.incomplete.filter(|_| !place.naming.has_data(place.home, &files));
+        let root = first.unwrap_or(place.home);
+        let names = place.naming.choose(root, &files, &Names::new());
+        rename(&mut files, &names);
+        Self { root: root.to_owned(), files, begun: None }
     }
 }
 
@@ -132,12 +139,6 @@ pub(crate) fn known_priorities(begun: &Begun, files: &[FileSpec]) -> Option<Vec<
     let priorities: Vec<Priority> = numbers.iter().filter_map(|&number| Priority::new(number)).collect();
     let any = priorities.iter().zip(files).any(|(priority, file)| priority.is_wanted() && !file.pad);
     (any && priorities.len() == files.len()).then_some(priorities)
-}
-
-/// Whether there is anything of these files.
-fn has_data(root: &Path, files: &[FileSpec]) -> bool {
-    let there = |file: &FileSpec| root.join(&file.path).symlink_metadata().is_ok_and(|found| found.len() > 0);
-    files.iter().filter(|file| !file.pad).any(there)
 }
 
 /// Whether both paths lead to the same directory, there or not.

@@ -1,7 +1,7 @@
 //! What a session can be told when it starts.
 
 use crate::dht::DhtAllowance;
-use crate::{AlternativeLimits, Limits, PortMappingSettings};
+use crate::{AlternativeLimits, Limits, NameStyle, PortMappingSettings};
 use quelea_swarm::choker::SeedChoking;
 use quelea_swarm::queue::{self, Goals, Slow};
 use std::net::IpAddr;
@@ -21,6 +21,9 @@ pub struct Settings {
     /// Where torrents are written until all their wanted files are complete; then they are moved to their directory.
     /// `None`: they are written there at once.
     pub incomplete_dir: Option<PathBuf>,
+    /// How files are called that are not there yet. Those that are there are found by either name, and a torrent keeps
+    /// the names that it began with.
+    pub names: NameStyle,
     /// The port to listen on, on every bound address; 0 lets the system choose. Where the wanted port is
     /// taken, the next free one of the following ten is used.
     pub port: u16,
@@ -108,6 +111,7 @@ impl Settings {
         Self {
             output_dir: output_dir.into(),
             incomplete_dir: None,
+            names: NameStyle::default(),
             port: Self::DEFAULT_PORT,
             bind: Vec::new(),
             port_mapping: None,

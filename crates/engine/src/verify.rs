@@ -4,6 +4,7 @@
 //! that an unfinished download keeps in its part file count for the pieces that they belong to.
 
 use crate::create::Progress;
+use crate::naming::found_paths;
 use crate::{Error, Result};
 use quelea_metainfo::{File, Info};
 use quelea_storage::{
@@ -37,6 +38,9 @@ pub struct Verified {
 pub struct VerifiedFile {
     /// Its number in the torrent, from 0, pad files counted.
     pub number: usize,
+    /// Where it was found below the directory, or was looked for in vain: by its author's name if it has that, else by
+    /// a cleaned one.
+    pub path: PathBuf,
     /// Pieces that hold bytes of it.
     pub pieces: u32,
     /// Those of them that are good.
@@ -98,9 +102,11 @@ pub fn verify(
     if !info.version.has_v1() {
         return Err(Error::Unsupported("it is a pure v2 torrent (BEP 52), which this version can only show"));
     }
-    let there: Vec<There> = info.files.iter().map(|file| look(dir, file)).collect();
-    let Some(outcome) = check(info, dir, &there, &mut progress)? else { return Ok(None) };
-    let files = judge(info, there, &outcome.good);
+    let paths = found_paths(info, dir);
+    let there: Vec<There> =
+        info.files.iter().zip(&paths).map(|(file, path)| look(&dir.join(path), file)).collect();
+    let Some(outcome) = check(info, dir, (&paths, &there), &mut progress)? else { return Ok(None) };
+    let files = judge(info, paths, there, &outcome.good);
     // What is told of a file need not be told twice.
     let told = |file: &VerifiedFile| matches!(file.state, FileState::NotAFile | FileState::Unreadable(_));
     let trouble = outcome.trouble.filter(|_| !files.iter().any(told));
@@ -121,24 +127,19 @@ fn is_skipped(file: &File) -> bool {
     file.pad || file.link.is_some()
 }
 
-fn path_of(file: &File) -> PathBuf {
-    file.path.elements().collect()
-}
-
-fn look(dir: &Path, file: &File) -> There {
+fn look(path: &Path, file: &File) -> There {
     if is_skipped(file) {
         return There::Skipped;
     }
-    let path = dir.join(path_of(file));
     // A link of the user's own leads to the file; the store has the last word on which may be followed.
-    let opened = fs::metadata(&path).and_then(|found| {
+    let opened = fs::metadata(path).and_then(|found| {
         // Anything but a file might block when it is opened.
-        if found.is_file() { fs::File::open(&path).map(|_| Some(found.len())) } else { Ok(None) }
+        if found.is_file() { fs::File::open(path).map(|_| Some(found.len())) } else { Ok(None) }
     });
     match opened {
         Ok(Some(length)) => There::File(length),
         Ok(None) => There::Other,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => match fs::symlink_metadata(&path) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => match fs::symlink_metadata(path) {
             Ok(_) => There::Refused("a symbolic link that leads to nothing".to_owned()),
             Err(_) => There::Nothing,
         },
@@ -150,7 +151,7 @@ fn look(dir: &Path, file: &File) -> There {
 fn check(
     info: &Arc<Info>,
     dir: &Path,
-    there: &[There],
+    (paths, there): (&[PathBuf], &[There]),
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Option<CheckOutcome>> {
     let geometry = info.geometry;
@@ -159,8 +160,8 @@ fn check(
     let as_it_should_be =
         |file: &File, there: &There| matches!(there, There::File(length) if *length <= file.length);
     let wanted = info.files.iter().zip(there).map(|(file, there)| as_it_should_be(file, there)).collect();
-    let specs = info.files.iter().map(|file| FileSpec {
-        path: path_of(file),
+    let specs = info.files.iter().zip(paths).map(|(file, path)| FileSpec {
+        path: path.clone(),
         length: file.length,
         pad: is_skipped(file),
     });
@@ -203,13 +204,13 @@ fn check(
 }
 
 /// What the good pieces, and what stands in the files' places, say of each file.
-fn judge(info: &Info, there: Vec<There>, good: &[bool]) -> Vec<VerifiedFile> {
+fn judge(info: &Info, paths: Vec<PathBuf>, there: Vec<There>, good: &[bool]) -> Vec<VerifiedFile> {
     let bad: Vec<u32> = (0..info.geometry.pieces()).filter(|piece| !good[*piece as usize]).collect();
     let touched = |file: &File| info.geometry.pieces_touching(file.offset, file.length);
     // Pieces whose badness is explained by a file that is not there as it should be, or that is damaged for sure.
     let mut explained = vec![false; good.len()];
     let mut files = Vec::new();
-    for (number, (file, there)) in info.files.iter().zip(there).enumerate() {
+    for (number, ((file, path), there)) in info.files.iter().zip(paths).zip(there).enumerate() {
         let pieces = touched(file);
         let own_is_bad = bad_in(&bad, &pieces).iter().any(|piece| is_own(info, file, *piece));
         let state = match there {
@@ -228,7 +229,7 @@ fn judge(info: &Info, there: Vec<There>, good: &[bool]) -> Vec<VerifiedFile> {
         }
         let bad_pieces = bad_in(&bad, &pieces).len() as u32;
         let (pieces, good_pieces) = (pieces.len() as u32, pieces.len() as u32 - bad_pieces);
-        files.push(VerifiedFile { number, pieces, good_pieces, state });
+        files.push(VerifiedFile { number, path, pieces, good_pieces, state });
     }
     for file in files.iter_mut().filter(|file| file.state == FileState::Unproven) {
         let pieces = touched(&info.files[file.number]);

@@ -1,8 +1,8 @@
 //! Torrent files to be written (v1: BEP 3, 12, 19, 27).
 //!
-//! A torrent is only built if it is read back as exactly what was meant: whatever [`Metainfo::parse`] would
-//! clean, rename, drop or refuse is an error here, told before a byte was hashed ([`Builder::check`]). So the
-//! author of a torrent sees at once what would otherwise surprise those who download it.
+//! A torrent is only built if it is read back as what was meant: whatever [`Metainfo::parse`] would drop or refuse is an
+//! error here, told before a byte was hashed ([`Builder::check`]). Names that some systems can't have are no error:
+//! where they can be had they are kept ([`File::native`](crate::File::native)), and elsewhere cleaned.
 //!
 //! The same builder gives the same bytes: keys are sorted by bencode itself, and nothing is added that was not
 //! asked for, neither a date nor the name of a program.
@@ -82,8 +82,8 @@ pub struct NewFile {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A name would not be the same for those who download it.
-    #[error("{path:?} has a name that not every system takes: it would become {becomes:?}; rename it")]
+    /// A name would be another one everywhere, or two files have the same.
+    #[error("{path:?} has a name that no system takes: it would become {becomes:?}; rename it")]
     Name {
         /// The file's path with the torrent's name in front.
         path: String,
@@ -265,7 +265,8 @@ impl Builder {
             if found.pad {
                 return Err(BuildError::PadName(path));
             }
-            if !found.path.elements().eq(elements) {
+            let is_native = found.native.as_ref().is_some_and(|native| native.as_bytes() == path.as_bytes());
+            if !is_native && !found.path.elements().eq(elements) {
                 return Err(BuildError::Name { path, becomes: found.path.to_string() });
             }
         }
@@ -360,15 +361,8 @@ mod tests {
     }
 
     #[test]
-    fn names_that_would_change_are_refused_with_what_they_would_become() {
-        for (path, becomes) in [
-            ("a:b", "root/a_b"),
-            ("con", "root/_con"),
-            ("dot./x", "root/dot/x"),
-            ("../x", "root/x"),
-            ("a//b", "root/a/b"),
-            ("tab\tx", "root/tab_x"),
-        ] {
+    fn names_that_no_system_takes_are_refused_with_what_they_would_become() {
+        for (path, becomes) in [("../x", "root/x"), ("a//b", "root/a/b"), ("./a", "root/a")] {
             let path_in_torrent = format!("root/{path}");
             assert_eq!(
                 refused(&[(path, 1)]),
@@ -380,16 +374,32 @@ mod tests {
         let slash = NewFile { path: vec!["a/b".into()], length: 1 };
         let slash = Builder::new("root", Content::Folder(vec![slash])).check();
         assert!(matches!(slash, Err(BuildError::Name { .. })));
-        let name = Builder::new("a?", Content::File(1)).check();
-        assert_eq!(name, Err(BuildError::Name { path: "a?".into(), becomes: "a_".into() }));
-    }
-
-    #[test]
-    fn names_that_are_one_on_other_systems_are_refused() {
-        for files in [["a", "A"], ["\u{e9}", "e\u{301}"], ["x/a", "X/b"], ["same", "same"], ["f", "f/g"]] {
+        for files in [["same", "same"], ["f", "f/g"]] {
             let error = refused(&files.map(|path| (path, 1)));
             assert!(matches!(error, BuildError::Name { .. }), "{files:?}: {error}");
         }
+    }
+
+    #[test]
+    fn names_that_some_systems_do_not_take_are_kept_beside_those_that_all_do() {
+        for (path, becomes) in [
+            ("a:b", "root/a_b"),
+            ("con", "root/_con"),
+            ("dot./x", "root/dot/x"),
+            ("x ", "root/x"),
+            ("tab\tx", "root/tab_x"),
+        ] {
+            let (_, metainfo) = folder(&[(path, 1)]).build(&[[0; 20]]).unwrap();
+            let file = &metainfo.info.files[0];
+            assert_eq!(file.path.as_str(), becomes);
+            assert_eq!(file.native.as_ref().unwrap().as_bytes(), format!("root/{path}").as_bytes());
+        }
+        for files in [["a", "A"], ["\u{e9}", "e\u{301}"], ["x/a", "X/b"]] {
+            assert_eq!(folder(&files.map(|path| (path, 1))).check(), Ok(()), "{files:?}");
+        }
+        let (_, metainfo) = Builder::new("a?", Content::File(1)).build(&[[0; 20]]).unwrap();
+        assert_eq!((&*metainfo.info.name, metainfo.info.files[0].path.as_str()), ("a_", "a_"));
+        assert_eq!(metainfo.info.files[0].native.as_ref().unwrap().as_bytes(), b"a?");
     }
 
     #[test]
@@ -476,11 +486,12 @@ mod tests {
             prop_assert_eq!(checked.is_ok(), built.is_ok());
             let Ok((bytes, metainfo)) = built else { return Ok(()) };
             prop_assert_eq!(&builder.build(&digests).unwrap().0, &bytes);
-            prop_assert_eq!(&metainfo.info.name, &name);
             prop_assert_eq!(metainfo.info.geometry, geometry);
             prop_assert_eq!(metainfo.info.files.len(), files.len());
             for (found, meant) in metainfo.info.files.iter().zip(&files) {
-                prop_assert!(found.path.elements().skip(1).eq(meant.path.iter().map(String::as_str)));
+                let path = format!("{name}/{}", meant.path.join("/"));
+                let native = found.native.as_ref().map(crate::NativePath::as_bytes);
+                prop_assert_eq!(native.unwrap_or(found.path.as_str().as_bytes()), path.as_bytes());
                 prop_assert_eq!(found.length, meant.length);
             }
             for piece in geometry.iter() {

@@ -1,14 +1,16 @@
 //! The info dictionary: what a torrent's bytes are (BEP 3, 47, 52).
 
-use crate::file_list::{self, FileList};
+use crate::encoding::Decoded;
+use crate::file_list::{self, Entry, FileList};
 use crate::geometry::{Geometry, PieceIndex};
 use crate::hashes::{InfoHashes, to_hex};
-use crate::path::{SafePath, clean_element};
+use crate::path::{NativePath, SafePath, clean_element};
 use crate::{Error, MAX_PIECE_LENGTH, MAX_PIECES, MAX_TORRENT_LENGTH, file_tree, names};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
+use encoding_rs::Encoding;
 use quelea_bencode::{Limits, Value};
 
 /// Which halves a torrent has.
@@ -61,6 +63,11 @@ pub struct File {
     /// Where it is written, relative to the download directory, with the torrent's own folder. No other file has
     /// this path in any case or composition. (Pad files share paths: they are never written.)
     pub path: SafePath,
+    /// The same with the names that the author gave it, where those are others and a file system can have them.
+    pub native: Option<NativePath>,
+    /// Further paths at which other programs may have written it, the likeliest first: of a torrent whose names are not
+    /// UTF-8, the names to the byte, and what becomes of them where nobody knows the encoding.
+    pub aliases: Vec<NativePath>,
     /// In bytes; 0 for a link.
     pub length: u64,
     /// Where it begins, in bytes from the torrent's beginning.
@@ -95,10 +102,11 @@ impl Info {
         if bytes.len() > MAX_TORRENT_LENGTH {
             return Err(Error::TooLong { length: bytes.len(), limit: MAX_TORRENT_LENGTH });
         }
-        Self::read(&quelea_bencode::parse(bytes, Limits::TORRENT)?)
+        Self::read(&quelea_bencode::parse(bytes, Limits::TORRENT)?, None)
     }
 
-    pub(crate) fn read(info: &Value<'_>) -> Result<Self, Error> {
+    /// Reads an info dictionary; `encoding` is what its torrent file says of its names.
+    pub(crate) fn read(info: &Value<'_>, encoding: Option<&'static Encoding>) -> Result<Self, Error> {
         if info.as_dict().is_none() {
             return Err(Error::field("info", "must be a dictionary"));
         }
@@ -132,12 +140,15 @@ impl Info {
             v1: version.has_v1().then(|| quelea_digest::sha1(raw)),
             v2: version.has_v2().then(|| quelea_digest::sha256(raw)),
         };
-        let name = clean_element(name).unwrap_or_else(|| to_hex(&hashes.wire()));
+        let marked = info.get(b"name.utf-8").is_some();
+        let decoded = encoding.and_then(|encoding| Decoded::new(encoding, marked, name, &list.entries));
+        let clean = |name: &[u8]| clean_element(name).unwrap_or_else(|| to_hex(&hashes.wire()));
+        let decoded_name = decoded.as_ref().map(|decoded| decoded.name.as_bytes());
         Ok(Self {
             hashes,
             version,
-            files: files(&name, &list),
-            name,
+            files: files(name, &list, decoded.as_ref(), &clean),
+            name: clean(decoded_name.unwrap_or(*name)),
             geometry,
             private: info.get(b"private").and_then(Value::as_int).is_some_and(|private| private != 0),
             pieces: if version.has_v1() { piece_hashes(info, pieces)? } else { 0..0 },
@@ -197,17 +208,26 @@ fn piece_hashes(info: &Value<'_>, pieces: u64) -> Result<Range<usize>, Error> {
     Ok(start..start + hashes.len())
 }
 
-fn files(name: &str, list: &FileList<'_>) -> Vec<File> {
-    let places = if list.single {
-        list.entries.iter().map(|_| (SafePath::from_clean(name.into()), None)).collect()
-    } else {
-        names::place(name, &list.entries)
+fn files(
+    name: &[u8],
+    list: &FileList<'_>,
+    decoded: Option<&Decoded>,
+    clean: &dyn Fn(&[u8]) -> String,
+) -> Vec<File> {
+    let written = Names { name, single: list.single, entries: &list.entries };
+    let own = decoded.map(|decoded| decoded.entries(&list.entries));
+    let meant = match (decoded, &own) {
+        (Some(decoded), Some(entries)) => Names { name: decoded.name.as_bytes(), entries, ..written },
+        (_, _) => written,
     };
-    list.entries
+    let mut files: Vec<File> = list
+        .entries
         .iter()
-        .zip(places)
+        .zip(meant.portable(clean))
         .map(|(entry, (path, link))| File {
             path,
+            native: None,
+            aliases: Vec::new(),
             length: entry.length,
             offset: entry.offset,
             pad: entry.pad,
@@ -216,5 +236,73 @@ fn files(name: &str, list: &FileList<'_>) -> Vec<File> {
             link,
             pieces_root: entry.pieces_root,
         })
-        .collect()
+        .collect();
+    if !meant.are_written(&files) {
+        for (file, native) in files.iter_mut().zip(meant.native()) {
+            file.native = native.filter(|native| native.as_bytes() != file.path.as_str().as_bytes());
+        }
+    }
+    if own.is_some() {
+        let unknown = written.portable(clean).into_iter().map(|(path, _)| NativePath::of(&path));
+        for (file, (raw, unknown)) in files.iter_mut().zip(written.native().into_iter().zip(unknown)) {
+            for alias in [raw, unknown].into_iter().flatten().filter(|_| !file.pad) {
+                if !file.is_called(&alias) {
+                    file.aliases.push(alias);
+                }
+            }
+        }
+    }
+    files
+}
+
+/// The names of a torrent, in whatever encoding.
+#[derive(Clone, Copy)]
+struct Names<'n> {
+    name: &'n [u8],
+    single: bool,
+    entries: &'n [Entry<'n>],
+}
+
+impl Names<'_> {
+    /// The cleaned paths, and what those that are links lead to.
+    fn portable(&self, clean: &dyn Fn(&[u8]) -> String) -> Vec<(SafePath, Option<Link>)> {
+        let name = clean(self.name);
+        if self.single {
+            self.entries.iter().map(|_| (SafePath::from_clean(name.clone()), None)).collect()
+        } else {
+            names::place(&name, self.entries)
+        }
+    }
+
+    fn native(&self) -> Vec<Option<NativePath>> {
+        if self.single {
+            self.entries.iter().map(|_| NativePath::new([self.name])).collect()
+        } else {
+            names::native(self.name, self.entries)
+        }
+    }
+
+    /// Whether the cleaned paths of all files are these names.
+    fn are_written(&self, files: &[File]) -> bool {
+        let is_written = |(file, entry): (&File, &Entry<'_>)| {
+            let names = core::iter::once(self.name).chain(entry.elements.iter().copied());
+            let names = names.take(if self.single { 1 } else { usize::MAX });
+            entry.pad || file.path.elements().map(str::as_bytes).eq(names)
+        };
+        files.iter().zip(self.entries).all(is_written)
+    }
+}
+
+impl File {
+    /// Whether this is one of the paths that it may have been written to.
+    fn is_called(&self, path: &NativePath) -> bool {
+        let path = path.as_bytes();
+        let others = self.native.iter().chain(&self.aliases);
+        path == self.path.as_str().as_bytes() || others.into_iter().any(|other| other.as_bytes() == path)
+    }
+
+    /// Whether other programs, or ours with another choice of names, may have written it to other paths.
+    pub fn has_other_names(&self) -> bool {
+        self.native.is_some() || !self.aliases.is_empty()
+    }
 }

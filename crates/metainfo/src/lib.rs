@@ -16,6 +16,7 @@ extern crate alloc;
 extern crate std;
 
 mod builder;
+mod encoding;
 mod error;
 mod file_list;
 mod file_tree;
@@ -39,7 +40,7 @@ pub use hashes::{InfoHashes, to_hex};
 pub use info::{File, Info, Link, Version};
 pub use magnet::{Address, Ignored, Magnet};
 pub use metainfo::{Metainfo, PieceLayers};
-pub use path::SafePath;
+pub use path::{NativePath, SafePath};
 pub use publisher::PublisherLink;
 pub use selection::{MAX_FILE_NUMBER, Selection};
 

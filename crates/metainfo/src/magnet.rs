@@ -148,6 +148,7 @@ impl Magnet {
             web_seeds: self.web_seeds.clone(),
             http_seeds: Vec::new(),
             nodes: self.nodes.clone(),
+            encoding: None,
             comment: None,
             created_by: None,
             creation_date: None,

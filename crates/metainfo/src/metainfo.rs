@@ -3,7 +3,7 @@
 use crate::info::Info;
 use crate::magnet::{Address, Magnet};
 use crate::path::clean_text;
-use crate::{Error, MAX_TORRENT_LENGTH, piece_layers, urls};
+use crate::{Error, MAX_TORRENT_LENGTH, encoding, piece_layers, urls};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -25,6 +25,8 @@ pub struct Metainfo {
     pub http_seeds: Vec<String>,
     /// Nodes of the DHT to begin with (BEP 5, "torrent file extensions").
     pub nodes: Vec<Address>,
+    /// The label of the encoding that the file names (`encoding`, `codepage`), for names that are not UTF-8.
+    pub encoding: Option<&'static str>,
     /// What the author has to say, on one line.
     pub comment: Option<String>,
     /// The program that made the torrent.
@@ -50,8 +52,11 @@ impl Metainfo {
         if torrent.as_dict().is_none() {
             return Err(Error::field("torrent", "must be a dictionary"));
         }
-        let info = Info::read(torrent.get(b"info").ok_or(Error::field("info", "must be a dictionary"))?)?;
+        let info = torrent.get(b"info").ok_or(Error::field("info", "must be a dictionary"))?;
+        let encoding = encoding::named(&torrent).or_else(|| encoding::named(info));
+        let info = Info::read(info, encoding)?;
         Ok(Self {
+            encoding: encoding.map(encoding::label),
             piece_layers: piece_layers::read(&torrent, &info)?,
             info,
             trackers: urls::tiers(&torrent),
@@ -98,6 +103,9 @@ impl Metainfo {
         }
         if let Some(date) = self.creation_date {
             say("creation date", Item::from(date));
+        }
+        if let Some(encoding) = self.encoding {
+            say("encoding", Item::from(encoding));
         }
         if !self.piece_layers.is_empty() {
             let layers = self.piece_layers.iter();

@@ -9,7 +9,7 @@
 
 use crate::file_list::Entry;
 use crate::info::Link;
-use crate::path::{self, MAX_ELEMENTS, MAX_PATH_LENGTH, SafePath, clean_element, push_element};
+use crate::path::{self, MAX_ELEMENTS, MAX_PATH_LENGTH, NativePath, SafePath, clean_element, push_element};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map;
@@ -65,6 +65,35 @@ pub(crate) fn place(root: &str, entries: &[Entry<'_>]) -> Vec<(SafePath, Option<
             None => (tree.pad_path(entry.length), None),
         })
         .collect()
+}
+
+/// The paths of `entries` in the folder `root` with the names that they have there, to the byte. `None` for pad files
+/// and for names that no file system takes, that another file has too, or that are those of folders.
+pub(crate) fn native(root: &[u8], entries: &[Entry<'_>]) -> Vec<Option<NativePath>> {
+    let path = |entry: &Entry<'_>| {
+        let elements = core::iter::once(root).chain(entry.elements.iter().copied());
+        NativePath::new(elements).filter(|_| !entry.pad && !entry.elements.is_empty())
+    };
+    let mut paths: Vec<Option<NativePath>> = entries.iter().map(path).collect();
+    let mut numbers: BTreeMap<&[u8], usize> = BTreeMap::new();
+    let mut clashes: Vec<usize> = Vec::new();
+    for (number, path) in paths.iter().enumerate() {
+        let Some(path) = path else { continue };
+        if let Some(other) = numbers.insert(path.as_bytes(), number) {
+            clashes.extend([number, other]);
+        }
+    }
+    for path in paths.iter().flatten() {
+        let path = path.as_bytes();
+        let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        clashes.extend(ends.filter_map(|at| numbers.get(path.get(..at)?).copied()));
+    }
+    for number in clashes {
+        if let Some(path) = paths.get_mut(number) {
+            *path = None;
+        }
+    }
+    paths
 }
 
 /// The folders of a torrent, and who has which name in them.
@@ -287,6 +316,20 @@ mod tests {
                 Link::Nowhere => None,
             })
             .collect()
+    }
+
+    #[test]
+    fn native_paths_are_the_authors_own_where_each_file_can_have_one() {
+        let native = |wanted: &[&'static str]| -> Vec<Option<String>> {
+            let entries: Vec<Entry<'_>> = wanted.iter().map(|path| entry(path, None)).collect();
+            let text = |path: NativePath| String::from_utf8(path.as_bytes().to_vec()).unwrap();
+            super::native(b"t?", &entries).into_iter().map(|path| path.map(text)).collect()
+        };
+        let some = |path: &str| Some(path.to_string());
+        assert_eq!(native(&["a:b", "A:b", "con"]), [some("t?/a:b"), some("t?/A:b"), some("t?/con")]);
+        assert_eq!(native(&["a", "a", "b"]), [None, None, some("t?/b")]);
+        assert_eq!(native(&["a", "a/b", "a/c/d"]), [None, some("t?/a/b"), some("t?/a/c/d")]);
+        assert_eq!(native(&["../a", "x//y", "./z"]), [None, None, None]);
     }
 
     #[test]

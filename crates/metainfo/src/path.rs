@@ -12,9 +12,12 @@
 //! - Names that Windows reserves for devices (`con`, `aux.txt`) get `_` in front.
 //! - An element has at most [`MAX_ELEMENT_LENGTH`] bytes; a longer one is cut before its extension.
 //! - A path has at most [`MAX_ELEMENTS`] elements and about [`MAX_PATH_LENGTH`] bytes; folders too many fall away.
+//!
+//! A [`NativePath`] is the other way: the author's names to the byte, where they can be had so.
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// The most bytes in one element of a path, as nearly every file system has it.
@@ -77,6 +80,47 @@ impl fmt::Display for SafePath {
 impl AsRef<str> for SafePath {
     fn as_ref(&self) -> &str {
         &self.0
+    }
+}
+
+/// A relative path with the names that a torrent's author gave, to the byte: what a file system that takes any name (as
+/// those of Linux do) can have. No element is empty, `.` or `..`, has a `/` or a zero byte, or is longer than
+/// [`MAX_ELEMENT_LENGTH`]; so it stays below whatever it is joined to. It may have control characters, and need not be UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NativePath(Box<[u8]>);
+
+impl NativePath {
+    /// These elements joined, if each can be a name and the path is none too long.
+    pub(crate) fn new<'a>(elements: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        let mut path = Vec::new();
+        for (number, element) in elements.into_iter().enumerate() {
+            let refused = matches!(element, b"" | b"." | b"..")
+                || element.len() > MAX_ELEMENT_LENGTH
+                || element.iter().any(|byte| matches!(byte, b'/' | 0));
+            if refused || number >= MAX_ELEMENTS || path.len() + 1 + element.len() > MAX_PATH_LENGTH {
+                return None;
+            }
+            if number > 0 {
+                path.push(b'/');
+            }
+            path.extend_from_slice(element);
+        }
+        (!path.is_empty()).then(|| Self(path.into()))
+    }
+
+    /// The same path.
+    pub(crate) fn of(path: &SafePath) -> Option<Self> {
+        Self::new(path.elements().map(str::as_bytes))
+    }
+
+    /// The whole path, with `/` between its elements.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The elements from the outermost folder to the file.
+    pub fn elements(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
+        self.0.split(|byte| *byte == b'/')
     }
 }
 
@@ -252,6 +296,22 @@ mod tests {
         assert_eq!(numbered(".profile", 3), ".profile (3)");
         assert_eq!(numbered("no extension", 10), "no extension (10)");
         assert!(numbered(&"é".repeat(127), u64::MAX).len() <= MAX_ELEMENT_LENGTH);
+    }
+
+    #[test]
+    fn a_native_path_has_any_name_that_stays_below() {
+        let native = |elements: &[&[u8]]| NativePath::new(elements.iter().copied());
+        let path = native(&[b"Who? What", b"Vol. 1.", b"con:\"\xff|\\ "]).unwrap();
+        assert_eq!(path.as_bytes(), b"Who? What/Vol. 1./con:\"\xff|\\ ");
+        assert_eq!(path.elements().next_back(), Some(b"con:\"\xff|\\ ".as_slice()));
+        let long = [b'x'; 256];
+        for refused in [b"".as_slice(), b".", b"..", b"a/b", b"/", b"a\0", &long] {
+            assert_eq!(native(&[b"t", refused]), None, "{refused:?}");
+            assert_eq!(native(&[refused, b"t"]), None, "{refused:?}");
+        }
+        assert_eq!(native(&[]), None);
+        assert!(native(&[b"d".as_slice(); 100]).is_some() && native(&[b"d".as_slice(); 101]).is_none());
+        assert_eq!(native(&[&long[1..]; 10]), None);
     }
 
     #[test]

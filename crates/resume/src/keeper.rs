@@ -1,7 +1,7 @@
 //! The thread that writes down what torrents have to remember.
 
 use super::database::{Database, Saved, SavedBlock, StateError};
-use super::places::Arrangement;
+use super::places::{Arrangement, Names};
 use super::record::{OnTrouble, save_all};
 use super::relocation::directory_bytes;
 use super::{Lock, Locks, Name, Plan, Record, Refused};
@@ -73,6 +73,8 @@ pub struct Begun {
     pub saved: Option<Saved>,
     /// Blocks of pieces that were not whole.
     pub blocks: Vec<SavedBlock>,
+    /// Whether files were named since it was loaded.
+    pub(super) renamed: bool,
 }
 
 impl Keeper {
@@ -138,7 +140,7 @@ impl Keeper {
                 locks.push((goal, lock));
             }
         }
-        Ok(Begun { name, home, locks, arrangement, saved, blocks })
+        Ok(Begun { name, home, locks, arrangement, saved, blocks, renamed: false })
     }
 
     /// Where a torrent is.
@@ -213,6 +215,17 @@ impl Keeper {
         }
     }
 
+    /// What files are called from here on, where the torrent leaves a choice. Waits for the disk.
+    fn set_names(&self, record: &Record, names: &Names) -> Result<(), StateError> {
+        match self.shared.database().as_mut() {
+            Some(database) => {
+                record.introduce(database)?;
+                database.set_names(&record.name(), names)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Begins to keep the state of a torrent. Waits for the disk. `None` where that fails, which is told.
     pub fn keep(
         &self,
@@ -221,7 +234,7 @@ impl Keeper {
         plan: &Plan,
         on_trouble: OnTrouble,
     ) -> Option<Arc<Record>> {
-        let Begun { name, home, locks, saved, .. } = begun;
+        let Begun { name, home, locks, saved, arrangement, renamed, .. } = begun;
         let started = Record::start(
             (home, name),
             store,
@@ -233,6 +246,9 @@ impl Keeper {
         match started {
             Ok(record) => {
                 let record = Arc::new(record);
+                if renamed && let Err(error) = self.set_names(&record, &arrangement.names) {
+                    self.warn_of(&error);
+                }
                 self.shared.work().records.push(Arc::clone(&record));
                 Some(record)
             }
@@ -267,6 +283,13 @@ impl Begun {
     /// The directory where the torrent is.
     pub fn directory(&self) -> PathBuf {
         super::places::path(self.name.directory.clone())
+    }
+
+    /// These are the names of files that are not called as the torrent says, or might be called otherwise. They are
+    /// remembered once the torrent's state is kept.
+    pub fn name_files(&mut self, names: Names) {
+        self.renamed |= names != self.arrangement.names;
+        self.arrangement.names = names;
     }
 
     /// Whether that is the directory that it was added with.

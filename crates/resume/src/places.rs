@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// - `place` leads from the directory that a torrent was added with to the one where it is.
 /// - `names.paths` and `moving.paths` have the number and the path of each file that is not called as the torrent
-///   says, each of them followed by a zero byte.
+///   says, or might be called otherwise, each of them followed by a zero byte.
 /// - `priority.files` has a byte a file, 0 to 7.
 /// - `moving` has a row for each torrent whose files are on their way: where they go, and once they are there, where
 ///   they were; `step` counts as [`Reached`] does.
@@ -137,6 +137,14 @@ impl Database {
             priorities,
             moving: moving.optional()?,
         })
+    }
+
+    /// What files are called.
+    pub(super) fn set_names(&self, name: &Name, names: &Names) -> Result<(), StateError> {
+        let id = id_of(self.connection(), name)?;
+        let names = params![id, encode(names)];
+        self.connection().execute("INSERT OR REPLACE INTO names VALUES (?1, ?2)", names)?;
+        Ok(())
     }
 
     /// How much each file is wanted; `None` forgets it.

@@ -1,10 +1,11 @@
 //! How to download: the options of `get`, of which all but `--config` are keys of the configuration file too.
 
-use super::{Discovery, path};
+use super::{Discovery, names_parser, path};
 use crate::quantity;
 use crate::select;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueHint};
+use quelea::NameStyle;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,14 @@ pub(crate) struct Options {
     #[arg(short, long, value_name = "DIR", default_value = ".", value_parser = path(), value_hint = ValueHint::DirPath)]
     #[arg(env = "QUELEA_OUTPUT_DIR", hide_env = true, help_heading = "Files")]
     pub(crate) output_dir: PathBuf,
+
+    /// Call new files by names that every system takes, or by those that the torrent's author gave them
+    ///
+    /// Portable names have no character that Windows refuses, no two that differ by case alone, and no dot or space at
+    /// the end. Files that are there already are found by either name, and a download keeps the names that it began with.
+    #[arg(long, value_name = "STYLE", env = "QUELEA_NAMES", hide_env = true, value_parser = names_parser())]
+    #[arg(default_value = "portable", help_heading = "Files")]
+    pub(crate) names: NameStyle,
 
     /// Only these files: numbers (1-5,7) or a pattern ('*.mkv'); repeatable
     ///

@@ -9,6 +9,7 @@ use crate::save::torrent_name;
 use quelea::create::{
     BuildError, CreateError, CreateTorrent, Created, LeftOut, Reason, SaveError, SourceError, may_save, save,
 };
+use quelea_metainfo::{File, Info};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -93,8 +94,26 @@ fn tell(output: &Path, created: &Created, hashed: &str) {
     if left_out.iter().any(|LeftOut { reason, .. }| *reason == Reason::Hidden) {
         lines.push("with --hidden the hidden ones are taken too".to_owned());
     }
+    lines.extend(other_names(info));
     // Nothing can be done about a standard error that is closed.
     let _ = writeln!(std::io::stderr().lock(), "{}", lines.join("\n"));
+}
+
+/// Warns of names that some systems can't have.
+fn other_names(info: &Info) -> Vec<String> {
+    let other = |file: &File| {
+        let native = String::from_utf8_lossy(file.native.as_ref()?.as_bytes()).into_owned();
+        Some(format!("{} is {} where such a name can't be", display::clean(&native), file.path))
+    };
+    let others: Vec<String> = info.files.iter().filter_map(other).collect();
+    let mut lines = Vec::new();
+    if !others.is_empty() {
+        let names = display::count(others.len(), "file has a name", "files have names");
+        lines.push(format!("warning: {names} that Windows or macOS does not take:"));
+        lines.extend(others.iter().take(NAMED).cloned());
+        lines.extend((others.len() > NAMED).then(|| format!("and {} more", others.len() - NAMED)));
+    }
+    lines
 }
 
 fn shown(path: &Path) -> String {

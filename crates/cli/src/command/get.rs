@@ -19,13 +19,12 @@ use fetching::Fetches;
 use publishers::Publishers;
 use quelea::{
     AddTorrent, Event, Events, Limits, PortMappingSettings, Priority, Session, Settings, Snapshot, State,
-    Torrent, TorrentId,
+    Torrent, TorrentId, content_path,
 };
 use quelea_metainfo::{Info, Metainfo};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
@@ -132,6 +131,7 @@ fn unwritten(error: &std::io::Error) -> anyhow::Error {
 pub(super) fn settings(options: &Options) -> Settings {
     let mut settings = Settings::new(&options.output_dir);
     settings.port = options.port;
+    settings.names = options.names;
     options.discovery.apply(&mut settings);
     settings.port_mapping = (!options.no_port_map).then(PortMappingSettings::default);
     settings.max_peers = usize::from(options.max_peers);
@@ -356,7 +356,7 @@ impl Downloads<'_> {
                     let subject = Subject {
                         name: info.name.clone(),
                         info_hash: info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default(),
-                        place: place(&self.options.output_dir, info),
+                        place: place(self.options, info),
                     };
                     let (session, name) = (self.session.clone(), info.name.clone());
                     self.announced.push(Announced { source, subject });
@@ -555,8 +555,8 @@ fn uploaded(figures: &Figures) -> String {
 }
 
 /// Where the torrent's file or folder is written, to be shown.
-fn place(output_dir: &Path, info: &Info) -> String {
-    let place = output_dir.join(&info.name);
+fn place(options: &Options, info: &Info) -> String {
+    let place = content_path(info, &options.output_dir, options.names);
     let place = place.strip_prefix(".").unwrap_or(&place);
     display::clean(&place.to_string_lossy())
 }

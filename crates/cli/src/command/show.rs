@@ -6,7 +6,8 @@ use crate::exit::Status;
 use crate::metadata;
 use crate::report;
 use crate::source::{self, Found, MagnetLink};
-use quelea_metainfo::{File, Info, Link, Magnet, Metainfo, Version};
+use quelea::NameStyle;
+use quelea_metainfo::{File, Info, Link, Magnet, Metainfo, NativePath, Version};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -33,7 +34,7 @@ fn print(args: &ShowArgs, metainfo: &Metainfo) -> anyhow::Result<Status> {
     let text = if args.json {
         json(&TorrentJson::from(metainfo))?
     } else {
-        summary(metainfo, if args.all { usize::MAX } else { FILES })
+        summary(metainfo, if args.all { usize::MAX } else { FILES }, args.names)
     };
     super::print(text.as_bytes())
 }
@@ -42,7 +43,7 @@ fn print(args: &ShowArgs, metainfo: &Metainfo) -> anyhow::Result<Status> {
 pub(crate) fn files(info: &Info, limit: usize) -> String {
     let mut text = String::new();
     let files: Vec<&File> = info.files.iter().filter(|file| !file.pad).collect();
-    list(&mut text, &files, limit);
+    list(&mut text, &files, limit, NameStyle::Portable);
     text
 }
 
@@ -73,6 +74,9 @@ struct TorrentJson<'a> {
 #[derive(Serialize)]
 struct FileJson<'a> {
     path: &'a str,
+    /// With the author's own names, where those are others; what is not UTF-8 is replaced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    native_path: Option<String>,
     length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     symlink: Option<&'a str>,
@@ -83,6 +87,7 @@ impl<'a> From<&'a Metainfo> for TorrentJson<'a> {
         let info = &metainfo.info;
         let file = |file: &'a File| FileJson {
             path: file.path.as_str(),
+            native_path: file.native.as_ref().map(native),
             length: file.length,
             symlink: match &file.link {
                 Some(Link::To(target)) => Some(target.as_str()),
@@ -185,7 +190,7 @@ fn hashes(table: &mut Table, v1: Option<String>, v2: Option<String>) {
 }
 
 /// All that a person may want to know, with at most `limit` files.
-fn summary(metainfo: &Metainfo, limit: usize) -> String {
+fn summary(metainfo: &Metainfo, limit: usize, names: NameStyle) -> String {
     let info = &metainfo.info;
     let files: Vec<&File> = info.files.iter().filter(|file| !file.pad).collect();
     let mut table = Table::new(&info.name);
@@ -213,18 +218,32 @@ fn summary(metainfo: &Metainfo, limit: usize) -> String {
     }
     table.rows("trackers", metainfo.trackers.concat().iter());
     table.rows("web seeds", metainfo.web_seeds.iter());
+    let cleaned = files.iter().filter(|file| file.native.is_some()).count();
+    if cleaned > 0 && names == NameStyle::Portable {
+        let files = display::count(cleaned, "name is", "names are");
+        table.row("names", &format!("{files} not the author's own, which --names native keeps"));
+    }
     table.text.push('\n');
-    list(&mut table.text, &files, limit);
+    list(&mut table.text, &files, limit, names);
     table.text
 }
 
+fn native(path: &NativePath) -> String {
+    String::from_utf8_lossy(path.as_bytes()).into_owned()
+}
+
 /// The files with their numbers and sizes as a tree, in the torrent's order.
-fn list(text: &mut String, files: &[&File], limit: usize) {
+fn list(text: &mut String, files: &[&File], limit: usize, names: NameStyle) {
     let width = files.len().min(limit).to_string().len().max(3);
     let blank = width + 2 + 8;
-    let mut open: Vec<&str> = Vec::new();
+    let mut open: Vec<String> = Vec::new();
     for (index, file) in files.iter().enumerate().take(limit) {
-        let mut folders: Vec<&str> = file.path.elements().collect();
+        let mut folders: Vec<String> = match &file.native {
+            Some(path) if names == NameStyle::Native => {
+                path.elements().map(|name| display::clean(&String::from_utf8_lossy(name))).collect()
+            }
+            Some(_) | None => file.path.elements().map(str::to_owned).collect(),
+        };
         let name = folders.pop().unwrap_or_default();
         let shared = open.iter().zip(&folders).take_while(|(open, folder)| open == folder).count();
         for (depth, folder) in folders.iter().enumerate().skip(shared) {
@@ -267,7 +286,7 @@ mod tests {
 
     #[test]
     fn files_are_numbered_within_their_folders() {
-        let text = summary(&torrent(&["a", "b/c", "b/d/e", "f"]), 10);
+        let text = summary(&torrent(&["a", "b/c", "b/d/e", "f"]), 10, NameStyle::Portable);
         let (_, tree) = text.split_once("\n\n").unwrap();
         assert_eq!(
             tree,
@@ -282,12 +301,27 @@ mod tests {
     }
 
     #[test]
+    fn names_are_shown_as_they_would_be_written() {
+        let torrent = torrent(&["Vol. 1./a?", "b"]);
+        let portable = summary(&torrent, 10, NameStyle::Portable);
+        assert!(portable.contains("  Vol. 1/\n") && portable.contains("a_\n"), "{portable}");
+        assert!(
+            portable.contains("1 name is not the author's own, which --names native keeps"),
+            "{portable}"
+        );
+        let native = summary(&torrent, 10, NameStyle::Native);
+        assert!(native.contains("  Vol. 1./\n") && native.contains("a?\n"), "{native}");
+        assert!(!native.contains("--names"), "{native}");
+        assert!(json(&TorrentJson::from(&torrent)).unwrap().contains("\"native_path\": \"root/Vol. 1./a?\""));
+    }
+
+    #[test]
     fn long_lists_are_cut_and_say_so() {
         let names: Vec<String> = (0..30).map(|number| number.to_string()).collect();
         let paths: Vec<&str> = names.iter().map(String::as_str).collect();
-        let text = summary(&torrent(&paths), 10);
+        let text = summary(&torrent(&paths), 10, NameStyle::Portable);
         assert!(text.ends_with("and 20 more: see --all\n"), "{text}");
-        assert!(!summary(&torrent(&paths), usize::MAX).contains("more"));
+        assert!(!summary(&torrent(&paths), usize::MAX, NameStyle::Portable).contains("more"));
     }
 
     #[test]

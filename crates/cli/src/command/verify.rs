@@ -7,6 +7,7 @@ use crate::hashing::Hashing;
 use crate::metadata;
 use crate::source::{self, Found};
 use quelea::verify::{FileState, Verified, VerifiedFile, verify};
+use quelea::{NameStyle, content_path};
 use quelea_metainfo::{Info, Metainfo};
 use serde::Serialize;
 use std::fmt::Write;
@@ -88,7 +89,7 @@ fn detail(file: &VerifiedFile) -> String {
 fn table(info: &Info, dir: &Path, verified: &Verified, hashed: &str, all: bool) -> String {
     let good = verified.pieces.iter().filter(|good| **good).count();
     let pieces = display::count(verified.pieces.len(), "piece", "pieces");
-    let place = dir.join(&info.name);
+    let place = content_path(info, dir, NameStyle::Portable);
     let place = display::clean(&place.strip_prefix(".").unwrap_or(&place).to_string_lossy());
     let good_files = verified.files.iter().filter(|file| file.state == FileState::Good).count();
     let files = display::count(verified.files.len(), "file", "files");
@@ -101,7 +102,8 @@ fn table(info: &Info, dir: &Path, verified: &Verified, hashed: &str, all: bool) 
     let width = verified.files.len().to_string().len().max(3);
     for (file, number) in listed.iter().take(limit) {
         let Some(meant) = info.files.get(file.number) else { continue };
-        let (size, word, path) = (display::bytes(meant.length), word(&file.state), &meant.path);
+        let (size, word) = (display::bytes(meant.length), word(&file.state));
+        let path = display::clean(&file.path.to_string_lossy());
         let detail = Some(detail(file)).filter(|detail| !detail.is_empty());
         let detail = detail.map(|detail| format!("  ({detail})")).unwrap_or_default();
         let _ = writeln!(text, "{number:>width$}  {size:>8}  {word:<10}  {path}{detail}");
@@ -132,6 +134,9 @@ struct ReportJson<'a> {
 #[derive(Serialize)]
 struct FileJson<'a> {
     path: &'a str,
+    /// Its path on the disk, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    found_path: Option<String>,
     length: u64,
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,6 +150,8 @@ fn report<'a>(info: &'a Info, verified: &Verified) -> ReportJson<'a> {
         let meant = info.files.get(file.number)?;
         Some(FileJson {
             path: meant.path.as_str(),
+            found_path: Some(file.path.to_string_lossy().into_owned())
+                .filter(|found| found != meant.path.as_str()),
             length: meant.length,
             state: word(&file.state),
             found_length: found_length(&file.state),

@@ -8,6 +8,7 @@ use super::Session;
 use crate::driver::ToTorrent;
 use crate::driver::torrent::changes::{Change, Placement, refuse};
 use crate::entry::{Entry, Running};
+use crate::naming::Naming;
 use crate::opening::{Located, Place, known_priorities};
 use crate::wishes::{file_flags, file_specs};
 use crate::{Error, Result};
@@ -57,6 +58,7 @@ impl Session {
             return Err(missing(entry));
         }
         let (entry, keeper) = (Arc::clone(entry), self.inner.keeper.clone());
+        let style = self.inner.settings.names;
         self.on_disk(move || {
             let info = entry.info()?;
             let (placed, wants_named) = {
@@ -69,6 +71,7 @@ impl Session {
                 home: &entry.wishes.root,
                 incomplete: entry.wishes.incomplete.as_deref(),
                 placed: placed.as_deref(),
+                naming: &Naming::new(&info, style),
                 staging: &staging_name(&info.name, &entry.info_hash),
                 wants_named,
             };

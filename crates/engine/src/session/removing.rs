@@ -2,6 +2,7 @@
 
 use super::Session;
 use crate::entry::Entry;
+use crate::naming::{NameStyle, Naming};
 use crate::opening::{Located, Place};
 use crate::wishes::file_specs;
 use crate::{Error, Event, Result};
@@ -51,8 +52,9 @@ impl Session {
     async fn delete_files(&self, entry: &Arc<Entry>) -> Result<()> {
         let others = self.entries();
         let (entry, keeper) = (Arc::clone(entry), self.inner.keeper.clone());
+        let style = self.inner.settings.names;
         self.on_disk(move || {
-            let (root, files, parts) = own_files(&entry, keeper.as_deref())?;
+            let (root, files, parts) = own_files(&entry, keeper.as_deref(), style)?;
             // A file that another torrent of the session has too is not this one's alone.
             let mut shared = HashSet::new();
             for other in others.iter().filter(|other| other.id != entry.id && other.name == entry.name) {
@@ -75,7 +77,11 @@ impl Session {
 }
 
 /// Where a torrent's files are that has no task, what they are called, and its part file.
-fn own_files(entry: &Entry, keeper: Option<&Keeper>) -> Result<(PathBuf, Vec<FileSpec>, PathBuf)> {
+fn own_files(
+    entry: &Entry,
+    keeper: Option<&Keeper>,
+    style: NameStyle,
+) -> Result<(PathBuf, Vec<FileSpec>, PathBuf)> {
     let info = entry.info()?;
     let parts = part_file_name(&info.name, &entry.info_hash);
     let placed = entry.state().placed.clone();
@@ -85,6 +91,7 @@ fn own_files(entry: &Entry, keeper: Option<&Keeper>) -> Result<(PathBuf, Vec<Fil
         home: &entry.wishes.root,
         incomplete: entry.wishes.incomplete.as_deref(),
         placed: placed.as_deref(),
+        naming: &Naming::new(&info, style),
         staging: &staging_name(&info.name, &entry.info_hash),
         wants_named: false,
     };

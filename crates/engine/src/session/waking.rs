@@ -8,6 +8,7 @@ use crate::driver::{ToTorrent, TorrentIo};
 use crate::entry::{Entry, Figures, Life, Running};
 use crate::events::TorrentId;
 use crate::mapping::Transport;
+use crate::naming::Naming;
 use crate::opening::{Opened, Place};
 use crate::wishes::{file_flags, file_specs, piece_priorities, wanted_pieces};
 use crate::{Error, Event, Result, State};
@@ -224,6 +225,7 @@ impl Session {
             (state.wants_named, state.placed.clone())
         };
         let staging = staging_name(&info.name, &info_hash);
+        let naming = Naming::new(info, self.inner.settings.names);
         let opened = self.on_disk(move || {
             let place = Place {
                 keeper: keeper.as_deref(),
@@ -231,6 +233,7 @@ impl Session {
                 home: &wishes.root,
                 incomplete: wishes.incomplete.as_deref(),
                 placed: placed.as_deref(),
+                naming: &naming,
                 staging: &staging,
                 wants_named,
             };

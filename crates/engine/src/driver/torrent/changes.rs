@@ -403,8 +403,10 @@ fn relocate_files(
 ) -> Result<Relocated> {
     let Some((record, keeper)) = keeping else { return Ok(store.relocate(goal, &Unwritten, progress)?) };
     let own = file_specs(info).into_iter().zip(&goal.paths).enumerate();
+    // Of a file that may have several names it is always said which it has, so that nobody looks which are there.
+    let several = |number: usize| info.files.get(number).is_some_and(quelea_metainfo::File::has_other_names);
     let names: Names = own
-        .filter(|(_, (file, path))| !file.pad && file.path != **path)
+        .filter(|(number, (file, path))| !file.pad && (file.path != **path || several(*number)))
         .map(|(number, (_, path))| (number, path.clone()))
         .collect();
     let journal = keeper.relocation(&record, goal, names).map_err(|taken| match taken {
