@@ -134,7 +134,9 @@ fn a_link_that_leads_to_nobody_is_told_so_and_nonsense_is_refused() {
         assert!(String::from_utf8_lossy(&output.stderr).contains("there is nobody to ask"));
     }
     let mut leech = get(&bed, nobody, &[]);
-    assert!(leech.event("warning")["message"].as_str().unwrap().contains("there is nobody to ask"));
+    leech.until("warning of nobody", |line| {
+        line["event"] == "warning" && line["message"].as_str().unwrap().contains("there is nobody to ask")
+    });
     leech.signal("INT");
     assert_eq!(leech.wait(), Some(130));
     let mut refused = get(&bed, "magnet:?xt=urn:btih:zz", &[]);

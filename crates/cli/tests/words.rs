@@ -185,6 +185,9 @@ fn a_name_too_long_for_its_torrent_file_is_cut_there_and_a_place_that_is_taken_s
         ended(quelea(&["show", "--json"]).arg(&saved[0]), 0),
         ended(quelea(&["show", "--json"]).arg(bed.torrent()), 0)
     );
+    let made = tempfile::tempdir().unwrap();
+    ended(quelea(&["create", "-q"]).arg(bed.path("seed").join(&name)).current_dir(made.path()), 0);
+    assert!(made.path().join(format!("{}.torrent", "n".repeat(247))).is_file());
     std::fs::write(bed.path("taken"), b"mine").unwrap();
     let (_, said) =
         ended(complete(&bed).arg("--save-torrent").arg(bed.path("taken")).args(["--state-dir", "none"]), 4);
