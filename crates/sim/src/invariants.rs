@@ -29,7 +29,7 @@ pub struct Violation {
 const WASTED_AT_THE_END: u64 = 20;
 /// Requests that are lost with one end of a link, of the sixteen that a pipeline begins with.
 const REQUESTS_LOST: u64 = 8;
-/// Two nodes that both have everything are done with each other after this.
+/// Two nodes that both have everything, and have read all that the other said, are done with each other after this.
 const PEACE: Duration = Duration::from_secs(5);
 
 impl World {
@@ -176,7 +176,7 @@ impl World {
         let idle = self.links.iter().flatten().find(|link| {
             let [caller, callee] = Side::BOTH.map(|side| link.end(side).node);
             let done = has_all(caller) && has_all(callee);
-            done && !link.is_cut && !link.is_hung_up() && self.now().since(link.since) > PEACE
+            done && !link.is_cut && !link.is_hung_up() && link.is_quiet_since(self.now(), PEACE)
         });
         idle.map_or(Ok(()), |link| {
             let [caller, callee] = Side::BOTH.map(|side| &self.nodes[link.end(side).node].name);

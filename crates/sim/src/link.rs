@@ -202,6 +202,13 @@ impl Link {
         self.ends.iter().any(End::is_closed)
     }
 
+    /// Whether all that either end said has been read at the other, and that for at least `time`. A slow downlink keeps
+    /// even a handshake behind the blocks of other links.
+    pub(crate) fn is_quiet_since(&self, now: Time, time: Duration) -> bool {
+        let last = self.ends.iter().flat_map(|end| [end.arrives, end.delivers]).max().unwrap_or(self.since);
+        self.ends.iter().all(|end| end.out.is_empty()) && now.since(last.max(self.since)) > time
+    }
+
     /// When bytes arrive that have left `side` at `left`: never before earlier ones.
     pub(crate) fn arrival(&mut self, side: Side, left: Time, rng: &mut Rng) -> Time {
         let jitter = Duration::from_nanos(rng.u64(0..=self.jitter.as_nanos() as u64));

@@ -145,9 +145,8 @@ impl Node {
         machine.set_super_seeding(now, self.plan.super_seeds);
         let mut announcer = Announcer::new(vec![TRACKERS.map(str::to_owned).to_vec()], rng.u64(..));
         announcer.start(now, machine.is_complete());
-        if machine.is_complete() && self.completed.is_none() {
-            self.completed = Some(now);
-        }
+        // A disk may have lost since what its node had when it left.
+        self.completed = machine.is_complete().then(|| self.completed.unwrap_or(now));
         let identity = Identity { info_hash: INFO_HASH, peer_id: peer_id.0, port: PORT, key: rng.u32(..) };
         let (links, ends) = (BTreeMap::new(), BTreeSet::new());
         let (memory, limiter) = (Memory::default(), Limiter::new(now, self.plan.upload_limits));

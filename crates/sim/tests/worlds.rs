@@ -111,3 +111,23 @@ fn those_who_give_nothing_keep_nobody_from_completing() {
 fn each_gets_the_pieces_that_it_wants() {
     run(Kind::Picky);
 }
+
+/// Runs worlds in which once something went wrong that those above do not show.
+fn run_again(kind: Kind, seeds: &[u64]) {
+    for &seed in seeds {
+        assert_eq!(Kind::of_seed(seed), kind);
+        if let Err(violation) = quelea_sim::run(Scenario::of_seed(seed)) {
+            panic!("{violation}");
+        }
+    }
+}
+
+#[test]
+fn what_rotted_at_a_node_that_was_complete_is_fetched_again_before_the_end() {
+    run_again(Kind::Rotten, &[1_532, 2_260, 2_767]);
+}
+
+#[test]
+fn two_who_have_everything_stay_connected_only_while_a_slow_downlink_keeps_it_from_them() {
+    run_again(Kind::Nat, &[1_542, 2_855]);
+}
