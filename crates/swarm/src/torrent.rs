@@ -29,6 +29,7 @@ mod verify;
 mod wishes;
 
 pub use stats::{PeerStats, Stats};
+pub(crate) use upload::MAX_ASKED;
 pub use upload::READ_ALREADY;
 
 use crate::choker;

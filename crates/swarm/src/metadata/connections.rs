@@ -5,7 +5,7 @@ use super::{Fetch, Output, TICK};
 use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE, crowd, is_presumed_dead, is_same_peer};
 use crate::event::{Farewell, Hello, Refusal};
 use crate::peers::PeerKey;
-use crate::pipeline::MAX_DEPTH;
+use crate::torrent::MAX_ASKED;
 use alloc::sync::Arc;
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
@@ -210,7 +210,7 @@ impl Fetch {
             ids: Ids::own(spoken),
             client: Some(self.config.client.clone()),
             port: self.config.port,
-            requests: Some(MAX_DEPTH as u32),
+            requests: Some(MAX_ASKED as u32),
             your_ip: Some(peer.address.ip()),
             ..ExtensionHandshake::default()
         };

@@ -2,12 +2,11 @@
 
 use super::Torrent;
 use super::peer::Peer;
-use super::upload::Occasion;
+use super::upload::{MAX_ASKED, Occasion};
 use crate::door::{KEEP_ALIVE, MAX_FAULTS, SILENCE, crowd, is_presumed_dead, is_same_peer};
 use crate::event::{Event, Farewell, Hello, Output, Refusal};
 use crate::peers::PeerKey;
 use crate::picker::SAVED;
-use crate::pipeline::MAX_DEPTH;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -317,7 +316,7 @@ impl<B> Torrent<B> {
                 metadata_size: self.metadata_size(),
                 client: Some(self.client.clone()),
                 port: self.port,
-                requests: Some(MAX_DEPTH as u32),
+                requests: Some(MAX_ASKED as u32),
                 your_ip: Some(address.ip()),
                 ipv4: self.other_address(address.ip()).and_then(of_v4),
                 ipv6: self.other_address(address.ip()).and_then(of_v6),

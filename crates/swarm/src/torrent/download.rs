@@ -4,6 +4,7 @@ use super::Torrent;
 use crate::event::Output;
 use crate::peers::PeerKey;
 use crate::picker::{Receipt, Source, Wish};
+use crate::pipeline::MAX_DEPTH;
 use crate::toll::PRICE_OF_MISFIT;
 use alloc::vec::Vec;
 use quelea_metainfo::geometry::Span;
@@ -11,8 +12,8 @@ use quelea_time::Time;
 use quelea_wire::message::BlockSpan;
 use quelea_wire::{Bitfield, Message};
 
-/// Blocks given up that are remembered, so that they are welcome if they come late.
-const GIVEN_UP: usize = 512;
+/// Blocks given up that are remembered, so that they are welcome if they come late: all that a peer was asked for.
+const GIVEN_UP: usize = MAX_DEPTH;
 /// Rejected and unasked-for blocks that end a connection.
 const MAX_MISFITS: u32 = 300;
 /// Suggested pieces that are remembered (BEP 6).

@@ -6,7 +6,6 @@ use super::peer::Peer;
 use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
-use crate::pipeline::MAX_DEPTH;
 use crate::toll::price_of_grant;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -23,10 +22,12 @@ const MIN_GRANTED: usize = 2;
 /// Blocks a connection may hold granted and unsent at most: enough to fill its socket in one call.
 const MAX_GRANTED: usize = 32;
 
+/// Requests that are kept for a peer (BEP 10, `reqq`): what 16 MB/s and two seconds take. libtorrent keeps 2,000.
+pub(crate) const MAX_ASKED: usize = 2_048;
 /// Messages of a peer that the driver may have read already when it is told to read no more.
 pub const READ_ALREADY: usize = 512;
 /// A peer that was read no more is read again when so few of its requests are left.
-const READ_AGAIN: usize = MAX_DEPTH - 128;
+const READ_AGAIN: usize = MAX_ASKED - 128;
 
 /// A peer that is to lose its slot may take this long for the rest of its piece.
 const LAST_PIECE: Duration = Duration::from_secs(60);
@@ -188,7 +189,7 @@ impl<B> Torrent<B> {
         let choked = peer.we_choke_it && !(given && self.has_free_slot());
         let Some(peer) = self.peers.get_mut(key) else { return };
         // Whom nothing can be told of a lost request would wait for its block for ever.
-        let most = if peer.is_fast() { MAX_DEPTH } else { MAX_DEPTH + READ_ALREADY };
+        let most = if peer.is_fast() { MAX_ASKED } else { MAX_ASKED + READ_ALREADY };
         let hidden = peer.shown.as_ref().is_some_and(|shown| !shown.has(span.piece));
         let refused = choked
             || hidden
@@ -225,7 +226,7 @@ impl<B> Torrent<B> {
     fn hold(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         let asked = peer.asked.len() + peer.granted;
-        let hold = if peer.held { asked > READ_AGAIN } else { !peer.is_fast() && asked >= MAX_DEPTH };
+        let hold = if peer.held { asked > READ_AGAIN } else { !peer.is_fast() && asked >= MAX_ASKED };
         if core::mem::replace(&mut peer.held, hold) != hold {
             self.outputs.push_back(Output::Read(key, !hold));
         }
