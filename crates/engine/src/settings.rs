@@ -42,7 +42,8 @@ pub struct Settings {
     /// Connections of all torrents that are begun in a second, at most, in the long run; 0 for no bound.
     pub connects_per_second: u32,
     /// Peers of all torrents that are uploaded to at a time. Torrents have slots by what their peers want; where there
-    /// are fewer slots than torrents that want one, these take turns.
+    /// are fewer slots than torrents that want one, these take turns. Peers that take nothing do not count, and a seed
+    /// whose uplink idles serves more.
     pub upload_slots: usize,
     /// Peers of one torrent that are uploaded to at a time, at most.
     pub torrent_upload_slots: usize,

@@ -141,6 +141,8 @@ pub(crate) struct End {
     pub(crate) paced: Time,
     /// It stands in its node's queue for the uplink.
     pub(crate) is_queued: bool,
+    /// Bytes of blocks that have left here and that the other end has not taken.
+    pub(crate) under_way: usize,
 }
 
 impl Link {
@@ -161,6 +163,7 @@ impl Link {
             delivers: now,
             paced: now,
             is_queued: false,
+            under_way: 0,
         };
         let ends = [end(caller.0, callee.1), end(callee.0, caller.1)];
         let Delay { latency, jitter, loss } = delay;

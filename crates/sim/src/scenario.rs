@@ -202,6 +202,9 @@ pub struct LinkPlan {
     pub failing_connects: u32,
     /// Packets of a thousand that are lost: one of these each connection has.
     pub loss: RangeInclusive<u32>,
+    /// Bytes that a connection has under way to a peer that does not take them, at most (large worlds); `None`: as many
+    /// as are sent.
+    pub window: Option<usize>,
 }
 
 /// What a world is made of.
@@ -272,6 +275,7 @@ impl Scenario {
                 lasts: Duration::from_secs(60),
                 failing_connects: 30,
                 loss: 0..=0,
+                window: None,
             },
             tracker: TrackerPlan {
                 interval: Duration::from_secs(120),

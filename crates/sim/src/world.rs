@@ -74,6 +74,12 @@ enum Happening {
         side: Side,
         cargo: Cargo,
     },
+    /// An end learns that the other one has taken something.
+    Taken {
+        link: LinkId,
+        side: Side,
+        bytes: usize,
+    },
     Cut(LinkId),
     /// An end learns that the link is over.
     Closed {
@@ -218,6 +224,7 @@ impl World {
             }
             Happening::Arrived { link, side, cargo } => self.arrived(link, side, cargo),
             Happening::Delivered { link, side, cargo } => self.delivered(link, side, cargo),
+            Happening::Taken { link, side, bytes } => self.taken(link, side, bytes),
             Happening::Cut(link) => {
                 self.cut(link);
                 Ok(())

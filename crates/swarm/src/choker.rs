@@ -3,11 +3,12 @@
 //! While downloading, slots go to the peers that send us most (tit for tat, [`leech`]); one at least, and all that
 //! nobody has earned, are chances for the others (the optimistic unchoke of BEP 3). While seeding they go by turns,
 //! to the fastest, or to those that spread most ([`seed`], [`SeedChoking`]). How many there are follows what the
-//! uplink can use ([`slots`]). All of it is pure functions over figures, at rounds of [`ROUND`]; in between, slots that
+//! uplink can use ([`slots`], [`lending`]). All of it is pure functions over figures, at rounds of [`ROUND`]; in between, slots that
 //! are free are filled and nobody loses one, because a peer that is choked loses the requests on their way (BEP 3,
 //! "fibrillation").
 
 pub mod leech;
+pub mod lending;
 pub mod seed;
 pub mod slots;
 

@@ -33,6 +33,7 @@ pub(crate) use upload::MAX_ASKED;
 pub use upload::READ_ALREADY;
 
 use crate::choker;
+use crate::choker::lending::Lending;
 use crate::door::Door;
 use crate::event::{Event, Farewell, Output};
 use crate::peers::{PeerKey, Peers};
@@ -102,6 +103,9 @@ pub struct Torrent<B> {
     metadata: Arc<[u8]>,
     upload_slots: usize,
     seed_choking: choker::SeedChoking,
+    lending: Lending,
+    /// Bytes that peers took, but for what may lie in sockets.
+    flowed: u64,
 
     picker: Picker<B>,
     peers: Peers<Peer>,
@@ -159,6 +163,8 @@ impl<B> Torrent<B> {
             metadata: config.metadata,
             upload_slots: config.upload_slots,
             seed_choking: choker::SeedChoking::RoundRobin,
+            lending: Lending::default(),
+            flowed: 0,
             completed,
             picker,
             peers: Peers::default(),
@@ -224,6 +230,8 @@ impl<B> Torrent<B> {
         if now >= self.next_round {
             self.next_round = now + self.round_length();
             self.choose_unchoked(now, Occasion::Round);
+        } else {
+            self.lend_slots(now);
         }
         self.show_where_nobody_asks(now);
         self.turn_over(now);

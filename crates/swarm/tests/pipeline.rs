@@ -49,7 +49,18 @@ impl Run {
         pipeline.set_reqq(way.reqq);
         let (now, asked) = (Time::ZERO, VecDeque::new());
         let (at_peer, peer_free, here) = (now, now, now);
-        Self { way, pipeline, now, asked, at_peer, peer_free, here, next: 0, received: 0, rng: Rng::with_seed(1) }
+        Self {
+            way,
+            pipeline,
+            now,
+            asked,
+            at_peer,
+            peer_free,
+            here,
+            next: 0,
+            received: 0,
+            rng: Rng::with_seed(1),
+        }
     }
 
     fn half_way(&mut self) -> Duration {
@@ -71,7 +82,7 @@ impl Run {
         let takes = Duration::from_nanos(u64::from(BLOCK_LENGTH) * 1_000_000_000 / self.way.rate);
         let Some(burst) = self.way.burst else { return from + takes };
         let cycle = 2 * burst.as_nanos() as u64;
-        let into = from.as_nanos() as u64 % cycle;
+        let into = from.as_nanos() % cycle;
         let begins = if into >= cycle / 2 { from + Duration::from_nanos(cycle - into) } else { from };
         begins + takes
     }
@@ -201,7 +212,8 @@ fn what_waits_at_a_peer_does_not_grow_with_time() {
         let mut run = Run::new(way(rate, delay));
         for minute in 1..=20 {
             run.until(Time::from_secs(minute * 60));
-            let most = (rate as f64 * (delay.max(100) as f64 / 1_000.0 * 1.5 + 2.0)) as usize / BLOCK_LENGTH as usize;
+            let most = (rate as f64 * (delay.max(100) as f64 / 1_000.0 * 1.5 + 2.0)) as usize
+                / BLOCK_LENGTH as usize;
             let len = run.pipeline.len();
             assert!(len <= most + 4, "{rate} bytes/s, {delay} ms: {len} after {minute} minutes, not {most}");
         }

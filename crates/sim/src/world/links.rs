@@ -177,6 +177,12 @@ impl World {
 
     /// What arrived is there for its node to read.
     pub(super) fn delivered(&mut self, id: LinkId, side: Side, cargo: Cargo) -> Result<(), Violation> {
+        if let (Cargo::Block { span, .. }, Some(link), Some(_)) =
+            (&cargo, &self.links[id], self.scenario.links.window)
+        {
+            let taken = Happening::Taken { link: id, side: side.other(), bytes: span.length as usize };
+            self.agenda.plan(self.agenda.now() + link.latency, taken);
+        }
         match cargo {
             Cargo::Bytes(bytes) => self.read_bytes(id, side, &bytes),
             Cargo::Hello(_) | Cargo::Messages(_) | Cargo::Block { .. } => self.read_value(id, side, cargo),

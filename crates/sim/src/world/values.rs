@@ -59,6 +59,10 @@ impl World {
                 continue;
             }
             end.is_queued = false;
+            if self.scenario.links.window.is_some_and(|window| end.under_way >= window) {
+                // It is queued again when the other end has taken something.
+                continue;
+            }
             let Some(span) = end.out.take_handle().filter(|_| !end.is_closed()) else { continue };
             if !end.out.is_empty() {
                 end.is_queued = true;
@@ -74,6 +78,7 @@ impl World {
             self.agenda.plan(now + takes, Happening::Sent(number));
             let (late, pace) = link.suffer(bytes, &mut self.rng);
             link.end_mut(side).paced = now + pace;
+            link.end_mut(side).under_way += span.length as usize;
             self.faults.lost_packets += u64::from(!late.is_zero());
             if !link.is_cut {
                 let at = link.arrival(side, now + takes + late, &mut self.rng);
@@ -90,6 +95,18 @@ impl World {
             self.agenda.plan(at.max(now + Duration::from_micros(1)), Happening::Sent(number));
         }
         false
+    }
+
+    /// The other end has taken so many bytes of blocks: there is room for others.
+    pub(super) fn taken(&mut self, id: LinkId, side: Side, bytes: usize) -> Result<(), Violation> {
+        let Some(link) = &mut self.links[id] else { return Ok(()) };
+        let end = link.end_mut(side);
+        let node = end.node;
+        end.under_way = end.under_way.saturating_sub(bytes);
+        if !end.out.is_empty() {
+            self.queue(id, side);
+        }
+        self.settle(node)
     }
 
     /// A handshake, messages or a block have come.

@@ -3,6 +3,7 @@
 use super::exchange::Exchanged;
 use super::metadata::Taken;
 use super::super_seeding::Shown;
+use crate::choker::lending::{BUFFERED, SETTLE};
 use crate::event::Hello;
 use crate::picker::Tally;
 use crate::pipeline::Pipeline;
@@ -133,6 +134,10 @@ pub(super) struct Slot {
     pub sent: u64,
     /// What the counts were at the last round.
     marks: (u64, u64),
+    /// When it took something last.
+    pub took: Time,
+    /// How often in a row it held a slot and took nothing.
+    pub stalls: u32,
 }
 
 impl Slot {
@@ -149,6 +154,8 @@ impl Slot {
             received: 0,
             sent: 0,
             marks: (0, 0),
+            took: now,
+            stalls: 0,
         }
     }
 
@@ -176,6 +183,7 @@ impl Slot {
 
     pub(super) fn begin(&mut self, now: Time, downloaded: u64, uploaded: u64) {
         self.changed = now;
+        self.took = now;
         self.rounds = 0;
         self.ends = None;
         self.downloaded_before = downloaded;
@@ -272,6 +280,21 @@ impl Peer {
     pub(super) fn leaves_slot_idle(&self, now: Time) -> bool {
         let asks_nothing = self.asked.is_empty() && self.granted == 0;
         !self.we_choke_it && asks_nothing && now.since(self.slot.changed) >= IDLE
+    }
+
+    /// Whether it has a slot and asked for something, of which it has taken nothing for this long.
+    pub(super) fn is_stalled(&self, now: Time, patience: Duration) -> bool {
+        !self.we_choke_it && self.granted > 0 && now.since(self.slot.took) >= patience
+    }
+
+    /// Whether it has a slot and takes something.
+    pub(super) fn uses_slot(&self, now: Time, patience: Duration) -> bool {
+        !self.we_choke_it && !self.leaves_slot_idle(now) && !self.is_stalled(now, patience)
+    }
+
+    /// Whether what it takes leaves, and does not only fill sockets.
+    pub(super) fn is_settled(&self, now: Time) -> bool {
+        now.since(self.slot.changed) >= SETTLE || self.uploaded - self.slot.uploaded_before >= BUFFERED
     }
 
     /// Whether both sides support the fast extension (BEP 6).

@@ -31,7 +31,7 @@ pub struct Stats {
     pub interested: usize,
     /// Of those, peers that we do not choke.
     pub unchoked: usize,
-    /// Of those, peers that have not just held their slot without asking for anything.
+    /// Of those, peers that ask for something and take it, but for as many as the uplink idles for.
     pub slots_used: usize,
     /// Connections under way.
     pub connecting: usize,
@@ -104,14 +104,16 @@ impl<B> Torrent<B> {
             bytes_unverified: self.picker.bytes_received(),
             ..Stats::default()
         };
+        let patience = self.patience_with_takers();
         for (_, peer) in self.peers.iter() {
             stats.seeds += usize::from(peer.is_seed);
             stats.interested += usize::from(peer.it_is_interested);
             stats.unchoked += usize::from(!peer.we_choke_it);
-            stats.slots_used += usize::from(!peer.we_choke_it && !peer.leaves_slot_idle(now));
+            stats.slots_used += usize::from(peer.uses_slot(now, patience));
             stats.useful += usize::from(peer.useful > 0);
             stats.unchoked_by += usize::from(peer.useful > 0 && !peer.it_chokes_us);
         }
+        stats.slots_used = stats.slots_used.saturating_sub(self.lending.lent());
         stats
     }
 

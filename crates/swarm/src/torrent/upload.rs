@@ -3,6 +3,7 @@
 use super::Torrent;
 use super::download::wire_span;
 use super::peer::Peer;
+use crate::choker::lending::Usage;
 use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
@@ -31,6 +32,14 @@ const READ_AGAIN: usize = MAX_ASKED - 128;
 
 /// A peer that is to lose its slot may take this long for the rest of its piece.
 const LAST_PIECE: Duration = Duration::from_secs(60);
+
+/// Who has a slot and takes nothing of what it asked for holds none after this, or after [`SLOW_BLOCKS`] times as long as
+/// a block takes where all share the uplink alike.
+const STALL: Duration = Duration::from_secs(5);
+/// See [`STALL`].
+const SLOW_BLOCKS: u64 = 4;
+/// What [`STALL`] is while nothing flows at all.
+const LONGEST_STALL: Duration = Duration::from_secs(20);
 
 /// When slots are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +75,9 @@ impl<B> Torrent<B> {
         }
         peer.it_is_interested = interested;
         peer.interest_changed = now;
+        if interested && peer.uploaded == 0 {
+            self.lending.newcomer(now);
+        }
         if interested || !peer.we_choke_it {
             self.choose_unchoked(now, Occasion::Between);
         }
@@ -75,7 +87,8 @@ impl<B> Torrent<B> {
     pub(super) fn choose_unchoked(&mut self, now: Time, occasion: Occasion) {
         let seeding = self.completed;
         let pieces = self.geometry.pieces().max(1);
-        let mut idle = 0;
+        let patience = self.patience_with_takers();
+        let (mut idle, mut stalled) = (0, 0);
         let mut candidates: Vec<Candidate> = Vec::new();
         for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.it_is_interested) {
             if occasion == Occasion::Round {
@@ -83,6 +96,7 @@ impl<B> Torrent<B> {
                 peer.slot.pass_round(peer.downloaded, peer.uploaded, !peer.we_choke_it, keeps_us_waiting);
             }
             idle += usize::from(peer.leaves_slot_idle(now));
+            stalled += usize::from(peer.is_stalled(now, patience));
             candidates.push(Candidate {
                 peer: key,
                 rate: match (seeding, self.seed_choking) {
@@ -101,14 +115,20 @@ impl<B> Torrent<B> {
                     self.geometry.piece_length(),
                     seeding || peer.is_known_to_give(),
                 ),
-                in_vain: peer.slot.in_vain.max(peer.kept),
+                in_vain: peer.slot.in_vain.max(peer.kept).max(peer.slot.stalls),
                 gives: peer.is_known_to_give(),
                 is_owed: peer.is_owed(),
                 progress: (u64::from(peer.has.count()) * 1_000 / u64::from(pieces)) as u32,
             });
         }
-        // Who has a slot and asks for nothing leaves the uplink to another.
-        let slots = self.upload_slots + idle.min(self.upload_slots);
+        // Who has a slot and asks for nothing, or takes nothing, leaves the uplink to another.
+        let slots = if self.upload_slots == 0 {
+            0
+        } else if seeding {
+            self.upload_slots + self.lending.lent() + idle + stalled
+        } else {
+            self.upload_slots + idle.min(self.upload_slots) + stalled
+        };
         let granted = match occasion {
             Occasion::Round if seeding => seed::grant(self.seed_choking, &candidates, slots, &mut self.rng),
             Occasion::Round => leech::grant(&candidates, slots, &mut self.rng),
@@ -145,6 +165,37 @@ impl<B> Torrent<B> {
         }
     }
 
+    /// Lends slots while the uplink idles.
+    pub(super) fn lend_slots(&mut self, now: Time) {
+        if !self.completed {
+            return self.lending.count(now, self.flowed);
+        }
+        let patience = self.patience_with_takers();
+        let mut usage = Usage { flowed: self.flowed, slots: self.upload_slots, ..Usage::default() };
+        for (_, peer) in self.peers.iter().filter(|(_, peer)| peer.it_is_interested) {
+            usage.waiting += usize::from(peer.we_choke_it);
+            usage.held += usize::from(peer.uses_slot(now, patience));
+        }
+        self.lending.look(now, usage);
+        if usage.waiting > 0 {
+            self.choose_unchoked(now, Occasion::Between);
+        }
+    }
+
+    /// How long a peer with a slot may take nothing: through a thin uplink even one that takes all that comes has a block
+    /// seldom.
+    pub(super) fn patience_with_takers(&self) -> Duration {
+        let holders = self.peers.iter().filter(|(_, peer)| !peer.we_choke_it).count() as u64;
+        let flow = self.lending.flow().filter(|&flow| flow > 0);
+        match flow.or_else(|| self.lending.steady_flow()) {
+            None | Some(0) => LONGEST_STALL,
+            Some(flow) => {
+                let block = u64::from(BLOCK_LENGTH) * holders * 1_000 / flow;
+                Duration::from_millis(SLOW_BLOCKS * block).max(STALL)
+            }
+        }
+    }
+
     /// A peer is to lose its slot. If it is amid a piece, it may take the rest of it: what it has of it would be of
     /// no use to anybody, and its other blocks would be sent to somebody else again. Whether it has lost it.
     fn end_slot(&mut self, now: Time, key: PeerKey) -> bool {
@@ -158,7 +209,11 @@ impl<B> Torrent<B> {
     }
 
     fn choke(&mut self, now: Time, key: PeerKey) {
+        let patience = self.patience_with_takers();
         let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.is_stalled(now, patience) {
+            peer.slot.stalls += 1;
+        }
         peer.we_choke_it = true;
         let fast = peer.is_fast();
         let finishing = peer.slot.ends.is_some() && fast;
@@ -296,6 +351,11 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.uploaded += length;
         peer.upload_rate.add(now, length);
+        peer.slot.took = now;
+        if peer.is_settled(now) {
+            self.flowed += length;
+            peer.slot.stalls = 0;
+        }
         peer.granted = peer.granted.saturating_sub(1);
         if peer.held {
             // It is not read, but takes what it asked for.

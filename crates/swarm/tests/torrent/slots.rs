@@ -1,9 +1,11 @@
 //! Upload slots, grants and cancels.
 
 use crate::bench::{Bench, sent, uploads, wire};
+use quelea_metainfo::geometry::Span;
 use quelea_swarm::event::Output;
+use quelea_swarm::peers::PeerKey;
 use quelea_wire::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 #[test]
@@ -126,4 +128,119 @@ fn a_seed_chooses_as_it_was_told() {
         }
     }
     assert!(holders(&bench).contains(&fast), "whoever takes fastest keeps its slot");
+}
+
+/// Seconds until `key` is unchoked, while `others` do each second what they do.
+fn waits(bench: &mut Bench, key: PeerKey, mut others: impl FnMut(&mut Bench)) -> u64 {
+    let chokes = |bench: &Bench| bench.machine.peer_stats().any(|peer| peer.key == key && peer.we_choke_it);
+    let mut seconds = 0;
+    while chokes(bench) && seconds < 600 {
+        others(bench);
+        bench.pass(1);
+        bench.says(key, Message::KeepAlive);
+        seconds += 1;
+    }
+    seconds
+}
+
+fn unchoked(bench: &Bench) -> Vec<PeerKey> {
+    bench.machine.peer_stats().filter(|peer| !peer.we_choke_it).map(|peer| peer.key).collect()
+}
+
+/// So many peers that want something.
+fn interested(bench: &mut Bench, count: usize) -> Vec<PeerKey> {
+    let peers: Vec<_> = (0..count).map(|_| bench.peer()).collect();
+    for &key in &peers {
+        bench.says(key, Message::Interested);
+    }
+    peers
+}
+
+#[test]
+fn peers_that_ask_and_do_not_read_keep_nobody_waiting() {
+    for count in [4, 8, 24] {
+        let mut bench = Bench::seed();
+        let hostile = interested(&mut bench, count);
+        let ask = |bench: &mut Bench| {
+            for &key in &hostile {
+                bench.says(key, Message::KeepAlive);
+                bench.says(key, Message::Request(wire(0, 0)));
+            }
+        };
+        for _ in 0..60 {
+            ask(&mut bench);
+            bench.pass(1);
+        }
+        let honest = interested(&mut bench, 1)[0];
+        let waited = waits(&mut bench, honest, ask);
+        assert!(waited <= 30, "{waited} s behind {count}");
+    }
+}
+
+#[test]
+fn peers_that_ask_for_nothing_or_little_keep_nobody_waiting() {
+    for (count, every) in [(4, 1_000), (24, 1_000), (8, 10), (24, 10)] {
+        let mut bench = Bench::seed();
+        let hostile = interested(&mut bench, count);
+        let mut second = 0;
+        let mut ask = |bench: &mut Bench| {
+            second += 1;
+            for &key in &hostile {
+                bench.says(key, Message::KeepAlive);
+                let outputs = if second % every == 0 {
+                    bench.says(key, Message::Request(wire(0, 0)))
+                } else {
+                    Vec::new()
+                };
+                for span in uploads(&outputs) {
+                    bench.machine.handle_uploaded(bench.now, key, span);
+                }
+            }
+        };
+        for _ in 0..60 {
+            ask(&mut bench);
+            bench.pass(1);
+        }
+        let honest = interested(&mut bench, 1)[0];
+        let waited = waits(&mut bench, honest, ask);
+        assert!(waited <= 30, "{waited} s behind {count} that ask every {every} s");
+    }
+}
+
+/// Peers ask for more than they get, and an uplink brings `blocks` a second to those that have a slot, in turn.
+fn share_uplink(
+    bench: &mut Bench,
+    peers: &[PeerKey],
+    blocks: usize,
+    granted: &mut VecDeque<(PeerKey, Span)>,
+) {
+    for &key in peers {
+        bench.says(key, Message::KeepAlive);
+        let asked = granted.iter().filter(|(of, _)| *of == key).count();
+        if asked < 2 && unchoked(bench).contains(&key) {
+            let spans = uploads(&bench.says(key, Message::Request(wire(0, 0))));
+            granted.extend(spans.into_iter().map(|span| (key, span)));
+        }
+    }
+    for _ in 0..blocks {
+        let Some((key, span)) = granted.pop_front() else { break };
+        bench.machine.handle_uploaded(bench.now, key, span);
+        bench.outputs();
+    }
+}
+
+#[test]
+fn a_thin_uplink_is_not_shared_among_more_than_its_slots_and_a_few() {
+    for blocks in [1, 4] {
+        let mut bench = Bench::seed();
+        let peers = interested(&mut bench, 30);
+        let (mut granted, mut sum) = (VecDeque::new(), 0);
+        for _ in 0..300 {
+            share_uplink(&mut bench, &peers, blocks, &mut granted);
+            bench.pass(1);
+            sum += unchoked(&bench).len();
+        }
+        let mean = sum as f64 / 300.0;
+        assert!(mean <= 6.0, "{blocks} blocks a second: {mean} of four slots");
+    }
 }
