@@ -5,11 +5,13 @@ mod content;
 mod dht;
 mod discovery;
 mod options;
+mod web;
 
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
 pub(crate) use discovery::{Discovery, join_by};
 pub(crate) use options::Options;
+pub(crate) use web::Web;
 
 use crate::display;
 use crate::exit;
@@ -286,6 +288,9 @@ pub(crate) struct ShowArgs {
     /// Without it nobody is asked, and what the link itself says is shown.
     #[arg(long)]
     pub(crate) fetch: bool,
+
+    #[command(flatten, next_help_heading = "URLs")]
+    pub(crate) web: Web,
 
     #[command(flatten, next_help_heading = "Magnet links")]
     pub(crate) discovery: Discovery,

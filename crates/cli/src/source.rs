@@ -1,25 +1,19 @@
 //! Where a torrent comes from: a file, standard input, a URL or a magnet link, and reading all but the last within bounds.
 
 mod local;
+mod web;
 
 use crate::display;
 use crate::exit::Status;
 use quelea_metainfo::{Ignored, Magnet, Metainfo, PublisherLink};
-use reqwest::redirect::{Action, Attempt, Policy};
 use std::ffi::OsString;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 pub(crate) use local::{read_file, read_stdin};
+use web::Fetched;
+pub(crate) use web::WebAccess;
 
-/// A server is listened to for this many bytes.
-const BODY_LIMIT: u64 = 10 << 20;
-/// A server is waited for this long, redirects included.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(30);
-/// Redirects that are followed.
-const REDIRECTS: usize = 5;
 /// The word for standard input.
 const STDIN: &str = "-";
 
@@ -100,16 +94,17 @@ pub(crate) struct MagnetLink {
     pub(crate) remarks: Vec<String>,
 }
 
-/// The torrent that `source` names, read or fetched, or the link that leads to it. A URL is fetched from one of
-/// `bind`, as in [`fetch`].
-pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Found> {
+/// The torrent that `source` names, read or fetched, or the link that leads to it. A URL is fetched as
+/// `access` says.
+pub(crate) async fn load(source: Source, access: &WebAccess) -> anyhow::Result<Found> {
     let fetched = match &source {
-        Source::Url(url) => Some(fetch(url, bind).await?),
+        Source::Url(url) => Some(web::fetch(url, access).await?),
         Source::File(_) | Source::Stdin | Source::Magnet(_) => None,
     };
     // A large torrent takes a while, which must not stop the progress of others.
     let work = move || match (&source, fetched) {
-        (_, Some(bytes)) => local::read(&source, bytes),
+        (_, Some(Fetched::Bytes(bytes))) => local::read(&source, bytes),
+        (_, Some(Fetched::Magnet(link))) => read_link(&link),
         (Source::File(path), None) => local::read(&source, read_file(path)?),
         (Source::Stdin, None) => local::read(&source, read_stdin()?),
         (Source::Magnet(link), None) => typed(link),
@@ -119,9 +114,9 @@ pub(crate) async fn load(source: Source, bind: &[IpAddr]) -> anyhow::Result<Foun
 }
 
 /// As [`load`], for a command that does nothing else meanwhile.
-pub(crate) fn load_alone(source: &Source, bind: &[IpAddr]) -> anyhow::Result<Found> {
+pub(crate) fn load_alone(source: &Source, access: &WebAccess) -> anyhow::Result<Found> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(load(source.clone(), bind))
+    runtime.block_on(load(source.clone(), access))
 }
 
 /// A magnet link from the command line, which a shell may have cut.
@@ -168,97 +163,6 @@ fn remark(ignored: &Ignored) -> String {
     format!("{parameter}={} of the link is ignored: it is not {what}", display::cut(value, 100))
 }
 
-/// What a URL serves, if it is not too large and comes soon enough. Connections leave from one of `bind`,
-/// tried in order, when there are any.
-pub(crate) async fn fetch(url: &str, bind: &[IpAddr]) -> anyhow::Result<Vec<u8>> {
-    let mut last = Err(failed(url, "no address to connect from"));
-    let any = [None];
-    let named: Vec<Option<IpAddr>> = bind.iter().copied().map(Some).collect();
-    for local in if named.is_empty() { &any[..] } else { &named[..] } {
-        last = match tokio::time::timeout(FETCH_TIMEOUT, fetch_from(url, *local)).await {
-            Ok(Ok(bytes)) => return Ok(bytes),
-            Ok(Err(Fetch::Connect(error))) => Err(error),
-            Ok(Err(Fetch::Answer(error))) => return Err(error),
-            Err(_) => Err(failed(url, &format!("no answer within {}", display::span(FETCH_TIMEOUT)))),
-        };
-    }
-    last
-}
-
-/// Why a fetch failed: before the server was reached (another local address may do better), or after.
-enum Fetch {
-    Connect(anyhow::Error),
-    Answer(anyhow::Error),
-}
-
-async fn fetch_from(url: &str, local: Option<IpAddr>) -> Result<Vec<u8>, Fetch> {
-    let answer = |why: &str| Fetch::Answer(failed(url, why));
-    let client = reqwest::Client::builder()
-        .user_agent(concat!("quelea/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::custom(redirect))
-        .local_address(local)
-        .build()
-        .map_err(|error| answer(&root_cause(&error)))?;
-    let mut response = client.get(url).send().await.map_err(|error| {
-        if error.is_connect() {
-            Fetch::Connect(failed(url, &root_cause(&error)))
-        } else {
-            answer(&root_cause(&error))
-        }
-    })?;
-    if !response.status().is_success() {
-        return Err(answer(&format!("the server answered {}", response.status())));
-    }
-    let too_large = || answer(&format!("larger than {}: not a torrent file", display::bytes(BODY_LIMIT)));
-    if response.content_length().is_some_and(|length| length > BODY_LIMIT) {
-        return Err(too_large());
-    }
-    let page = response
-        .headers()
-        .get(reqwest::header::CONTENT_TYPE)
-        .and_then(|kind| kind.to_str().ok())
-        .is_some_and(|kind| kind.starts_with("text/html"));
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| answer(&root_cause(&error)))? {
-        if (body.len() + chunk.len()) as u64 > BODY_LIMIT {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if page && !body.starts_with(b"d") {
-        return Err(Fetch::Answer(
-            Status::Refused.because(format!("{} is a web page, not a torrent file", display::clean(url))),
-        ));
-    }
-    Ok(body)
-}
-
-/// Follows a few redirects, to web addresses alone and never from https to http.
-fn redirect(attempt: Attempt<'_>) -> Action {
-    let was_secure = attempt.previous().last().is_some_and(|from| from.scheme() == "https");
-    let to = attempt.url().clone();
-    if attempt.previous().len() > REDIRECTS {
-        attempt.error(format!("redirected more than {REDIRECTS} times"))
-    } else if to.scheme() == "https" || to.scheme() == "http" && !was_secure {
-        attempt.follow()
-    } else {
-        attempt.error(format!("redirected to {to}, which is not a safe web address"))
-    }
-}
-
-fn failed(url: &str, why: &str) -> anyhow::Error {
-    Status::Network.because(format!("cannot fetch {}: {}", display::clean(url), display::clean(why)))
-}
-
-/// The innermost reason: the outer ones repeat the URL.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    display::plain(&cause.to_string())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -285,7 +189,7 @@ mod tests {
     #[test]
     fn a_link_that_a_shell_cut_is_told_and_so_is_what_is_ignored() {
         let hash = "0123456789abcdef0123456789abcdef01234567";
-        let remarks = |link: String| match load_alone(&Source::Magnet(link), &[]).unwrap() {
+        let remarks = |link: String| match load_alone(&Source::Magnet(link), &WebAccess::default()).unwrap() {
             Found::Magnet(link) => link.remarks,
             Found::Torrent(_) | Found::Publisher(_) => panic!("not a magnet link"),
         };
@@ -299,7 +203,10 @@ mod tests {
                 "x.pe=b of the link is ignored: it is not an address and a port",
             ]
         );
-        let cut = load_alone(&Source::Magnet("magnet:?dn=x".to_owned()), &[]).err().unwrap().to_string();
+        let cut = load_alone(&Source::Magnet("magnet:?dn=x".to_owned()), &WebAccess::default())
+            .err()
+            .unwrap()
+            .to_string();
         assert!(cut.ends_with(CUT), "{cut}");
     }
 

@@ -320,8 +320,12 @@ fn a_url_that_does_not_lead_to_a_torrent_is_refused_clearly() {
         (vec![endless], 5, "larger than 10 MiB"),
         (vec![answer("200 OK\r\nContent-Type: text/html; charset=utf-8", b"<html>")], 3, "a web page"),
         (vec![answer("200 OK", b"i1e")], 3, "must be a dictionary"),
-        (vec![answer("302 Found\r\nLocation: ftp://127.0.0.1/", b"")], 5, "redirected to ftp://127.0.0.1/"),
-        (redirects, 5, "redirected more than 5 times"),
+        (
+            vec![answer("302 Found\r\nLocation: ftp://127.0.0.1/", b"")],
+            5,
+            "it leads to ftp:, which is not HTTP",
+        ),
+        (redirects, 5, "there are more than 5"),
         (vec![b"nonsense\r\n\r\n".to_vec()], 5, "cannot fetch"),
     ] {
         let url = serve(answers);

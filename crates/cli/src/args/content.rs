@@ -1,6 +1,6 @@
 //! Options of the commands that make torrents of files and compare files with torrents.
 
-use super::{Discovery, path, source_parser};
+use super::{Discovery, Web, path, source_parser};
 use crate::source::Source;
 use clap::{Args, ValueHint};
 use std::path::PathBuf;
@@ -97,6 +97,9 @@ pub(crate) struct VerifyArgs {
     #[arg(short, long, conflicts_with_all = ["json", "all"])]
     pub(crate) quiet: bool,
 
+    #[command(flatten, next_help_heading = "URLs")]
+    pub(crate) web: Web,
+
     #[command(flatten, next_help_heading = "Magnet links")]
     pub(crate) discovery: Discovery,
 }
@@ -106,6 +109,9 @@ pub(crate) struct MagnetArgs {
     /// A torrent file, or an http(s) URL of one; - for standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath, value_parser = source_parser())]
     pub(crate) source: Source,
+
+    #[command(flatten, next_help_heading = "URLs")]
+    pub(crate) web: Web,
 }
 
 /// Bytes with a binary suffix or none: `262144`, `256K`, `1 MiB`.

@@ -1,6 +1,6 @@
 //! How to download: the options of `get`, of which all but `--config` are keys of the configuration file too.
 
-use super::{Discovery, names_parser, path};
+use super::{Discovery, Web, names_parser, path};
 use crate::quantity;
 use crate::select;
 use clap::builder::BoolishValueParser;
@@ -169,6 +169,9 @@ pub(crate) struct Options {
         help_heading = "Peers"
     )]
     pub(crate) no_port_map: bool,
+
+    #[command(flatten, next_help_heading = "URLs")]
+    pub(crate) web: Web,
 
     #[command(flatten, next_help_heading = "Peers")]
     pub(crate) discovery: Discovery,

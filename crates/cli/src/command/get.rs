@@ -13,7 +13,7 @@ use crate::report::{Report, Subject};
 use crate::save::Saving;
 use crate::select;
 use crate::signals::Signals;
-use crate::source::{self, Found, MagnetLink, Source};
+use crate::source::{self, Found, MagnetLink, Source, WebAccess};
 use crate::state;
 use fetching::Fetches;
 use publishers::Publishers;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Status> {
 
 /// Downloads all; the status is that of the worst.
 async fn download(sources: &[Source], options: &Options, report: &mut Report) -> anyhow::Result<Status> {
-    let mut loading = Loading::new(sources, options);
+    let mut loading = Loading::new(sources, options.web.access(&options.discovery.bind)?);
     let mut worst = Status::Done;
     // Nothing is listened on before there is something to download.
     let first = loop {
@@ -155,14 +155,14 @@ struct Loaded {
 /// The sources while they are read and fetched, a few at a time.
 struct Loading<'a> {
     sources: std::slice::Iter<'a, Source>,
-    options: &'a Options,
+    access: Arc<WebAccess>,
     /// In the order of the command line, which decides whether of two that clash one is refused.
     tasks: VecDeque<(String, JoinHandle<anyhow::Result<Found>>)>,
 }
 
 impl<'a> Loading<'a> {
-    fn new(sources: &'a [Source], options: &'a Options) -> Self {
-        Self { sources: sources.iter(), options, tasks: VecDeque::new() }
+    fn new(sources: &'a [Source], access: WebAccess) -> Self {
+        Self { sources: sources.iter(), access: Arc::new(access), tasks: VecDeque::new() }
     }
 
     /// The next that is there, or why it is not; `None` when there are no more.
@@ -170,9 +170,9 @@ impl<'a> Loading<'a> {
         while self.tasks.len() < AT_ONCE
             && let Some(source) = self.sources.next()
         {
-            let (bind, name) = (self.options.discovery.bind.clone(), source.to_string());
+            let (access, name) = (Arc::clone(&self.access), source.to_string());
             let source = source.clone();
-            let task = tokio::spawn(async move { source::load(source, &bind).await });
+            let task = tokio::spawn(async move { source::load(source, &access).await });
             self.tasks.push_back((name, task));
         }
         // Waiting for the task may be broken off, so it leaves the queue only when it is done.

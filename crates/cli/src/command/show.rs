@@ -17,7 +17,7 @@ const FILES: usize = 200;
 const ADDRESSES: usize = 20;
 
 pub(crate) fn run(args: &ShowArgs) -> anyhow::Result<Status> {
-    match source::load_alone(&args.source, &args.discovery.bind)? {
+    match source::load_alone(&args.source, &args.web.access(&args.discovery.bind)?)? {
         Found::Torrent(metainfo) => print(args, &metainfo),
         link if args.fetch => print(args, &metadata::fetch(link, &args.discovery, false)?),
         Found::Magnet(MagnetLink { magnet, remarks }) => {

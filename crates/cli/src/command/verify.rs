@@ -41,7 +41,7 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<Status> {
 }
 
 fn load(args: &VerifyArgs) -> anyhow::Result<Metainfo> {
-    match source::load_alone(&args.source, &args.discovery.bind)? {
+    match source::load_alone(&args.source, &args.web.access(&args.discovery.bind)?)? {
         Found::Torrent(metainfo) => Ok(*metainfo),
         link @ (Found::Magnet(_) | Found::Publisher(_)) => metadata::fetch(link, &args.discovery, args.quiet),
     }
