@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use quelea_time::Time;
 use quelea_tracker::udp::packet::read_reply;
 use quelea_tracker::udp::{Answer, Ask};
-use quelea_tracker::{AnnounceRequest, Identity, MAX_PEERS, Stats, UdpClient};
+use quelea_tracker::{AnnounceRequest, Contact, Identity, MAX_PEERS, Stats, UdpClient};
 
 fuzz_target!(|data: &[u8]| {
     let _ = read_reply(tracker(0), data);
@@ -73,7 +73,9 @@ impl World {
                 let identity = Identity { info_hash: [1; 20], peer_id: [2; 20], port: 1, key: 1 };
                 let url_data = String::from_utf8_lossy(input.bytes()).into_owned();
                 let request = AnnounceRequest::new(&identity, Stats::default());
-                self.ask(client, input, Ask::Announce { request, url_data });
+                let contacts = [Contact::Leaving, Contact::Working, Contact::First, Contact::Again];
+                let contact = contacts[input.number(4) % 4];
+                self.ask(client, input, Ask::Announce { request, url_data, contact });
             }
             1 => {
                 let hashes = vec![[3; 20]; input.number(80)];

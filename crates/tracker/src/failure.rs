@@ -72,6 +72,11 @@ impl Failure {
         Self::HttpStatus { status, retry: if status == 410 { Some(Retry::Never) } else { None } }
     }
 
+    /// Whether the request did not get to the tracker, as far as we know.
+    pub const fn is_unreached(&self) -> bool {
+        matches!(self, Self::Dns(_) | Self::Connect(_) | Self::TimedOut)
+    }
+
     /// When the tracker itself wants to be asked again.
     pub const fn retry(&self) -> Option<Retry> {
         match self {

@@ -19,6 +19,7 @@
 
 extern crate alloc;
 
+mod announce_queue;
 pub mod announcer;
 mod failure;
 pub mod http;
@@ -30,7 +31,10 @@ pub mod udp;
 mod url;
 mod wording;
 
-pub use announcer::{Announcer, Notice, Request, RequestId, State, TrackerStatus, Urgency};
+pub use announce_queue::AnnounceQueue;
+pub use announcer::{
+    Announcer, Contact, FIRST_TRY, Notice, Request, RequestId, State, TrackerStatus, Urgency,
+};
 pub use failure::{Failure, Retry};
 pub use peers::MAX_PEERS;
 pub use request::{AnnounceRequest, Event, Identity, LEFT_UNKNOWN, Stats};

@@ -10,7 +10,7 @@ use quelea_time::Time;
 use quelea_tracker::udp::packet::{announce_request, read_reply};
 use quelea_tracker::udp::{Ask, packet};
 use quelea_tracker::{
-    AnnounceRequest, AnnounceResponse, Announcer, Event, Failure, Identity, MAX_INTERVAL, MAX_PEERS,
+    AnnounceRequest, AnnounceResponse, Announcer, Contact, Event, Failure, Identity, MAX_INTERVAL, MAX_PEERS,
     RequestId, Retry, Stats, TrackerUrl, UdpClient, Urgency, http,
 };
 
@@ -178,7 +178,7 @@ proptest! {
                 Step::Ask(tracker, scrape) => {
                     let to = SocketAddr::from(([192, 0, 2, tracker], 80));
                     let request = AnnounceRequest::new(&identity, Stats::default());
-                    let announce = Ask::Announce { request, url_data: String::new() };
+                    let announce = Ask::Announce { request, url_data: String::new(), contact: Contact::Again };
                     client.request(now, next, to, if scrape { Ask::Scrape(vec![[7; 20]]) } else { announce });
                     open.insert(next);
                     next += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quelea_time::Time;
 use quelea_tracker::udp::{Answer, Ask, MAX_WAITING};
-use quelea_tracker::{AnnounceRequest, Event, Failure, Identity, Stats, UdpClient};
+use quelea_tracker::{AnnounceRequest, Contact, Event, FIRST_TRY, Failure, Identity, Stats, UdpClient};
 
 const CONNECT: u32 = 0;
 const ANNOUNCE: u32 = 1;
@@ -23,7 +23,8 @@ fn tracker() -> SocketAddr {
 
 fn announce() -> Ask {
     let identity = Identity { info_hash: [1; 20], peer_id: [2; 20], port: 6881, key: 3 };
-    Ask::Announce { request: AnnounceRequest::new(&identity, Stats::default()), url_data: "/announce".into() }
+    let request = AnnounceRequest::new(&identity, Stats::default());
+    Ask::Announce { request, url_data: "/announce".into(), contact: Contact::Again }
 }
 
 /// A packet that the client sent, as the tracker reads it.
@@ -122,10 +123,23 @@ fn a_silent_tracker_is_asked_at_15_and_45_seconds_and_given_up_at_105() {
 }
 
 #[test]
+fn a_first_try_survives_two_lost_datagrams_and_is_given_up_after_14_seconds() {
+    let Ask::Announce { request, url_data, .. } = announce() else { panic!("an announce") };
+    let mut client = UdpClient::new(1);
+    client.request(at(0), 7, tracker(), Ask::Announce { request, url_data, contact: Contact::First });
+    one_sent(&mut client);
+    assert_eq!(run(&mut client, at(13)), [(2, CONNECT), (6, CONNECT)]);
+    assert_eq!(client.poll_event(), None);
+    run(&mut client, at(14));
+    assert_eq!(client.poll_event(), Some((7, Err(Failure::TimedOut))));
+    assert!(at(14) < Time::ZERO + FIRST_TRY);
+}
+
+#[test]
 fn a_goodbye_that_was_lost_is_sent_again_after_a_second() {
-    let Ask::Announce { mut request, url_data } = announce() else { panic!("an announce") };
+    let Ask::Announce { mut request, url_data, .. } = announce() else { panic!("an announce") };
     request.event = Some(Event::Stopped);
-    let goodbye = Ask::Announce { request, url_data };
+    let goodbye = Ask::Announce { request, url_data, contact: Contact::Leaving };
     let mut client = client_with_connection(at(0), 99);
     client.request(at(10), 7, tracker(), goodbye.clone());
     let first = one_sent(&mut client);

@@ -8,8 +8,8 @@ use quelea_time::Time;
 use quelea_tracker::udp::packet::{Reply, announce_request, connect_request, read_reply, scrape_request};
 use quelea_tracker::udp::{Answer, Ask};
 use quelea_tracker::{
-    AnnounceRequest, AnnounceResponse, Event, Failure, Identity, MAX_INTERVAL, Stats, TrackerUrl, UdpClient,
-    http,
+    AnnounceRequest, AnnounceResponse, Contact, Event, Failure, Identity, MAX_INTERVAL, Stats, TrackerUrl,
+    UdpClient, http,
 };
 use serde_json::Value;
 
@@ -136,7 +136,7 @@ fn waiting_client(connected: bool) -> (UdpClient<u8>, SocketAddr, [u8; 4]) {
         Time::ZERO,
         7,
         tracker,
-        Ask::Announce { request: some_request(), url_data: String::new() },
+        Ask::Announce { request: some_request(), url_data: String::new(), contact: Contact::Again },
     );
     let transaction = |client: &mut UdpClient<u8>| {
         let packet = client.poll_transmit().unwrap().bytes;

@@ -31,6 +31,7 @@ mod standing;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use quelea_time::Time;
 
@@ -55,6 +56,36 @@ const MAX_NOTICES: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(u64);
 
+impl RequestId {
+    pub(crate) const MIN: Self = Self(0);
+    pub(crate) const MAX: Self = Self(u64::MAX);
+}
+
+/// How a tracker is expected to answer, which says how urgent a request is and how long it may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Contact {
+    /// The torrent leaves: the tracker knows us and hears it once.
+    Leaving,
+    /// It answered last time.
+    Working,
+    /// It has not been asked since the torrent started; it has [`FIRST_TRY`] to answer, because many a tracker is dead.
+    First,
+    /// It failed last time.
+    Again,
+}
+
+impl Contact {
+    pub(crate) const ALL: [Self; 4] = [Self::Leaving, Self::Working, Self::First, Self::Again];
+
+    pub(crate) const fn at(self) -> usize {
+        self as usize
+    }
+}
+
+/// How long the driver gives a tracker for its first answer, name look-up and all. A slower one has more time when it is
+/// asked again.
+pub const FIRST_TRY: Duration = Duration::from_secs(15);
+
 /// An announce to carry to a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -68,6 +99,8 @@ pub struct Request {
     pub num_want: u32,
     /// What the tracker called itself.
     pub tracker_id: Option<Vec<u8>>,
+    /// How the tracker is expected to answer.
+    pub contact: Contact,
 }
 
 impl Request {
@@ -232,7 +265,7 @@ impl Announcer {
     fn say_farewell(&mut self, now: Time) {
         for tracker in self.rows.iter_mut().flat_map(Row::iter_mut) {
             if let Some(event) = tracker.farewell() {
-                self.requests.push_back(request(&mut self.next_id, now, tracker, Some(event), 0));
+                self.requests.push_back(request(&mut self.next_id, now, tracker, Some(event), true));
             }
         }
     }
@@ -319,6 +352,11 @@ impl Announcer {
         wanted && self.running
     }
 
+    /// Whether the answer to a request is still of use.
+    pub fn awaits(&self, id: RequestId) -> bool {
+        self.rows.iter().any(|row| row.awaits(id))
+    }
+
     /// Every tracker, in the order in which they are tried.
     pub fn status(&self) -> impl Iterator<Item = TrackerStatus<'_>> {
         self.rows.iter().flat_map(|row| row.status(self.running))
@@ -340,7 +378,7 @@ impl Announcer {
         self.rows.retain(|row| row.iter().next().is_some());
         self.requests.retain(|request| request.url != *url);
         if self.running && tracker.knows_us() {
-            let request = request(&mut self.next_id, now, &mut tracker, Some(Event::Stopped), 0);
+            let request = request(&mut self.next_id, now, &mut tracker, Some(Event::Stopped), true);
             self.requests.push_back(request);
         }
         self.step(now);
@@ -382,7 +420,7 @@ impl Announcer {
             {
                 self.pace.take(now);
                 let event = tracker.event(self.complete, self.partial_seed);
-                self.requests.push_back(request(&mut self.next_id, now, tracker, event, NUM_WANT));
+                self.requests.push_back(request(&mut self.next_id, now, tracker, event, false));
             }
         }
         for notice in notices {
@@ -404,12 +442,14 @@ fn request(
     now: Time,
     tracker: &mut Standing,
     event: Option<Event>,
-    num_want: u32,
+    leaving: bool,
 ) -> Request {
+    let num_want = if leaving { 0 } else { NUM_WANT };
     let id = RequestId(*next_id);
     *next_id += 1;
+    let contact = if leaving { Contact::Leaving } else { tracker.contact() };
     tracker.asked(now, id, event);
-    Request { id, url: tracker.url.clone(), event, num_want, tracker_id: tracker.tracker_id.clone() }
+    Request { id, url: tracker.url.clone(), event, num_want, tracker_id: tracker.tracker_id.clone(), contact }
 }
 
 /// The next of a queue. One that is used up keeps no room: thousands of torrents have nothing to say most of the time.

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use quelea_time::Time;
 
-use super::RequestId;
+use super::{Contact, RequestId};
 use crate::failure::{Failure, Retry};
 use crate::request::Event;
 use crate::response::{AnnounceResponse, MAX_INTERVAL};
@@ -208,6 +208,17 @@ impl Standing {
         self.knows_us && self.failure.is_none() && !self.gone
     }
 
+    /// How it is expected to answer.
+    pub(super) const fn contact(&self) -> Contact {
+        if self.works() {
+            Contact::Working
+        } else if self.fails == 0 {
+            Contact::First
+        } else {
+            Contact::Again
+        }
+    }
+
     /// Whether a person has it asked again too soon.
     pub(super) fn is_asked_lately(&self, now: Time) -> bool {
         self.asked_at.is_some_and(|asked| now.since(asked) < FORCED)
@@ -275,7 +286,7 @@ impl Standing {
         self.leaving = false;
         self.fails = self.fails.saturating_add(1);
         self.failure = Some(failure.to_string());
-        self.unreached = matches!(failure, Failure::Dns(_) | Failure::Connect(_) | Failure::TimedOut);
+        self.unreached = failure.is_unreached();
         let backoff = with_jitter(backoff(self.fails), 10, rng);
         self.barred = false;
         match failure.retry() {

@@ -9,8 +9,9 @@ use core::time::Duration;
 use quelea_time::Time;
 
 use super::packet::{self, MAX_SCRAPE, Reply};
+use crate::announcer::Contact;
 use crate::failure::Failure;
-use crate::request::{AnnounceRequest, Event};
+use crate::request::AnnounceRequest;
 use crate::response::{AnnounceResponse, SwarmCounts};
 
 /// How many requests may wait for answers at once; more are turned away as [`Failure::Busy`].
@@ -24,9 +25,12 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// BEP 15 would go on for over two hours. After 105 seconds a request has failed here, and the announcer, which
 /// backs off in the same manner and knows other trackers, decides when to ask again.
 const TRANSMISSIONS: u32 = 3;
-/// The same for who leaves (`stopped`): nobody stays for long to wait for the answer, so a lost datagram is sent again soon.
+/// The same for a torrent that leaves: nobody stays for long to wait for the answer, so a lost datagram is sent again soon.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(1);
 const LEAVING_TRANSMISSIONS: u32 = 5;
+/// The same for a tracker that is asked for the first time: the request has failed after 14 seconds, within
+/// [`FIRST_TRY`](crate::FIRST_TRY), and has survived two lost datagrams until then.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What to ask a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,23 +41,35 @@ pub enum Ask {
         request: AnnounceRequest,
         /// [`crate::TrackerUrl::path_and_query`] of the tracker (BEP 41).
         url_data: String,
+        /// How the tracker is expected to answer.
+        contact: Contact,
     },
     /// Counts of these torrents, at most 74 ([`packet::MAX_SCRAPE`]).
     Scrape(Vec<[u8; 20]>),
 }
 
 impl Ask {
-    fn is_leaving(&self) -> bool {
-        matches!(self, Self::Announce { request, .. } if request.event == Some(Event::Stopped))
+    fn contact(&self) -> Contact {
+        match self {
+            Self::Announce { contact, .. } => *contact,
+            Self::Scrape(_) => Contact::Working,
+        }
     }
 
     /// How long the first transmission waits.
     fn patience(&self) -> Duration {
-        if self.is_leaving() { LEAVING_PATIENCE } else { PATIENCE }
+        match self.contact() {
+            Contact::Leaving => LEAVING_PATIENCE,
+            Contact::First => FIRST_PATIENCE,
+            Contact::Working | Contact::Again => PATIENCE,
+        }
     }
 
     fn transmissions(&self) -> u32 {
-        if self.is_leaving() { LEAVING_TRANSMISSIONS } else { TRANSMISSIONS }
+        match self.contact() {
+            Contact::Leaving => LEAVING_TRANSMISSIONS,
+            Contact::Working | Contact::First | Contact::Again => TRANSMISSIONS,
+        }
     }
 }
 
@@ -408,7 +424,7 @@ impl<I: Clone + PartialEq> UdpClient<I> {
 
 fn written<I>(transaction: u32, request: &Waiting<I>, connection: Connection) -> Transmit {
     let bytes = match &request.ask {
-        Ask::Announce { request: announce, url_data } => {
+        Ask::Announce { request: announce, url_data, .. } => {
             let over_v6 = request.to.ip().to_canonical().is_ipv6();
             packet::announce_request(connection.id, transaction, announce, url_data, over_v6)
         }
