@@ -5,7 +5,8 @@
 //! An announce under way holds a place until it has an answer, and one to a dead tracker holds it until its time is
 //! out. So that dead trackers hold up nothing but each other, places are given away by these rules:
 //!
-//! - A torrent that leaves ([`Contact::Leaving`]) has places of its own.
+//! - A torrent that leaves ([`Contact::Leaving`]) comes first. Some places are for leaving alone, and every other that is
+//!   free is for it too.
 //! - Trackers that answered last time ([`Contact::Working`]) come first and may hold every place, those that are asked
 //!   for the first time ([`Contact::First`]) come next, those that failed last time ([`Contact::Again`]) come last.
 //!   Together the last two leave a quarter of the places free, the last alone leaves half of them.
@@ -36,7 +37,7 @@ const MAX_IDLE_SERVERS: usize = 4096;
 #[derive(Debug)]
 pub struct AnnounceQueue<K> {
     places: usize,
-    /// The places of torrents that leave.
+    /// The places that only torrents which leave may hold.
     leaving_places: usize,
     /// Announces under way, by kind of contact.
     under_way: [usize; Contact::ALL.len()],
@@ -105,7 +106,7 @@ impl<K> Reach<K> {
 }
 
 impl<K: Ord + Copy> AnnounceQueue<K> {
-    /// A queue that lets `places` announces be under way at a time, and `leaving_places` more of torrents that leave.
+    /// A queue that lets `places` announces be under way at a time, and `leaving_places` more while torrents leave.
     pub fn new(places: usize, leaving_places: usize) -> Self {
         Self {
             places,
@@ -133,16 +134,10 @@ impl<K: Ord + Copy> AnnounceQueue<K> {
         Contact::ALL.into_iter().find_map(|contact| self.launch(contact))
     }
 
-    /// Whether an announce waits for a place or holds one.
-    pub fn contains(&self, torrent: K, id: RequestId) -> bool {
-        self.announces.contains_key(&(torrent, id))
-    }
-
-    /// The announces of a torrent that wait or are under way, apart from those of leaving.
-    pub fn of_torrent(&self, torrent: K) -> impl Iterator<Item = RequestId> {
-        let of_torrent = (torrent, RequestId::MIN)..=(torrent, RequestId::MAX);
-        let others = self.announces.range(of_torrent);
-        others.filter(|(_, announce)| announce.contact != Contact::Leaving).map(|((_, id), _)| *id)
+    /// The announces of a torrent that wait or are under way.
+    pub fn of_torrent(&self, torrent: K) -> impl Iterator<Item = (RequestId, Contact)> {
+        let all = (torrent, RequestId::MIN)..=(torrent, RequestId::MAX);
+        self.announces.range(all).map(|((_, id), announce)| (*id, announce.contact))
     }
 
     /// An announce under way has come to its end. Returns the announces that waited for the same server and end with the
@@ -237,15 +232,14 @@ impl<K: Ord + Copy> AnnounceQueue<K> {
     /// The places that are free for a kind of contact.
     fn free(&self, contact: Contact) -> usize {
         let [leaving, working, first, again] = self.under_way;
-        let (places, held) = match contact {
-            Contact::Leaving => (self.leaving_places, leaving),
-            Contact::Working => (self.places, working + first + again),
-            Contact::First => (self.places - self.places / 4, first + again),
-            Contact::Again => (self.places.div_ceil(2), again),
-        };
-        let all =
-            if contact == Contact::Leaving { usize::MAX } else { self.places - working - first - again };
-        places.saturating_sub(held).min(all)
+        let all = (self.places + self.leaving_places).saturating_sub(leaving + working + first + again);
+        let others = self.places.saturating_sub(working + first + again).min(all);
+        match contact {
+            Contact::Leaving => all,
+            Contact::Working => others,
+            Contact::First => (self.places - self.places / 4).saturating_sub(first + again).min(others),
+            Contact::Again => self.places.div_ceil(2).saturating_sub(again).min(others),
+        }
     }
 
     /// Puts an announce at the end of its torrent's line, or back to its front.

@@ -7,11 +7,17 @@ use quelea_discovery::Scope;
 use quelea_discovery::external::Witness;
 use quelea_net::Binding;
 use quelea_tracker::udp::{Answer, Ask};
-use quelea_tracker::{AnnounceRequest, AnnounceResponse, Failure, Scheme, SwarmCounts, TrackerUrl};
+use quelea_tracker::{AnnounceRequest, AnnounceResponse, Contact, Failure, Scheme, SwarmCounts, TrackerUrl};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+
+/// How many addresses of one family are tried for a tracker's name.
+const MAX_ADDRESSES: usize = 4;
+/// How long an address is waited for before the next one of the same name is asked as well.
+const HEAD_START: Duration = Duration::from_secs(3);
 
 /// Carries single requests to trackers.
 pub(crate) struct Carrier {
@@ -28,11 +34,12 @@ impl Carrier {
         &self,
         url: &TrackerUrl,
         request: AnnounceRequest,
+        contact: Contact,
         later: impl Fn(AnnounceResponse) + Send + 'static,
     ) -> Result<AnnounceResponse, Failure> {
         let mut families = match url.scheme() {
             Scheme::Http | Scheme::Https => self.announce_http(url, &request).await?,
-            Scheme::Udp => self.announce_udp(url, &request).await?,
+            Scheme::Udp => self.announce_udp(url, &request, contact).await?,
         };
         let mut failure = Failure::NotAllowed("it cannot be reached from the bound addresses".to_owned());
         while let Some(answer) = families.join_next().await {
@@ -85,16 +92,17 @@ impl Carrier {
         &self,
         url: &TrackerUrl,
         request: &AnnounceRequest,
+        contact: Contact,
     ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
         let found = self.resolve(url).await?;
         let mut families = JoinSet::new();
-        for to in one_of_each_family(&found) {
-            let ask = Ask::Announce { request: request.clone(), url_data: url.path_and_query() };
-            let answered = ask_udp(self.udp.clone(), to, ask);
+        for addresses in by_family(&found) {
+            let ask = Ask::Announce { request: request.clone(), url_data: url.path_and_query(), contact };
+            let answered = ask_udp(self.udp.clone(), addresses, ask);
             families.spawn(async move {
                 match answered.await? {
-                    Answer::Announce(response) => Ok(believed(to.ip(), response)),
-                    Answer::Scrape(_) => Err(Failure::Malformed("a scrape for an announce".to_owned())),
+                    (from, Answer::Announce(response)) => Ok(believed(from.ip(), response)),
+                    (_, Answer::Scrape(_)) => Err(Failure::Malformed("a scrape for an announce".to_owned())),
                 }
             });
         }
@@ -130,13 +138,13 @@ impl Carrier {
             }
             Scheme::Udp => {
                 let mut counts = Vec::new();
-                for to in one_of_each_family(&found) {
-                    match ask_udp(self.udp.clone(), to, Ask::Scrape(vec![info_hash])).await {
-                        Ok(Answer::Scrape(answer)) => {
+                for addresses in by_family(&found) {
+                    match ask_udp(self.udp.clone(), addresses, Ask::Scrape(vec![info_hash])).await {
+                        Ok((_, Answer::Scrape(answer))) => {
                             counts = answer;
                             break;
                         }
-                        Ok(Answer::Announce(_)) => {}
+                        Ok((_, Answer::Announce(_))) => {}
                         Err(reason) => failure = reason,
                     }
                 }
@@ -167,7 +175,46 @@ fn one_of_each_family(found: &[SocketAddr]) -> impl Iterator<Item = SocketAddr> 
     [four, six].into_iter().flatten()
 }
 
-async fn ask_udp(udp: mpsc::Sender<UdpRequest>, to: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
+/// The addresses of each family that has any, in the order of the name's, at most [`MAX_ADDRESSES`] of each.
+fn by_family(found: &[SocketAddr]) -> impl Iterator<Item = Vec<SocketAddr>> + use<> {
+    let take = |family: fn(&SocketAddr) -> bool| -> Vec<SocketAddr> {
+        found.iter().copied().filter(family).take(MAX_ADDRESSES).collect()
+    };
+    [take(SocketAddr::is_ipv4), take(SocketAddr::is_ipv6)].into_iter().filter(|family| !family.is_empty())
+}
+
+/// Asks the addresses of one tracker, each [`HEAD_START`] after the one before or as soon as that has failed. The first
+/// answer counts, with the address that it came from, and the last failure where there is none.
+async fn ask_udp(
+    udp: mpsc::Sender<UdpRequest>,
+    addresses: Vec<SocketAddr>,
+    ask: Ask,
+) -> Result<(SocketAddr, Answer), Failure> {
+    let mut addresses = addresses.into_iter();
+    let mut under_way = JoinSet::new();
+    let mut failure = Failure::TimedOut;
+    loop {
+        let next = addresses.next();
+        let is_last = next.is_none();
+        if let Some(to) = next {
+            let answered = ask_address(udp.clone(), to, ask.clone());
+            under_way.spawn(async move { Ok((to, answered.await?)) });
+        } else if under_way.is_empty() {
+            return Err(failure);
+        }
+        let answer = tokio::select! {
+            answer = under_way.join_next() => answer,
+            () = tokio::time::sleep(HEAD_START), if !is_last => continue,
+        };
+        match answer {
+            Some(Ok(Ok(answer))) => return Ok(answer),
+            Some(Ok(Err(reason))) => failure = reason,
+            Some(Err(_)) | None => {}
+        }
+    }
+}
+
+async fn ask_address(udp: mpsc::Sender<UdpRequest>, to: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
     let gone = || Failure::NotAllowed("the session is closing".to_owned());
     let (answer, answered) = oneshot::channel();
     udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;

@@ -1,8 +1,8 @@
 //! The talk of all torrents with their trackers: one table, one task, one schedule.
 //!
 //! A torrent has a row here from when it begins to announce until it has said goodbye, whether or not its own task
-//! runs: a seed that nobody wants anything of costs its announcer and no more. The policy is the announcers'; here
-//! they are woken in the order of their moments, a bounded number of requests at a time.
+//! runs: a seed that nobody wants anything of costs its announcer and no more. When a tracker is asked is the announcers'
+//! policy, and which announces may be under way at a time is that of [`AnnounceQueue`].
 
 use super::ToTorrent;
 use super::carrier::Carrier;
@@ -12,17 +12,19 @@ use crate::snapshot::{TrackerState, TrackerStatus};
 use quelea_discovery::Source;
 use quelea_time::Time;
 use quelea_tracker::{
-    AnnounceResponse, Announcer, Failure, Identity, Notice, RequestId, State, Stats, TrackerUrl, Urgency,
-    UrlError,
+    AnnounceQueue, AnnounceResponse, Announcer, Contact, FIRST_TRY, Failure, Identity, Notice, Request,
+    RequestId, Scheme, State, Stats, TrackerUrl, Urgency, UrlError,
 };
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
-/// Announces under way at a time; more wait for their turn.
-const UNDER_WAY: usize = 64;
+/// Announces by HTTP under way at a time, each of which has a connection or two, and those of torrents that leave.
+const HTTP_PLACES: (usize, usize) = (48, 16);
+/// The same by UDP, where an announce under way holds no socket.
+const UDP_PLACES: (usize, usize) = (512, 256);
 
 /// How far a torrent is.
 #[derive(Debug, Clone, Copy)]
@@ -55,11 +57,19 @@ pub(crate) struct Trackers {
     found: mpsc::Sender<Found>,
 }
 
-#[derive(Default)]
 struct Table {
     rows: HashMap<TorrentId, Row>,
     /// When each row is to be looked at, the earliest first.
     due: BTreeSet<(Time, TorrentId)>,
+    http: Lane,
+    udp: Lane,
+}
+
+/// Announces by one kind of transport.
+struct Lane {
+    queue: AnnounceQueue<TorrentId>,
+    /// The tasks that carry those under way.
+    tasks: HashMap<(TorrentId, RequestId), AbortHandle>,
 }
 
 struct Row {
@@ -82,7 +92,13 @@ impl Trackers {
         events: broadcast::WeakSender<Event>,
         found: mpsc::Sender<Found>,
     ) -> Self {
-        Self { clock, carrier, table: Mutex::default(), stir: Notify::new(), events, found }
+        let table = Table {
+            rows: HashMap::new(),
+            due: BTreeSet::new(),
+            http: Lane::new(HTTP_PLACES),
+            udp: Lane::new(UDP_PLACES),
+        };
+        Self { clock, carrier, table: Mutex::new(table), stir: Notify::new(), events, found }
     }
 
     pub(crate) fn carrier(&self) -> &Arc<Carrier> {
@@ -150,6 +166,7 @@ impl Trackers {
         }
         let (done, told) = oneshot::channel();
         row.leaving = Some(done);
+        table.forget_unwanted(torrent);
         table.look_at(torrent, Some(now));
         drop(table);
         self.stir.notify_one();
@@ -201,6 +218,7 @@ impl Trackers {
         let mut table = self.table();
         let Some(row) = table.rows.get_mut(&torrent) else { return };
         row.announcer.remove(now, url);
+        table.forget_unwanted(torrent);
         self.reconsider(table, torrent);
     }
 
@@ -208,7 +226,7 @@ impl Trackers {
     pub(crate) fn set_port(&self, port: u16) {
         let now = self.clock.now();
         let mut table = self.table();
-        let Table { rows, due } = &mut *table;
+        let Table { rows, due, .. } = &mut *table;
         for (torrent, row) in rows.iter_mut().filter(|(_, row)| row.leaving.is_none()) {
             row.identity.port = port;
             row.announcer.announce_now(now, Urgency::FewPeers);
@@ -231,8 +249,7 @@ impl Trackers {
         let mut under_way: JoinSet<Outcome> = JoinSet::new();
         loop {
             self.launch(&mut under_way);
-            let room = under_way.len() < UNDER_WAY;
-            let due = self.table().due.first().map(|(due, _)| *due).filter(|_| room);
+            let due = self.table().due.first().map(|(due, _)| *due);
             tokio::select! {
                 () = self.stir.notified() => {}
                 Some(outcome) = under_way.join_next(), if !under_way.is_empty() => {
@@ -245,40 +262,89 @@ impl Trackers {
         }
     }
 
-    /// Begins what is due, as far as there is room.
+    /// Lets the announcers speak that are due, and begins what there are places for.
     fn launch(self: &Arc<Self>, under_way: &mut JoinSet<Outcome>) {
         let now = self.clock.now();
         let mut table = self.table();
-        while under_way.len() < UNDER_WAY
-            && let Some((due, torrent)) = table.due.first().copied()
+        while let Some((due, torrent)) = table.due.first().copied()
             && due <= now
         {
-            let Some(row) = table.rows.get_mut(&torrent) else {
-                table.due.remove(&(due, torrent));
-                continue;
+            table.look_after(now, due, torrent);
+        }
+        while let Some((torrent, request)) = table.http.queue.poll_launch() {
+            let task = under_way.spawn(self.carry(&table, torrent, request.clone()));
+            table.http.tasks.insert((torrent, request.id), task);
+        }
+        while let Some((torrent, request)) = table.udp.queue.poll_launch() {
+            let task = under_way.spawn(self.carry(&table, torrent, request.clone()));
+            table.udp.tasks.insert((torrent, request.id), task);
+        }
+    }
+
+    /// Carries a request to its tracker.
+    fn carry(
+        self: &Arc<Self>,
+        table: &Table,
+        torrent: TorrentId,
+        request: Request,
+    ) -> impl Future<Output = Outcome> + use<> {
+        let announce = table.rows.get(&torrent).map(|row| request.announce(&row.identity, row.stats));
+        let trackers = Arc::clone(self);
+        async move {
+            let later = {
+                let trackers = Arc::clone(&trackers);
+                move |response| trackers.learn(torrent, response)
             };
-            row.announcer.handle_timeout(now);
-            while let Some(request) = row.announcer.poll_request() {
-                let announce = request.announce(&row.identity, row.stats);
-                let trackers = Arc::clone(self);
-                under_way.spawn(async move {
-                    let later = Arc::clone(&trackers);
-                    let later = move |response| later.learn(torrent, response);
-                    let answer = trackers.carrier.announce(&request.url, announce, later).await;
-                    (torrent, request.id, request.url, answer)
-                });
-            }
-            row.tell();
-            let next = row.announcer.timeout();
-            table.look_at(torrent, next);
+            let answer = match announce {
+                Some(announce) => {
+                    let answer = trackers.carrier.announce(&request.url, announce, request.contact, later);
+                    if request.contact == Contact::First {
+                        let within = tokio::time::timeout(FIRST_TRY, answer).await;
+                        within.unwrap_or(Err(Failure::TimedOut))
+                    } else {
+                        answer.await
+                    }
+                }
+                None => Err(Failure::Other("the torrent is gone".to_owned())),
+            };
+            (torrent, request.id, request.url, answer)
         }
     }
 
     fn answered(&self, (torrent, id, url, answer): Outcome) {
         let now = self.clock.now();
         let mut table = self.table();
-        let Some(row) = table.rows.get_mut(&torrent) else { return };
-        let wanted = row.announcer.handle_answer(now, id, answer.as_ref().map_err(Clone::clone));
+        let lane = table.lane(url.scheme());
+        lane.tasks.remove(&(torrent, id));
+        let alike = lane.queue.ended(torrent, id, answer.as_ref());
+        if let Err(failure) = &answer {
+            for (torrent, id) in alike {
+                self.take_in(&mut table, now, torrent, id, Err(failure));
+            }
+        }
+        let wanted = self.take_in(&mut table, now, torrent, id, answer.as_ref());
+        drop(table);
+        if let (true, Ok(response)) = (wanted, answer) {
+            self.say(Event::TrackerAnswered {
+                id: torrent,
+                url: url.to_string(),
+                peers: response.peers.len(),
+            });
+            self.learn(torrent, response);
+        }
+    }
+
+    /// Hands an announcer the outcome of a request. Whether its peers are to be used.
+    fn take_in(
+        &self,
+        table: &mut Table,
+        now: Time,
+        torrent: TorrentId,
+        id: RequestId,
+        answer: Result<&AnnounceResponse, &Failure>,
+    ) -> bool {
+        let Some(row) = table.rows.get_mut(&torrent) else { return false };
+        let wanted = row.announcer.handle_answer(now, id, answer.map_err(Clone::clone));
         while let Some(notice) = row.announcer.poll_notice() {
             match notice {
                 Notice::Failed { url, failure, .. } => {
@@ -293,18 +359,10 @@ impl Trackers {
         if row.leaving.is_some() && row.announcer.is_stopped() {
             table.remove(torrent);
         } else {
-            // What was asked for in the meantime goes out now.
+            // Announces that became due in the meantime go out at once.
             table.look_at(torrent, Some(now));
         }
-        drop(table);
-        if let (true, Ok(response)) = (wanted, answer) {
-            self.say(Event::TrackerAnswered {
-                id: torrent,
-                url: url.to_string(),
-                peers: response.peers.len(),
-            });
-            self.learn(torrent, response);
-        }
+        wanted
     }
 
     /// Hands on what a tracker knows. A torrent without a task is woken only by peers that may want something.
@@ -351,7 +409,61 @@ impl Trackers {
     }
 }
 
+impl Lane {
+    fn new((places, leaving_places): (usize, usize)) -> Self {
+        Self { queue: AnnounceQueue::new(places, leaving_places), tasks: HashMap::new() }
+    }
+
+    /// Forgets announces of a torrent, and ends the tasks of those under way.
+    fn cancel(&mut self, torrent: TorrentId, unwanted: impl Fn(RequestId, Contact) -> bool) {
+        let of_torrent = self.queue.of_torrent(torrent);
+        let unwanted: Vec<RequestId> =
+            of_torrent.filter_map(|(id, contact)| unwanted(id, contact).then_some(id)).collect();
+        for id in unwanted {
+            self.queue.cancel(torrent, id);
+            if let Some(task) = self.tasks.remove(&(torrent, id)) {
+                task.abort();
+            }
+        }
+    }
+}
+
 impl Table {
+    fn lane(&mut self, scheme: Scheme) -> &mut Lane {
+        match scheme {
+            Scheme::Http | Scheme::Https => &mut self.http,
+            Scheme::Udp => &mut self.udp,
+        }
+    }
+
+    /// A torrent's announcer is due: takes in what it wants asked, and notes when it is due again.
+    fn look_after(&mut self, now: Time, due: Time, torrent: TorrentId) {
+        let Some(row) = self.rows.get_mut(&torrent) else {
+            self.due.remove(&(due, torrent));
+            return;
+        };
+        row.announcer.handle_timeout(now);
+        let mut requests = Vec::new();
+        while let Some(request) = row.announcer.poll_request() {
+            requests.push(request);
+        }
+        row.tell();
+        let next = row.announcer.timeout();
+        for request in requests {
+            self.lane(request.url.scheme()).queue.push(torrent, request);
+        }
+        self.forget_unwanted(torrent);
+        self.look_at(torrent, next);
+    }
+
+    /// Forgets announces whose answers a torrent's announcer does not await any more. Goodbyes go out in any case.
+    fn forget_unwanted(&mut self, torrent: TorrentId) {
+        let Some(row) = self.rows.get(&torrent) else { return };
+        let unwanted = |id, contact| !matches!(contact, Contact::Leaving) && !row.announcer.awaits(id);
+        self.http.cancel(torrent, unwanted);
+        self.udp.cancel(torrent, unwanted);
+    }
+
     fn look_at(&mut self, torrent: TorrentId, next: Option<Time>) {
         let Some(row) = self.rows.get_mut(&torrent) else { return };
         if let Some(due) = std::mem::replace(&mut row.due, next) {
@@ -364,7 +476,10 @@ impl Table {
 
     fn remove(&mut self, torrent: TorrentId) {
         self.look_at(torrent, None);
-        // Who waits for its goodbye hears that no more will come of it.
+        for lane in [&mut self.http, &mut self.udp] {
+            lane.cancel(torrent, |_, _| true);
+        }
+        // The receiver of its goodbye hears that no more will come of it.
         self.rows.remove(&torrent);
     }
 }
