@@ -43,8 +43,24 @@ pub enum Need {
     Hungry,
     /// It downloads, and has enough of them.
     Fed,
+    /// It has all files that are wanted and not those that are not: it is announced for others, and as no seed (BEP 33
+    /// counts those that have everything).
+    PartlySeeding,
     /// It has everything, and is announced for others.
     Seeding,
+}
+
+impl Need {
+    /// The need of a torrent that lacks so many bytes, of them so many of files that are wanted; `few_peers` says that it
+    /// has fewer than it could use.
+    pub const fn of(missing: u64, missing_wanted: u64, few_peers: bool) -> Self {
+        match (missing, missing_wanted, few_peers) {
+            (0, _, _) => Self::Seeding,
+            (_, 0, _) => Self::PartlySeeding,
+            (_, _, true) => Self::Hungry,
+            (_, _, false) => Self::Fed,
+        }
+    }
 }
 
 /// What a search came to.
@@ -80,7 +96,7 @@ struct Row {
 pub struct Schedule<K> {
     rows: BTreeMap<K, Row>,
     /// By need, so that seeds by the thousand hold up no download.
-    due: [BTreeSet<(Time, K)>; 3],
+    due: [BTreeSet<(Time, K)>; 4],
     under_way: BTreeSet<K>,
     next_start: Time,
     rng: Rng,
@@ -91,7 +107,7 @@ impl<K: Copy + Ord> Schedule<K> {
     pub fn new(seed: u64) -> Self {
         Self {
             rows: BTreeMap::new(),
-            due: [BTreeSet::new(), BTreeSet::new(), BTreeSet::new()],
+            due: Default::default(),
             under_way: BTreeSet::new(),
             next_start: Time::ZERO,
             rng: Rng::with_seed(seed),
@@ -105,7 +121,9 @@ impl<K: Copy + Ord> Schedule<K> {
         }
         let crowd = match need {
             Need::Hungry | Need::Fed => Duration::ZERO,
-            Need::Seeding => (EACH_SEED * u32::try_from(self.rows.len()).unwrap_or(u32::MAX)).min(CALM),
+            Need::PartlySeeding | Need::Seeding => {
+                (EACH_SEED * u32::try_from(self.rows.len()).unwrap_or(u32::MAX)).min(CALM)
+            }
         };
         let wait = crowd.mul_f64(self.rng.f64());
         self.rows.insert(torrent, Row { need, due: None, last: None, disappointed: 0 });
@@ -133,8 +151,8 @@ impl<K: Copy + Ord> Schedule<K> {
         let due = match (row.need, need) {
             (Need::Fed, Need::Hungry) => due.min(row.last.map_or(now, |last| last + HUNGRY)).max(now),
             // Others see by the next announce that there is one more seed (BEP 33).
-            (Need::Hungry | Need::Fed, Need::Seeding) => due.min(soonest.max(now)),
-            (Need::Seeding, Need::Hungry | Need::Fed) => soonest.max(now),
+            (Need::Hungry | Need::Fed | Need::PartlySeeding, Need::Seeding) => due.min(soonest.max(now)),
+            (Need::PartlySeeding | Need::Seeding, Need::Hungry | Need::Fed) => soonest.max(now),
             _ => due,
         };
         self.plan(torrent, due);
@@ -183,12 +201,12 @@ impl<K: Copy + Ord> Schedule<K> {
         let Some(row) = self.rows.get_mut(&torrent) else { return };
         let usual = match row.need {
             Need::Hungry => HUNGRY,
-            Need::Fed | Need::Seeding => CALM,
+            Need::Fed | Need::PartlySeeding | Need::Seeding => CALM,
         };
         let first = match (outcome, row.need) {
             (Outcome::Nobody, _) => Some(NOBODY),
             (Outcome::Few, _) | (Outcome::Nothing, Need::Hungry) => Some(NOTHING),
-            (Outcome::Nothing, Need::Fed | Need::Seeding) | (Outcome::Peers, _) => None,
+            (Outcome::Nothing, Need::Fed | Need::PartlySeeding | Need::Seeding) | (Outcome::Peers, _) => None,
         };
         let pause = match first {
             None => {
@@ -373,10 +391,18 @@ mod tests {
                 begun += 1;
                 schedule.ended(at(second), torrent, Outcome::Peers);
             }
-            let need = [Need::Hungry, Need::Fed, Need::Seeding][second as usize % 3];
+            let needs = [Need::Hungry, Need::Fed, Need::PartlySeeding, Need::Seeding];
+            let need = needs[second as usize % 4];
             schedule.set_need(at(second), 7, need);
         }
         assert!((4..=12).contains(&begun), "{begun}");
+    }
+
+    #[test]
+    fn who_has_all_that_it_wants_is_a_seed_only_when_nothing_else_is_missing() {
+        assert_eq!(Need::of(0, 0, true), Need::Seeding);
+        assert_eq!(Need::of(1, 0, true), Need::PartlySeeding);
+        assert_eq!((Need::of(9, 1, true), Need::of(9, 1, false)), (Need::Hungry, Need::Fed));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::driver::ToTorrent;
 use crate::driver::limiter::Limiter;
 use crate::driver::torrent::Published;
+use crate::driver::trackers::Missing;
 use crate::events::TorrentId;
 use crate::link::Link;
 use crate::wishes::Wishes;
@@ -291,6 +292,14 @@ impl Entry {
 }
 
 impl Figures {
+    /// What the torrent lacks, the whole to within a piece.
+    pub(crate) fn missing(&self) -> Missing {
+        let pieces = u128::from(self.pieces_have.min(self.pieces));
+        let have = u128::from(self.total_length) * pieces / u128::from(self.pieces.max(1));
+        let of_torrent = self.total_length.saturating_sub(u64::try_from(have).unwrap_or(u64::MAX));
+        Missing { of_torrent, of_wanted: self.wanted_length.saturating_sub(self.wanted_have) }
+    }
+
     pub(crate) fn of(snapshot: &Snapshot) -> Self {
         Self {
             total_length: snapshot.total_length,

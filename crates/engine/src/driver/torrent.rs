@@ -8,7 +8,7 @@ mod trouble;
 
 use super::dht::Desk;
 use super::dial::dial;
-use super::trackers::{Note, Trackers};
+use super::trackers::Trackers;
 use super::{Report, Reported, ToTorrent, TorrentIo};
 use crate::clock::Clock;
 use crate::events::{Event, TorrentId};

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::events::{Event, TorrentId};
 use crate::snapshot::{TrackerState, TrackerStatus};
 use quelea_discovery::Source;
+use quelea_swarm::torrent::Stats as SwarmStats;
 use quelea_time::Time;
 use quelea_tracker::{
     AnnounceQueue, AnnounceResponse, Announcer, Contact, FIRST_TRY, Failure, Identity, Notice, Request,
@@ -26,12 +27,32 @@ const HTTP_PLACES: (usize, usize) = (48, 16);
 /// The same by UDP, where an announce under way holds no socket.
 const UDP_PLACES: (usize, usize) = (512, 256);
 
+/// What a torrent lacks, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Missing {
+    /// Of the whole torrent: the `left` of BEP 3.
+    pub(crate) of_torrent: u64,
+    /// Of the files that are wanted.
+    pub(crate) of_wanted: u64,
+}
+
+impl Missing {
+    pub(crate) const fn of(stats: &SwarmStats) -> Self {
+        Self { of_torrent: stats.bytes_left, of_wanted: stats.bytes_missing }
+    }
+
+    /// Whether all that is wanted is here, and something else is not (BEP 21).
+    pub(crate) const fn is_partial_seed(self) -> bool {
+        self.of_wanted == 0 && self.of_torrent > 0
+    }
+}
+
 /// How far a torrent is.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Note {
     pub(crate) uploaded: u64,
     pub(crate) downloaded: u64,
-    pub(crate) left: u64,
+    pub(crate) missing: Missing,
     /// It has too few peers.
     pub(crate) hungry: bool,
     /// Our network was gone, and is back.
@@ -106,7 +127,13 @@ impl Trackers {
     }
 
     /// A torrent begins to announce. One that does already goes on as it is.
-    pub(crate) fn enter(&self, torrent: TorrentId, mut announcer: Announcer, identity: Identity, left: u64) {
+    pub(crate) fn enter(
+        &self,
+        torrent: TorrentId,
+        mut announcer: Announcer,
+        identity: Identity,
+        missing: Missing,
+    ) {
         for (url, reason) in announcer.skipped() {
             tracing::warn!(url, %reason, "this tracker is not used");
         }
@@ -115,8 +142,9 @@ impl Trackers {
         if table.rows.get(&torrent).is_some_and(|row| row.leaving.is_none()) {
             return;
         }
-        announcer.start(now, left == 0);
-        let stats = Stats { uploaded: 0, downloaded: 0, left };
+        announcer.set_partial_seed(missing.is_partial_seed());
+        announcer.start(now, missing.of_torrent == 0);
+        let stats = Stats { uploaded: 0, downloaded: 0, left: missing.of_torrent };
         table.remove(torrent);
         table
             .rows
@@ -173,13 +201,19 @@ impl Trackers {
         Some(told)
     }
 
-    /// How far a torrent is. One of which nothing is left has completed, whoever notices and tells it first.
+    /// How far a torrent is. One of which nothing is left any more has completed if something of it was downloaded;
+    /// otherwise it was found complete, which no tracker counts.
     pub(crate) fn note(&self, torrent: TorrentId, note: Note) {
-        let stats = Stats { uploaded: note.uploaded, downloaded: note.downloaded, left: note.left };
+        let Note { uploaded, downloaded, missing, .. } = note;
+        let stats = Stats { uploaded, downloaded, left: missing.of_torrent };
         let now = self.clock.now();
         let mut table = self.table();
         let Some(row) = table.rows.get_mut(&torrent) else { return };
         let before = std::mem::replace(&mut row.stats, stats);
+        row.announcer.set_partial_seed(missing.is_partial_seed());
+        if stats.left == 0 && stats.downloaded == 0 {
+            row.announcer.found_complete();
+        }
         if before.left > 0 && stats.left == 0 {
             row.announcer.completed(now);
         } else if note.found_back {
@@ -523,7 +557,7 @@ fn statuses(announcer: &Announcer) -> Vec<TrackerStatus> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
-    use super::{Carrier, Clock, Note, Trackers};
+    use super::{Carrier, Clock, Missing, Note, Trackers};
     use crate::driver::http::Http;
     use crate::events::TorrentId;
     use crate::outside::Outside;
@@ -571,13 +605,19 @@ mod tests {
 
             let id = TorrentId(1);
             let identity = Identity { info_hash: [1; 20], peer_id: [2; 20], port: 1, key: 3 };
-            trackers.enter(id, Announcer::new(vec![vec![url]], 4), identity, 10);
+            let missing = |left| Missing { of_torrent: left, of_wanted: left };
+            trackers.enter(id, Announcer::new(vec![vec![url]], 4), identity, missing(10));
             assert_eq!(hears.recv().await.unwrap(), "started");
             while trackers.statuses(id).unwrap()[0].state != TrackerState::Working {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            let note =
-                |left| Note { uploaded: 0, downloaded: 10 - left, left, hungry: false, found_back: false };
+            let note = |left| Note {
+                uploaded: 0,
+                downloaded: 10 - left,
+                missing: missing(left),
+                hungry: false,
+                found_back: false,
+            };
             trackers.note(id, note(5));
             trackers.note(id, note(0));
             let goodbye = trackers.leave(id).expect("a tracker that has to be told");

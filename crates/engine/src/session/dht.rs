@@ -4,6 +4,7 @@ use super::Session;
 use crate::clock::Clock;
 use crate::dht::Dht;
 use crate::driver::dht::{COMMANDS, Command, Desk, Refused, Save, Setup, Sockets, run};
+use crate::driver::trackers::Missing;
 use crate::entry::Entry;
 use crate::outside::Outside;
 use crate::{Event, Publisher, Settings};
@@ -125,9 +126,9 @@ impl Session {
         self.inner.dht.as_ref().filter(|_| !entry.private)
     }
 
-    pub(super) fn enter_dht(&self, entry: &Entry, left: u64) {
+    pub(super) fn enter_dht(&self, entry: &Entry, missing: Missing) {
         if let Some(desk) = self.dht_of(entry) {
-            desk.enter(entry, if left == 0 { Need::Seeding } else { Need::Hungry });
+            desk.enter(entry, Need::of(missing.of_torrent, missing.of_wanted, true));
         }
     }
 

@@ -7,6 +7,7 @@ use super::{Session, Shared, WeakSession};
 use crate::driver::ToTorrent;
 use crate::driver::accept::{Door, FetchDoor};
 use crate::driver::metadata::{FetchIo, FetchTask, Figures, Outcome, Remains};
+use crate::driver::trackers::Missing;
 use crate::events::TorrentId;
 use crate::magnet::{Fetched, Fetching, MagnetRequest};
 use crate::mapping::Transport;
@@ -138,7 +139,8 @@ impl Session {
             port: self.inner.outside.port(Transport::Tcp),
             key,
         };
-        self.inner.trackers.enter(id, announcer, identity, LEFT_UNKNOWN);
+        let missing = Missing { of_torrent: LEFT_UNKNOWN, of_wanted: LEFT_UNKNOWN };
+        self.inner.trackers.enter(id, announcer, identity, missing);
         self.inner.trackers.attach(id, mailbox);
         if let Some(desk) = &self.inner.dht {
             desk.add_routers(magnet.nodes.iter().map(ToString::to_string));

@@ -8,7 +8,7 @@ use super::{Inner, Session};
 use crate::clock::Clock;
 use crate::driver::ToTorrent;
 use crate::driver::accept::{Door, Knock};
-use crate::driver::trackers::Found;
+use crate::driver::trackers::{Found, Missing};
 use crate::entry::{Entry, Life};
 use crate::events::TorrentId;
 use crate::mapping::Transport;
@@ -200,7 +200,8 @@ impl Session {
     /// A torrent announces and takes connections, without a task.
     fn rest(&self, entry: &Arc<Entry>) {
         self.inner.doors.set(entry.info_hash, Door::Resting(entry.id));
-        self.announce(entry, 0);
+        let missing = entry.state().figures.missing();
+        self.announce(entry, missing);
     }
 
     /// A torrent neither announces nor takes connections.
@@ -227,9 +228,9 @@ impl Session {
     }
 
     /// A torrent begins to announce, to its trackers, the DHT and the neighbours, where it does not yet.
-    pub(super) fn announce(&self, entry: &Entry, left: u64) {
+    pub(super) fn announce(&self, entry: &Entry, missing: Missing) {
         self.call_out(entry);
-        self.enter_dht(entry, left);
+        self.enter_dht(entry, missing);
         if self.inner.trackers.knows(entry.id) {
             return;
         }
@@ -246,7 +247,7 @@ impl Session {
             port: self.inner.outside.port(Transport::Tcp),
             key,
         };
-        self.inner.trackers.enter(entry.id, announcer, identity, left);
+        self.inner.trackers.enter(entry.id, announcer, identity, missing);
     }
 
     async fn stop_task(&self, entry: &Arc<Entry>) {

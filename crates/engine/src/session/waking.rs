@@ -4,6 +4,7 @@ use super::Session;
 use super::figures::show_found;
 use crate::driver::accept::{Door, OpenDoor};
 use crate::driver::torrent::{Published, TorrentTask, Watch};
+use crate::driver::trackers::Missing;
 use crate::driver::{ToTorrent, TorrentIo};
 use crate::entry::{Entry, Figures, Life, Running};
 use crate::events::TorrentId;
@@ -110,7 +111,7 @@ impl Session {
                 }
             }
         }
-        let left = machine.stats(self.inner.clock.now()).bytes_missing;
+        let missing = Missing::of(&machine.stats(self.inner.clock.now()));
         let task = TorrentTask {
             id,
             machine,
@@ -136,7 +137,7 @@ impl Session {
         };
         let limit = io.limit.node();
         if apart.is_none() {
-            self.announce(entry, left);
+            self.announce(entry, missing);
             if let Some(desk) = self.dht_of(entry) {
                 desk.attach(id, &mailbox);
             }

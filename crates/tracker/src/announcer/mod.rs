@@ -249,6 +249,11 @@ impl Announcer {
         }
     }
 
+    /// The torrent turned out to be complete without a download: no tracker hears `completed` (BEP 3, "event").
+    pub fn found_complete(&mut self) {
+        self.complete = true;
+    }
+
     /// Leaves the swarm: nothing new is asked, peers from answers under way are no longer wanted, and the trackers
     /// that know us are told, once, each when it has answered what it is being asked. The driver gives that a few
     /// seconds ([`is_stopped`](Self::is_stopped)).

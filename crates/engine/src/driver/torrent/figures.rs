@@ -1,6 +1,7 @@
 //! A torrent's figures: what trackers, the session and whoever looks are told of how far it is.
 
-use super::{Files, Note, Running};
+use super::{Files, Running};
+use crate::driver::trackers::{Missing, Note};
 use crate::events::Event;
 use crate::session::slots::Use;
 use crate::snapshot::{Snapshot, State, Waiting};
@@ -16,20 +17,16 @@ impl Running {
     pub(super) fn note(&mut self) {
         let now = self.now();
         let stats = self.task.machine.stats(now);
-        let left = stats.bytes_missing;
+        let missing = Missing::of(&stats);
         let note = Note {
             uploaded: self.task.earlier.uploaded + stats.uploaded,
             downloaded: self.task.earlier.downloaded + stats.downloaded,
-            left,
+            missing,
             hungry: stats.pieces_missing > 0 && stats.connected < 5,
             found_back: std::mem::take(&mut self.found_back),
         };
         if let Some(desk) = &self.task.dht {
-            let need = match (left, note.hungry) {
-                (0, _) => Need::Seeding,
-                (_, true) => Need::Hungry,
-                (_, false) => Need::Fed,
-            };
+            let need = Need::of(missing.of_torrent, missing.of_wanted, note.hungry);
             desk.note(self.task.id, need, note.found_back);
         }
         self.task.trackers.note(self.task.id, note);
