@@ -246,9 +246,9 @@ fn what_others_change_between_our_last_write_and_its_saving_is_told_and_hashed_a
         let file = std::fs::File::options().write(true).open(root.join("a")).unwrap();
         let before = file.metadata().unwrap().modified().unwrap();
         if cut {
-            file.set_len(3_000).unwrap()
+            file.set_len(3_000).unwrap();
         } else {
-            file.write_all_at(b"\0", 500).unwrap()
+            file.write_all_at(b"\0", 500).unwrap();
         }
         file.set_modified(before).unwrap();
         record.save(&database, last.then_some(&[])).unwrap();
