@@ -263,6 +263,9 @@ impl Record {
         let wanted = wanted_bits(&self.store);
         // What was written to since stands otherwise: that comes behind.
         let mut stamps = unsaid.clone();
+        // Nobody asks again after the end, so a file that was written just now is waited for: once, for after that the
+        // others are old enough too, unless their file system's clock is ahead of ours.
+        let mut may_wait = end.is_some();
         for (&holder, &written) in &touched {
             if self.state().doubtful.contains(&holder) {
                 stamps.push((number_of(holder), None));
@@ -273,7 +276,7 @@ impl Record {
                 stamps.push((number_of(holder), None));
                 continue;
             }
-            match self.bring_to_disk(holder, written, end.is_some()) {
+            match self.bring_to_disk(holder, written, &mut may_wait) {
                 Ok(None) => {}
                 Ok(Some(Standing::Ours(stamp))) => stamps.push((number_of(holder), Some(stamp))),
                 Ok(Some(Standing::Unproven)) => stamps.push((number_of(holder), None)),
@@ -302,20 +305,20 @@ impl Record {
         News { record: self, have, touched, unsaid, totals, moves, wanted, stamps, end }
     }
 
-    /// How a file that this run has written to stands, once that is on the disk. With `last`, nobody will ask again, so
-    /// that a file which was written just now is waited for.
+    /// How a file that this run has written to stands, once that is on the disk. If it `may_wait`, it waits for a stamp to
+    /// settle, and may not again.
     fn bring_to_disk(
         &self,
         holder: Holder,
         written: bool,
-        last: bool,
+        may_wait: &mut bool,
     ) -> Result<Option<Standing>, StorageError> {
         self.store.sync(holder)?;
         if !written {
             return Ok(None);
         }
         let mut standing = self.store.standing(holder)?;
-        if last && standing == Standing::Unsettled {
+        if standing == Standing::Unsettled && std::mem::take(may_wait) {
             std::thread::sleep(SETTLING);
             standing = self.store.standing(holder)?;
         }
