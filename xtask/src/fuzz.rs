@@ -5,18 +5,17 @@
 //! is used: what is fuzzed has no unsafe code, and without one it runs several times as fast.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
 
-use crate::machine::{Part, cargo, find_program, in_path, provide, root, run};
-use crate::report::{Outcome, Report, in_ci};
+use crate::cargo_tools::{CargoTool, cargo_with_tools};
+use crate::machine::{Part, find_program, provide, root, run};
+use crate::report::{Outcome, Report};
 
-/// The version of cargo-fuzz that is installed where there is none.
-const VERSION: &str = "0.13.2";
+const CARGO_FUZZ: CargoTool = CargoTool { package: "cargo-fuzz", version: "0.13.2", build: &[] };
 /// How long each target is fuzzed, where nothing else is said and among all tests.
 const SMOKE_SECONDS: u64 = 60;
 /// The longest input. What strangers send is longer, but short inputs reach the same code sooner.
@@ -158,35 +157,20 @@ fn targets() -> Result<Vec<String>> {
     Ok(targets)
 }
 
-/// A cargo-fuzz of our own or the person's, with the stable compiler.
+/// cargo-fuzz with the stable compiler.
 fn cargo_fuzz(arguments: &[&str]) -> Command {
-    let mut command = cargo();
+    let mut command = cargo_with_tools();
     command.arg("fuzz").args(arguments).env("RUSTC_BOOTSTRAP", "1");
-    command.env("PATH", in_path(&tools().join("bin")));
     command
 }
 
-fn tools() -> PathBuf {
-    root().join("target/tools")
-}
-
-/// What fuzzing needs and cannot be had; `None` when all is there. Installs cargo-fuzz beside the build if there is
-/// none, in CI alone: elsewhere that is for the person to decide.
+/// What fuzzing needs and cannot be had; `None` when all is there.
 fn missing() -> Result<Option<String>> {
     let compiler = Part { package: "g++", is_there: || find_program("c++").is_some() };
     if let Some(package) = provide(&[compiler])?.first() {
         return Ok(Some(format!("{package} is not installed")));
     }
-    if find_program("cargo-fuzz").is_some() || tools().join("bin/cargo-fuzz").is_file() {
-        return Ok(None);
-    }
-    if !in_ci() {
-        return Ok(Some("cargo-fuzz is not installed: `cargo install cargo-fuzz --locked`".to_owned()));
-    }
-    let mut install = cargo();
-    install.args(["install", "cargo-fuzz", "--locked", "--version", VERSION, "--root"]).arg(tools());
-    run(&mut install)?;
-    Ok(None)
+    CARGO_FUZZ.missing()
 }
 
 #[cfg(test)]

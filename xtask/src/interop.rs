@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::machine::{Part, cargo, find_program, provide, run as run_command};
 use crate::metadata::Workspace;
@@ -52,21 +52,26 @@ pub(crate) fn run(filter: Option<&str>) -> Result<()> {
     report.finish()
 }
 
-/// Installs the clients where that is possible and runs the tests against `program`.
+/// Installs the clients where that is possible and runs the tests against `program`: with a `filter` the files of tests whose
+/// name contains it, and of the others the tests whose names do.
 pub(crate) fn check(program: &Path, filter: Option<&str>) -> Result<Outcome> {
     let missing = provide(PARTS)?;
     let peers = build_peers()?;
     let tests = side_by_side::build("quelea-interop")?;
     let logs = Workspace::load()?.target_directory.join("interop");
     let cores = std::thread::available_parallelism()?.get();
-    PLAN.run(tests, &logs, |test, command| {
+    let ran = PLAN.run(tests, &logs, |test, command| {
         if WAITING.contains(&test.name.as_str()) {
             command.env("RUST_TEST_THREADS", (2 * cores).to_string());
         }
         // A failed test shows the logs of its clients; its own stack says nothing.
         command.env("RUST_LIB_BACKTRACE", "0").env("QUELEA_BIN", program);
-        command.env("QUELEA_PEERS", &peers).args(filter);
+        command.env("QUELEA_PEERS", &peers).args(filter.filter(|word| !test.name.contains(word)));
     })?;
+    if let Some(word) = filter.filter(|_| ran == 0) {
+        bail!("no file and no test in interop/tests has a name that contains `{word}`");
+    }
+    println!("    {ran} tests ran");
     if missing.is_empty() {
         return Ok(Outcome::Pass);
     }

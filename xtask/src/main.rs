@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "steps are timed for a reader; nothing here is replayed")]
 
 mod arrows;
+mod cargo_tools;
 mod fuzz;
 mod interop;
 mod lint;

@@ -93,17 +93,19 @@ struct Ending {
     name: String,
     status: ExitStatus,
     took: Duration,
+    /// The number of tests that passed or failed.
+    tests: usize,
 }
 
 impl Plan<'_> {
-    /// Runs them all, as `prepare` sets them up; what they say stands in `folder` while they run. An error when one
-    /// does not end well.
+    /// Runs them all, as `prepare` sets them up; what they say stands in `folder` while they run. The number of tests that
+    /// ran; an error when one does not end well.
     pub(crate) fn run(
         &self,
         mut programs: Vec<Program>,
         folder: &Path,
         prepare: impl Fn(&Program, &mut Command) + Sync,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         println!(
             "    {} test programs, {} at once; what they say: {}",
@@ -179,13 +181,17 @@ impl Program {
         prepare(self, &mut command);
         let began = Instant::now();
         let status = command.status().with_context(|| format!("{} did not start", self.path.display()))?;
-        let ending = Ending { name: self.name.clone(), status, took: began.elapsed() };
         let said = fs::read(&said).with_context(|| format!("cannot read {}", said.display()))?;
+        let tests = tests_run(&String::from_utf8_lossy(&said));
+        let ending = Ending { name: self.name.clone(), status, took: began.elapsed(), tests };
         let mut endings = endings.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "    {ending}")?;
-        out.write_all(&said)?;
-        out.flush()?;
+        // A filter leaves most programs without a test.
+        if tests > 0 || !status.success() {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "    {ending}")?;
+            out.write_all(&said)?;
+            out.flush()?;
+        }
         endings.push(ending);
         Ok(())
     }
@@ -194,19 +200,33 @@ impl Program {
 impl std::fmt::Display for Ending {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let verdict = if self.status.success() { "ok" } else { "FAILED" };
-        write!(to, "{:<14} {:>7.1} s  {verdict}", self.name, self.took.as_secs_f64())
+        let tests = self.tests;
+        write!(to, "{:<14} {:>7.1} s  {tests:>2} tests  {verdict}", self.name, self.took.as_secs_f64())
     }
 }
 
-/// One line for each, in the order in which they ended; an error that names those that failed.
-fn conclude(endings: &[Ending]) -> Result<()> {
+/// The number of tests that passed or failed by the words of a test program, which ends with
+/// `test result: ok. 3 passed; 0 failed; …`.
+fn tests_run(said: &str) -> usize {
+    let count = |line: &str, word: &str| -> usize {
+        let before = line.split_once(word).and_then(|(before, _)| before.split_whitespace().last());
+        before.and_then(|number| number.parse().ok()).unwrap_or(0)
+    };
+    let results = said.lines().filter(|line| line.starts_with("test result: "));
+    results.map(|line| count(line, " passed") + count(line, " failed")).sum()
+}
+
+/// One line for each that ran a test, in the order in which they ended, and the number of tests; an error that names those
+/// that failed.
+fn conclude(endings: &[Ending]) -> Result<usize> {
     println!();
-    for ending in endings {
+    for ending in endings.iter().filter(|ending| ending.tests > 0 || !ending.status.success()) {
         println!("    {ending}");
     }
+    let tests = endings.iter().map(|ending| ending.tests).sum();
     let failed: Vec<_> = endings.iter().filter(|ending| !ending.status.success()).collect();
     if failed.is_empty() {
-        return Ok(());
+        return Ok(tests);
     }
     let names: Vec<_> = failed.iter().map(|ending| format!("{} ({})", ending.name, ending.status)).collect();
     bail!("failed: {}", names.join(", "))
@@ -238,6 +258,13 @@ mod tests {
         let found = programs(said).unwrap();
         let [only] = found.as_slice() else { panic!("{}", found.len()) };
         assert_eq!((only.name.as_str(), only.home.as_path()), ("b", Path::new("/w/a")));
+    }
+
+    #[test]
+    fn tests_are_counted_by_what_a_program_says() {
+        let none = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 3 filtered out\n";
+        let some = "test a ... ok\ntest result: FAILED. 2 passed; 1 failed; 4 ignored; 0 filtered out\n";
+        assert_eq!((tests_run(none), tests_run(some), tests_run("")), (0, 3, 0));
     }
 
     #[test]

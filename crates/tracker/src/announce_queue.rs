@@ -9,7 +9,8 @@
 //!   free is for it too.
 //! - Trackers that answered last time ([`Contact::Working`]) come first and may hold every place, those that are asked
 //!   for the first time ([`Contact::First`]) come next, those that failed last time ([`Contact::Again`]) come last.
-//!   Together the last two leave a quarter of the places free, the last alone leaves half of them.
+//!   Together the last two leave a quarter of the places free. The last alone, which hold their places longest, have a
+//!   quarter of them at the most.
 //! - A torrent takes another place only while it holds fewer than are free for that kind of contact. One torrent alone
 //!   gets half of them, two a third each, and a newcomer always finds one.
 //! - Torrents that hold equally few take turns.
@@ -238,7 +239,7 @@ impl<K: Ord + Copy> AnnounceQueue<K> {
             Contact::Leaving => all,
             Contact::Working => others,
             Contact::First => (self.places - self.places / 4).saturating_sub(first + again).min(others),
-            Contact::Again => self.places.div_ceil(2).saturating_sub(again).min(others),
+            Contact::Again => self.places.div_ceil(4).saturating_sub(again).min(others),
         }
     }
 

@@ -237,7 +237,7 @@ fn of_five_thousand_torrents_a_third_has_dead_trackers_and_the_others_announce_i
     for torrent in (0..TORRENTS).filter(|torrent| torrent % 3 != 0) {
         let host = format!("live-{}.example", torrent % 40);
         let started = run.heard(torrent, &host, Some(Event::Started));
-        // The 833 that are dead alone are tried a first time in turns of 192 places, 15 s each, beside the others.
+        // The 833 that are dead alone are tried a first time in turns of 128 places at least, 15 s each, beside the others.
         assert!(started.len() == 1 && started[0] <= 120, "torrent {torrent} started at {started:?}");
         let regular = run.heard(torrent, &host, None);
         // The schedule adds a twentieth of jitter.
