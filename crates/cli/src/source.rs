@@ -40,7 +40,7 @@ impl Source {
             Self::Magnet(text.to_owned())
         } else if has_scheme(text, "http://") || has_scheme(text, "https://") {
             Self::Url(text.to_owned())
-        } else if has_scheme(text, "file:") {
+        } else if has_scheme(text, "file:/") {
             Self::File(local::path_of_url(text)?)
         } else if text == STDIN {
             Self::Stdin
@@ -183,6 +183,7 @@ mod tests {
         assert_eq!(source("-"), Source::Stdin);
         assert_eq!(source("./-"), Source::File("./-".into()));
         assert_eq!(source("file:///a%20b/c.torrent"), Source::File("/a b/c.torrent".into()));
+        assert_eq!(source("file:a"), Source::File("file:a".into()));
         assert!(Source::parse("file://elsewhere/a.torrent".into()).is_err());
     }
 

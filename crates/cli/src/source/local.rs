@@ -111,7 +111,7 @@ fn read_whole(reader: impl Read, shown: &str) -> anyhow::Result<Vec<u8>> {
 pub(super) fn read(source: &Source, bytes: Vec<u8>) -> anyhow::Result<Found> {
     let refused = |why: &str| Status::Refused.because(format!("{source}{why}"));
     let bytes = if bytes.starts_with(&GZIP) {
-        decompress(&bytes).map_err(|why| refused(&format!(": {why}")))?
+        decompress(&bytes, LIMIT).map_err(|why| refused(&format!(": {why}")))?
     } else {
         bytes
     };
@@ -153,12 +153,12 @@ fn text(bytes: &[u8]) -> Option<&str> {
     (valid.len() == bytes.len() || valid.starts_with('<')).then_some(valid)
 }
 
-/// What gzip made small, if it is not too large.
-fn decompress(bytes: &[u8]) -> Result<Vec<u8>, String> {
+/// The bytes that gzip made small, if they are no more than `limit`.
+fn decompress(bytes: &[u8], limit: u64) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
-    let read = MultiGzDecoder::new(bytes).take(LIMIT + 1).read_to_end(&mut out);
-    if out.len() as u64 > LIMIT {
-        let limit = display::bytes(LIMIT);
+    let read = MultiGzDecoder::new(bytes).take(limit + 1).read_to_end(&mut out);
+    if out.len() as u64 > limit {
+        let limit = display::bytes(limit);
         return Err(format!("it is larger than {limit} when decompressed: not a torrent file"));
     }
     read.map_err(|error| format!("it is compressed and cannot be decompressed: {error}"))?;
@@ -217,9 +217,10 @@ mod tests {
         assert!(matches!(found(&[gzip(halves.0), gzip(halves.1)].concat()), Found::Torrent(_)));
         let whole = gzip(TORRENT);
         assert!(refusal(&whole[..whole.len() - 9]).contains("cannot be decompressed"));
-        let bomb = gzip(&vec![b'd'; LIMIT as usize + 1]);
-        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
-        assert!(refusal(&bomb).ends_with("larger than 128 MiB when decompressed: not a torrent file"));
+        let bomb = gzip(&vec![b'd'; 1 << 20]);
+        assert!(decompress(&bomb, 1 << 20).is_ok_and(|bytes| bytes.len() == 1 << 20));
+        let refused = decompress(&bomb, (1 << 20) - 1).unwrap_err();
+        assert!(refused.ends_with("when decompressed: not a torrent file"), "{refused}");
     }
 
     #[test]
