@@ -70,6 +70,8 @@ pub(crate) struct EntryState {
     pub(crate) arranging: u32,
     /// Whether it is leaving the session.
     pub(crate) leaving: bool,
+    /// Whether it was told what of it was there.
+    pub(crate) is_told: bool,
     /// When its queue figures were last told.
     pub(crate) told: Time,
 }

@@ -38,7 +38,7 @@ use crate::{Error, Event, Events, Result, Settings, Torrent};
 use quelea_block::Pool;
 use quelea_net::Binding;
 use quelea_resume::{Keeper, Library};
-use quelea_storage::{FilePool, Pipeline};
+use quelea_storage::{CheckHandle, FilePool, Pipeline};
 use quelea_swarm::queue::{Newcomer, Queue};
 use quelea_time::Time;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -104,6 +104,8 @@ struct Shared {
     waiting: HashMap<TorrentId, oneshot::Sender<Result<()>>>,
     /// Torrents that wait until their data may be checked.
     checks: HashMap<TorrentId, oneshot::Sender<()>>,
+    /// The checks that go on before torrents run.
+    checking: HashMap<TorrentId, CheckHandle>,
     rng: fastrand::Rng,
     /// Gone once the session is closed, so that subscribers see the end.
     events: Option<broadcast::Sender<Event>>,
@@ -116,6 +118,15 @@ impl Shared {
         self.torrents.insert(entry.id, Arc::clone(entry));
         self.queue.insert(now, entry.id, newcomer);
         entry.position.store(self.queue.order().len() - 1, Ordering::Relaxed);
+    }
+
+    /// Cuts short the checking of a torrent's data, or the waiting for its turn.
+    fn stop_checking(&mut self, id: TorrentId) {
+        // Whoever waits to check is told by this that it will not.
+        self.checks.remove(&id);
+        if let Some(check) = self.checking.get(&id) {
+            check.cancel();
+        }
     }
 
     /// Tells who listens.

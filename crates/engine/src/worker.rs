@@ -4,25 +4,27 @@
 //! its connections, so that what passes between them is a wake-up on the same thread; hashing and the disk have
 //! threads of their own. Placement is [`Workers::place`] alone.
 
+use quelea_storage::threads::Threads;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 /// Workers at most: deciding and moving bytes for tens of gigabits a second.
 const MAX_WORKERS: usize = 8;
+/// The longest that the end of the threads is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Worker {
     handle: Handle,
     stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// The session's threads that talk to the network. Dropping them ends every task that runs on them.
 pub(crate) struct Workers {
     workers: Vec<Worker>,
+    threads: Threads,
     next: AtomicUsize,
 }
 
@@ -30,8 +32,10 @@ impl Workers {
     /// Starts one thread a core, at most eight.
     pub(crate) fn start() -> io::Result<Self> {
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_WORKERS);
-        let workers = (0..count).map(start_worker).collect::<io::Result<_>>()?;
-        Ok(Self { workers, next: AtomicUsize::new(0) })
+        let mut threads = Threads::default();
+        let workers =
+            (0..count).map(|number| start_worker(number, &mut threads)).collect::<io::Result<_>>()?;
+        Ok(Self { workers, threads, next: AtomicUsize::new(0) })
     }
 
     /// Where a new torrent lives: the workers take turns.
@@ -52,7 +56,7 @@ impl Workers {
     }
 }
 
-fn start_worker(number: usize) -> io::Result<Worker> {
+fn start_worker(number: usize, threads: &mut Threads) -> io::Result<Worker> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(4)
@@ -60,13 +64,13 @@ fn start_worker(number: usize) -> io::Result<Worker> {
         .build()?;
     let handle = runtime.handle().clone();
     let (stop, stopped) = oneshot::channel();
-    let thread = std::thread::Builder::new().name(format!("quelea-net-{number}")).spawn(move || {
+    threads.spawn(&format!("quelea-net-{number}"), move || {
         // An error means that the sender is gone, which is as good as a word from it.
         let _ = runtime.block_on(stopped);
         // A name look-up that hangs must not hold the end up.
         runtime.shutdown_background();
     })?;
-    Ok(Worker { handle, stop: Some(stop), thread: Some(thread) })
+    Ok(Worker { handle, stop: Some(stop) })
 }
 
 impl Drop for Workers {
@@ -74,13 +78,9 @@ impl Drop for Workers {
         for worker in &mut self.workers {
             worker.stop.take();
         }
-        let here = std::thread::current().id();
-        for worker in &mut self.workers {
-            let thread = worker.thread.take();
-            // The last handle may be dropped by a task on a worker, which cannot wait for itself.
-            if let Some(thread) = thread.filter(|thread| thread.thread().id() != here) {
-                let _ = thread.join();
-            }
+        // The last handle may be dropped by a task on a worker, which cannot wait for itself.
+        if !self.threads.join(PATIENCE) {
+            tracing::warn!("a thread of the network does not end, and is left to itself");
         }
     }
 }

@@ -7,15 +7,17 @@ use super::relocation::directory_bytes;
 use super::{Lock, Locks, Name, Plan, Record, Refused};
 use quelea_block::BlockBuf;
 use quelea_storage::Store;
+use quelea_storage::threads::Threads;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The longest time that a piece which was written is not remembered, as long as the disk keeps up.
 const INTERVAL: Duration = Duration::from_secs(3);
 /// Who is in a hurry waits so long for others who are.
 const GATHER: Duration = Duration::from_millis(100);
+/// The longest that the last of it is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The count of bytes that were moved is saved with pieces, and without any after so many intervals.
 const TOTALS_ROUNDS: u32 = 10;
 
@@ -23,12 +25,12 @@ const TOTALS_ROUNDS: u32 = 10;
 /// want the database wait no longer than that.
 const AT_ONCE: usize = 64;
 
-/// The state of a session's torrents. Dropping it saves what there is to save.
+/// The state of a session's torrents. Dropping it saves what there is to save, for ten seconds at most.
 pub struct Keeper {
     directory: PathBuf,
     pub(super) locks: Locks,
     pub(super) shared: Arc<Shared>,
-    thread: Option<JoinHandle<()>>,
+    thread: Threads,
 }
 
 pub(super) struct Shared {
@@ -92,9 +94,9 @@ impl Keeper {
             warn: Box::new(warn),
         });
         let serving = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("quelea-state".to_owned());
-        let thread = thread.spawn(move || serving.serve())?;
-        Ok(Self { locks: Locks::new(&directory), directory, shared, thread: Some(thread) })
+        let mut thread = Threads::default();
+        thread.spawn("quelea-state", move || serving.serve())?;
+        Ok(Self { locks: Locks::new(&directory), directory, shared, thread })
     }
 
     /// Takes a torrent that is added with the directory `home`, wherever it is. One that nothing is known of is in
@@ -323,10 +325,8 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.shared.work().stopping = true;
         self.shared.wake.notify_one();
-        if let Some(thread) = self.thread.take()
-            && thread.thread().id() != std::thread::current().id()
-        {
-            let _ = thread.join();
+        if !self.thread.join(PATIENCE) {
+            (self.shared.warn)("the disk is slow: the next start checks what was written last".to_owned());
         }
     }
 }

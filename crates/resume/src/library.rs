@@ -10,6 +10,7 @@ use super::database::{Database, StateError, create_folder};
 use super::links::{self, KeptLink, duration, seconds, then_number, then_of};
 use super::{Totals, bans};
 use quelea_metainfo::Info;
+use quelea_storage::threads::Threads;
 use quelea_swarm::queue::Goals;
 use rusqlite::{Connection, OptionalExtension, Row as SqlRow, TransactionBehavior, params};
 use std::collections::BTreeMap;
@@ -19,13 +20,14 @@ use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Held by the session that has the library.
 const LOCK: &str = "library.lock";
 /// What the disk refused is tried again after this.
 const RETRY: Duration = Duration::from_secs(5);
+/// The longest that the last of it is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// - `directory` is the download directory, as bytes of the system; `wanted` has a bit for each file, the first one
 ///   highest, NULL for all; `priorities` a byte for each, NULL for the usual.
@@ -157,7 +159,7 @@ pub enum Leaving {
 /// The library of a session; dropping it writes what there is to write.
 pub struct Library {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Threads,
     /// Keeps the lock.
     lock: Mutex<Option<File>>,
 }
@@ -228,9 +230,9 @@ impl Library {
             warn: Box::new(warn),
         });
         let serving = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("quelea-library".to_owned());
-        let thread = thread.spawn(move || serving.serve()).map_err(|error| error.to_string())?;
-        Ok((Self { shared, thread: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) }, kept))
+        let mut thread = Threads::default();
+        thread.spawn("quelea-library", move || serving.serve()).map_err(|error| error.to_string())?;
+        Ok((Self { shared, thread, lock: Mutex::new(Some(lock)) }, kept))
     }
 
     /// Puts a torrent in, with its info dictionary when it is new, or changes it.
@@ -306,13 +308,13 @@ impl Library {
         self.shared.wake.notify_one();
     }
 
-    /// Writes what there is to write, and lets another session have the library. What is told later is lost.
+    /// Writes what there is to write, for ten seconds at most, and lets another session have the library. What is told
+    /// later is lost.
     pub fn close(&self) {
         self.shared.work().stopping = true;
         self.shared.wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread.filter(|thread| thread.thread().id() != std::thread::current().id()) {
-            let _ = thread.join();
+        if !self.thread.join(PATIENCE) {
+            (self.shared.warn)("the disk is slow: the last changes of the library may be lost".to_owned());
         }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

@@ -18,6 +18,7 @@ mod pipeline;
 mod remove;
 pub mod save;
 mod store;
+pub mod threads;
 mod tree;
 
 pub use error::{Action, StorageError};

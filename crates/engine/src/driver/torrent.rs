@@ -445,15 +445,20 @@ impl Running {
         // What was not checked is to be checked next time, as after a stop that was not clean.
         let clean = !self.is_writing(now) && !self.task.unchecked;
         let blocks = clean.then(|| self.blocks_to_save());
-        let (done, saved) = oneshot::channel();
-        let done = move || {
-            // Who no longer waits for it needs not be told.
-            let _ = done.send(());
-        };
-        keeper.end(Ending { record, blocks, done: Box::new(done) });
-        if tokio::time::timeout(SAVING, saved).await.is_err() {
-            tracing::warn!("the disk is slow: the next start checks what was written last");
-        }
+        save_last(&keeper, |done| Ending { record, blocks, done }).await;
+    }
+}
+
+/// Saves a torrent for the last time, and waits for that, though not forever.
+pub(crate) async fn save_last(keeper: &Keeper, ending: impl FnOnce(Box<dyn FnOnce() + Send>) -> Ending) {
+    let (done, saved) = oneshot::channel();
+    let done = move || {
+        // Whoever no longer waits for it need not be told.
+        let _ = done.send(());
+    };
+    keeper.end(ending(Box::new(done)));
+    if tokio::time::timeout(SAVING, saved).await.is_err() {
+        tracing::warn!("the disk is slow: the next start checks what was written last");
     }
 }
 

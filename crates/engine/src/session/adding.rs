@@ -349,6 +349,7 @@ impl EntryState {
             placed: None,
             arranging: 0,
             leaving: false,
+            is_told: false,
             told: Time::ZERO,
         }
     }

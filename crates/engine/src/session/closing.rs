@@ -1,21 +1,29 @@
 //! Ending a session.
 
 use super::Session;
+use quelea_storage::CheckHandle;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// Trackers and the gateway have this long to hear that we leave.
 const GOODBYE: Duration = Duration::from_secs(3);
+/// The torrents have this long to end: their last writes, and to be remembered, which have bounds of their own, and
+/// whatever does not answer.
+const SETTLE: Duration = Duration::from_secs(20);
+/// The DHT and the library have this long, each, to write what they have.
+const LAST_WRITES: Duration = Duration::from_secs(10);
 
 impl Session {
     /// Tells the trackers goodbye and gives forwarded ports back (for a few seconds at most), finishes what is being
-    /// written, and ends.
+    /// written, and ends. Data that are being checked are checked no further. Returns within 45 seconds even if the
+    /// disk does not answer; what it did not take is checked at the next start.
     pub async fn close(&self) {
         let (torrents, links, fetching) = {
             let mut shared = self.shared();
             shared.events = None;
             shared.waiting.clear();
             shared.checks.clear();
+            shared.checking.values().for_each(CheckHandle::cancel);
             let links = std::mem::take(&mut shared.links);
             (std::mem::take(&mut shared.torrents), links, std::mem::take(&mut shared.fetching))
         };
@@ -47,8 +55,13 @@ impl Session {
                 );
             }
         }
-        while let Some(stopped) = stopping.join_next().await {
-            goodbyes.extend(stopped.ok().flatten());
+        let settled = async {
+            while let Some(stopped) = stopping.join_next().await {
+                goodbyes.extend(stopped.ok().flatten());
+            }
+        };
+        if self.within(SETTLE, settled).await.is_none() {
+            tracing::warn!("the disk does not answer: the next start checks what was written last");
         }
         let told = async {
             for goodbye in goodbyes {
@@ -56,20 +69,25 @@ impl Session {
                 let _ = goodbye.await;
             }
         };
+        let _ = self.within(GOODBYE, async { tokio::join!(told, self.give_ports_back()) }).await;
+        let _ = self.within(LAST_WRITES, self.close_dht()).await;
+        if let Some(library) = self.inner.library.get().cloned() {
+            let _ = self.within(LAST_WRITES, self.on_disk(move || library.close())).await;
+        }
+    }
+
+    /// What comes of something, if it ends in time.
+    async fn within<T>(&self, limit: Duration, wanted: impl Future<Output = T>) -> Option<T> {
         // Whoever closes the session may have no timer, so that one of ours is asked.
         let (done, waited) = tokio::sync::oneshot::channel::<()>();
-        home.spawn(async move {
-            tokio::time::sleep(GOODBYE).await;
+        self.inner.workers.home().spawn(async move {
+            tokio::time::sleep(limit).await;
             drop(done);
         });
-        let told = async { tokio::join!(told, self.give_ports_back()) };
         tokio::select! {
-            ((), ()) = told => {}
-            _ = waited => {}
-        }
-        self.close_dht().await;
-        if let Some(library) = self.inner.library.get().cloned() {
-            let _ = self.on_disk(move || library.close()).await;
+            biased;
+            result = wanted => Some(result),
+            _ = waited => None,
         }
     }
 }

@@ -26,6 +26,7 @@ impl Session {
             library.put(self.kept(entry, if data { Leaving::WithData } else { Leaving::Alone }), None);
             self.written().await;
         }
+        self.shared().stop_checking(entry.id);
         self.settle(entry).await;
         let deleted = if data { self.delete_files(entry).await } else { Ok(()) };
         self.drop_entry(entry);

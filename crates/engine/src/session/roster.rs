@@ -12,7 +12,8 @@ use crate::driver::trackers::{Found, Missing};
 use crate::entry::{Entry, Life};
 use crate::events::TorrentId;
 use crate::mapping::Transport;
-use crate::{Event, Result, Snapshot, State};
+use crate::{Error, Event, Result, Snapshot, State};
+use quelea_storage::StorageError;
 use quelea_swarm::queue::{Figures, Output, Stage, Standing, Then};
 use quelea_tracker::{Announcer, Identity};
 use std::sync::{Arc, Weak};
@@ -53,8 +54,7 @@ impl Session {
                 match output {
                     Output::Start(id) => settle.extend(shared.torrents.get(&id).cloned()),
                     Output::Stop(id) => {
-                        // Whoever waits to check is told by this that it will not.
-                        shared.checks.remove(&id);
+                        shared.stop_checking(id);
                         settle.extend(shared.torrents.get(&id).cloned());
                         if shared.queue.standing(id) == Some(Standing::Queued) {
                             let _ = events.send(Event::Queued(id));
@@ -147,7 +147,9 @@ impl Session {
                     entry.state().wanted = true;
                     if let Err(error) = self.wake(entry, None).await {
                         entry.state().life = Life::Resting;
-                        if self.aim(entry) == Aim::Run {
+                        // A check that was cut short is begun again if the torrent may run again by now.
+                        let cancelled = matches!(error, Error::Storage(StorageError::Cancelled));
+                        if !cancelled && self.aim(entry) == Aim::Run {
                             self.fail(entry, error);
                             return Ok(());
                         }
@@ -176,6 +178,11 @@ impl Session {
         }
         self.answer(entry.id, Ok(()));
         Ok(())
+    }
+
+    /// Whether a torrent should have a task at this moment.
+    pub(super) fn may_run(&self, entry: &Entry) -> bool {
+        self.aim(entry) == Aim::Run
     }
 
     /// What a torrent should do at this moment.

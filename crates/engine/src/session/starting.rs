@@ -133,6 +133,7 @@ impl Session {
             queue: Queue::new(settings.queue, settings.goals),
             waiting: HashMap::new(),
             checks: HashMap::new(),
+            checking: HashMap::new(),
             rng,
             events: Some(events),
         };

@@ -1,6 +1,7 @@
 //! Bringing a torrent of the list to life: its files are opened and checked, its task begins.
 
 use super::Session;
+use super::checking::Checked;
 use super::figures::show_found;
 use crate::driver::accept::{Door, OpenDoor};
 use crate::driver::torrent::{Published, TorrentTask, Watch};
@@ -16,7 +17,7 @@ use crate::{Error, Event, Result, State};
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
 use quelea_resume::{Begun, Plan, Record, SavedBlock};
-use quelea_storage::{Options, part_file_name, staging_name};
+use quelea_storage::{Options, StorageError, part_file_name, staging_name};
 use quelea_swarm::limit::Tree;
 use quelea_swarm::torrent::{Config, Torrent as Machine};
 use quelea_wire::Bitfield;
@@ -66,10 +67,16 @@ impl Session {
             dht: self.dht_of(entry).is_some(),
         });
         let unchecked = apart.is_some() && !plan.check.is_empty();
-        let found = match apart {
-            Some(_) => Vec::new(),
-            None => self.check_first(info, &io, published, &plan, id).await?,
+        let (mailbox, from_all) = mpsc::channel(MAILBOX);
+        let wants_named = entry.state().wants_named;
+        let Checked { good: found, cancelled } = match apart {
+            Some(_) => Checked::default(),
+            None => self.check_first(entry, info, &io, published, &plan).await?,
         };
+        if cancelled {
+            let record = self.keep(begun, &io, plan, found, wants_named, &mailbox).await?;
+            return self.end_cancelled(record).await;
+        }
         let mut have = plan.trusted.clone();
         found.iter().for_each(|&piece| _ = have.set(piece));
         if apart.is_none() {
@@ -79,14 +86,14 @@ impl Session {
             if shown.state == State::Downloading {
                 let _ = events.send(Event::Progress(id, shown));
             }
-            if io.store.has_data() {
+            // One that only rested, or was paused, stands as it stood.
+            let is_news = !std::mem::replace(&mut entry.state().is_told, true) || !plan.check.is_empty();
+            if io.store.has_data() && is_news {
                 let _ =
                     events.send(Event::Checked { id, good: have.count(), pieces: info.geometry.pieces() });
             }
         }
-        let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let worker = self.inner.workers.place();
-        let wants_named = entry.state().wants_named;
         let record = self.keep(begun, &io, plan, found, wants_named, &mailbox).await?;
         if std::mem::take(&mut entry.state().wants_named) {
             self.remember(entry);
@@ -169,18 +176,18 @@ impl Session {
     /// Hashes what must be hashed before the torrent runs, when its turn comes. The pieces that are good.
     async fn check_first(
         &self,
+        entry: &Entry,
         info: &Arc<Info>,
         io: &TorrentIo,
         published: &Published,
         plan: &Plan,
-        id: TorrentId,
-    ) -> Result<Vec<PieceIndex>> {
+    ) -> Result<Checked> {
         let events = self.shared().events.clone().ok_or(Error::Closed)?;
         if !plan.check.is_empty() && io.store.has_data() {
-            self.may_check(id).await?;
+            self.may_check(entry.id).await?;
         }
-        let found = self.check(info, io, published, &events, plan.check.clone()).await;
-        self.shared().queue.end_check(id);
+        let found = self.check(entry, info, io, published, &events, plan.check.clone()).await;
+        self.shared().queue.end_check(entry.id);
         self.dispatch();
         found
     }
@@ -194,7 +201,7 @@ impl Session {
             shared.queue.want_check(id);
         }
         self.dispatch();
-        granted.await.map_err(|_| Error::Closed)
+        granted.await.map_err(|_| StorageError::Cancelled.into())
     }
 
     /// Hears a torrent's figures, as long as the session is there.

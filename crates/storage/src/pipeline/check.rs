@@ -164,6 +164,11 @@ impl Check {
         self.next.load(Ordering::Relaxed) < self.job.pieces.len()
     }
 
+    /// Whether all pieces were looked at, or given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.checked.load(Ordering::Acquire) >= self.job.pieces.len()
+    }
+
     pub(super) fn progress(&self) -> CheckProgress {
         CheckProgress {
             checked: self.checked.load(Ordering::Relaxed),

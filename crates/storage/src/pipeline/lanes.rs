@@ -108,11 +108,10 @@ impl Lanes {
             if self.is_ready(&state) || (hurry && !state.waiting.is_empty()) {
                 return Some(Work::Batch(self.take_batch(&mut state)));
             }
-            while let Some(check) = state.checks.front() {
-                if check.has_more() {
-                    return Some(Work::Check(Arc::clone(check)));
-                }
-                state.checks.pop_front();
+            // Those of which other lanes have the last pieces in hand stay, so that they can be cut short.
+            state.checks.retain(|check| !check.is_over());
+            if let Some(check) = state.checks.iter().find(|check| check.has_more()) {
+                return Some(Work::Check(Arc::clone(check)));
             }
             if state.stopping {
                 return None;

@@ -33,11 +33,14 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::error::StorageError;
 use crate::store::Store;
+use crate::threads::Threads;
+
+/// The longest that the end of the threads is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How many threads, and how long lanes wait for company.
 #[derive(Debug, Clone)]
@@ -111,12 +114,13 @@ pub enum PieceVerdict {
 
 /// The threads between memory and disk, for all torrents of a session; see the module's head.
 ///
-/// Dropping it finishes what was submitted, cuts checks short, and waits for the threads to end.
+/// Dropping it finishes what was submitted, cuts checks short, and waits for the threads to end; for ten seconds at
+/// most, since a disk may never answer. Threads that have not ended by then go on by themselves.
 pub struct Pipeline {
     lanes: Arc<lanes::Lanes>,
     disk: Arc<disk::Queue>,
-    lane_threads: Vec<JoinHandle<()>>,
-    disk_threads: Vec<JoinHandle<()>>,
+    lane_threads: Threads,
+    disk_threads: Threads,
 }
 
 impl Pipeline {
@@ -127,10 +131,11 @@ impl Pipeline {
     pub fn start(config: &Config) -> io::Result<Self> {
         let disk = Arc::new(disk::Queue::default());
         let lanes = Arc::new(lanes::Lanes::new(config, Arc::clone(&disk)));
-        let mut pipeline = Self { lanes, disk, lane_threads: Vec::new(), disk_threads: Vec::new() };
+        let mut pipeline =
+            Self { lanes, disk, lane_threads: Threads::default(), disk_threads: Threads::default() };
         for _ in 0..config.disk_threads.get() {
             let disk = Arc::clone(&pipeline.disk);
-            pipeline.disk_threads.push(spawn("quelea-disk", move || disk.serve())?);
+            pipeline.disk_threads.spawn("quelea-disk", move || disk.serve())?;
         }
         for _ in 0..config.hash_lanes.get() {
             let lanes = Arc::clone(&pipeline.lanes);
@@ -139,7 +144,7 @@ impl Pipeline {
                 lanes.serve();
                 disk.serve_rest();
             };
-            pipeline.lane_threads.push(spawn("quelea-hash", work)?);
+            pipeline.lane_threads.spawn("quelea-hash", work)?;
         }
         Ok(pipeline)
     }
@@ -191,23 +196,13 @@ impl fmt::Debug for Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        // What lanes verify goes to the disk threads, so they end first.
+        // What lanes verify goes to the disk threads, so they end first. A lane that ends later works off by itself
+        // what it has for the disk.
         self.lanes.stop();
-        join(self.lane_threads.drain(..));
+        let hashed = self.lane_threads.join(PATIENCE);
         self.disk.stop();
-        join(self.disk_threads.drain(..));
-    }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new().name(name.to_owned()).spawn(work)
-}
-
-fn join(threads: impl Iterator<Item = JoinHandle<()>>) {
-    for thread in threads {
-        // A callback may hold the last reference to the pipeline; its thread can't wait for itself.
-        if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-            tracing::error!("a thread of the storage pipeline panicked");
+        if !(hashed & self.disk_threads.join(PATIENCE)) {
+            tracing::warn!("the disk does not answer: what is being read and written is left to itself");
         }
     }
 }
