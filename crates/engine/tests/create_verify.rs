@@ -166,6 +166,23 @@ fn links_of_the_user_are_followed_and_those_that_lead_nowhere_are_named() {
     assert!(error.contains("data\" is a symbolic link that leads to"), "{error}");
 }
 
+#[test]
+fn a_folder_that_cannot_be_looked_into_does_not_hide_the_others() {
+    let root = data(&[20_000, 30_000]);
+    let (b, elsewhere) = (noise(40_000, 9), root.path().join("data/sub"));
+    put(root.path(), "data/sub/c", &b);
+    let info = Arc::new(create(&root, 16_384).metainfo.info);
+    std::fs::remove_dir_all(&elsewhere).unwrap();
+    // A link to itself is what everybody, root too, is refused.
+    std::os::unix::fs::symlink("sub", &elsewhere).unwrap();
+    let verified = look(&info, root.path());
+    let [one, two, three] = &states(&verified)[..] else { panic!("{verified:?}") };
+    assert!(matches!(three, FileState::Unreadable(_)), "{three:?}");
+    assert_eq!(one, &FileState::Good);
+    assert!(matches!(two, FileState::Good | FileState::Unproven), "{two:?}");
+    assert!(!verified.is_complete() && verified.pieces[0]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 

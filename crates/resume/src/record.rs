@@ -10,10 +10,13 @@ use quelea_wire::Bitfield;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// After this a change of a file has another stamp than one before.
 const SETTLING: Duration = Duration::from_millis(30);
+/// By then a system has written back what somebody wrote to a file. Linux begins after 30 seconds
+/// (`dirty_expire_centisecs`) and looks every five.
+const WRITTEN_BACK: Duration = Duration::from_secs(120);
 
 /// Told of trouble with a file that was written to.
 pub type OnTrouble = Box<dyn Fn(StorageError) + Send + Sync>;
@@ -266,17 +269,20 @@ impl Record {
         // Nobody asks again after the end, so a file that was written just now is waited for: once, for after that the
         // others are old enough too, unless their file system's clock is ahead of ours.
         let mut may_wait = end.is_some();
+        let mut to_disk = Vec::new();
         for (&holder, &written) in &touched {
-            if self.state().doubtful.contains(&holder) {
+            let gone = holder == Holder::PartFile && self.store.is_part_file_empty();
+            if gone || self.state().doubtful.contains(&holder) {
+                // The part file is removed with the last that it had.
                 stamps.push((number_of(holder), None));
-                continue;
+            } else if written || self.is_fresh(holder) {
+                to_disk.push(holder);
             }
-            if holder == Holder::PartFile && self.store.is_part_file_empty() {
-                // It is removed with the last that it had.
-                stamps.push((number_of(holder), None));
-                continue;
-            }
-            match self.bring_to_disk(holder, written, &mut may_wait) {
+        }
+        let synced = self.store.sync_all(&to_disk);
+        for (holder, synced) in to_disk.into_iter().zip(synced) {
+            let written = touched.get(&holder).copied().unwrap_or(true);
+            match synced.and_then(|()| self.standing_of(holder, written, &mut may_wait)) {
                 Ok(None) => {}
                 Ok(Some(Standing::Ours(stamp))) => stamps.push((number_of(holder), Some(stamp))),
                 Ok(Some(Standing::Unproven)) => stamps.push((number_of(holder), None)),
@@ -305,15 +311,28 @@ impl Record {
         News { record: self, have, touched, unsaid, totals, moves, wanted, stamps, end }
     }
 
+    /// Whether what was only read may be in memory alone, since somebody wrote it a moment ago. What is older the
+    /// system has brought to the disk by itself.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "compared with the times of files; nothing that is decided by it is replayed"
+    )]
+    fn is_fresh(&self, holder: Holder) -> bool {
+        // One that cannot be looked at is synced, which tells what is wrong with it.
+        let Ok(Some(stamp)) = self.store.stamp(holder) else { return true };
+        let last = Duration::from_nanos(u64::try_from(stamp.modified.max(stamp.changed)).unwrap_or(0));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now < last + WRITTEN_BACK
+    }
+
     /// How a file that this run has written to stands, once that is on the disk. If it `may_wait`, it waits for a stamp to
     /// settle, and may not again.
-    fn bring_to_disk(
+    fn standing_of(
         &self,
         holder: Holder,
         written: bool,
         may_wait: &mut bool,
     ) -> Result<Option<Standing>, StorageError> {
-        self.store.sync(holder)?;
         if !written {
             return Ok(None);
         }

@@ -297,3 +297,30 @@ fn four_pieces() -> Content {
         bytes: (0..4_000).map(|number| (number % 251) as u8 + 1).collect(),
     }
 }
+
+/// Files that lie there since long are on the disk: a thousand of them are not waited for.
+#[test]
+fn what_was_only_read_is_not_synced() {
+    let content = Content::random(&mut fastrand::Rng::with_seed(1));
+    let root = tempfile::tempdir().unwrap();
+    let whole = content.open(root.path(), None).unwrap();
+    for piece in content.geometry.iter() {
+        whole.write_piece(piece, &[content.piece(piece)]).unwrap();
+    }
+    drop(whole);
+    // Its files have times of 1970. The first call that brings something to the disk would be its last one.
+    let layer = Arc::new(Fragile::new(root.path(), 1, false));
+    layer.power(2);
+    let store = content.open(root.path(), Some(Arc::clone(&layer))).unwrap();
+    let database = Mutex::new(Some(Database::in_memory()));
+    let name = Name { info_hash: [1; 20], directory: b"/there".to_vec() };
+    let plan = Plan::new(None, &store);
+    let start = ((name.clone(), name), Arc::clone(&store), Vec::new(), (None, &plan));
+    let (names, store, locks, known) = start;
+    let record = Record::start(names, store, locks, known, Box::new(|error| panic!("{error}")), &database);
+    let record = record.unwrap();
+    record.found(content.geometry.iter());
+    layer.power(1);
+    record.save(&database, None).unwrap();
+    assert!(layer.is_on(), "something was synced");
+}

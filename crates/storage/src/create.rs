@@ -171,7 +171,8 @@ impl Source {
     /// Finds what a torrent of `path`, a file or a folder, is made of.
     ///
     /// # Errors
-    /// When a name is not UTF-8, the path is neither file nor folder or has no name, or the system refuses.
+    /// When a name is not UTF-8, the path is neither file nor folder or has no name, a file can't be read, or the system
+    /// refuses otherwise.
     pub fn scan(path: &Path, options: &ScanOptions) -> Result<Self, SourceError> {
         let refused = |error| SourceError::system(Action::Inspect, path, error);
         let real = fs::canonicalize(path).map_err(refused)?;
@@ -183,6 +184,7 @@ impl Source {
             let elements = vec![own.ok_or_else(|| SourceError::NotUtf8(real.clone()))?.to_owned()];
             let root = real.parent().unwrap_or(Path::new("/")).to_owned();
             let files = vec![SourceFile::new(elements, &found)];
+            is_readable(&real)?;
             return Ok(Self { name, root, single: true, files, left_out: Vec::new(), followed: Vec::new() });
         }
         if !found.is_dir() {
@@ -201,6 +203,7 @@ impl Source {
         walk.folders()?;
         let Walk { mut files, mut left_out, mut followed, .. } = walk;
         files.sort_unstable_by(|one, other| one.elements.cmp(&other.elements));
+        files.iter().try_for_each(|file| is_readable(&real.join(file.path())))?;
         left_out.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         followed.sort_unstable_by(|one, other| one.link.cmp(&other.link));
         Ok(Self { name, root: real, single: false, files, left_out, followed })
@@ -306,6 +309,14 @@ impl From<StorageError> for SourceError {
         } else {
             Self::Storage(error)
         }
+    }
+}
+
+/// Whether a file can be read: asked of all before the first is hashed, which may take hours.
+fn is_readable(path: &Path) -> Result<(), SourceError> {
+    match fs::File::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(SourceError::system(Action::Open, path, error)),
     }
 }
 

@@ -209,7 +209,10 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         Some(Errno::ISDIR) => "; a folder stands in its place: move it away",
         Some(Errno::NOTDIR) => "; a file stands where a folder belongs: move it away",
-        Some(Errno::FBIG) => "; the file system takes no such long files: choose another download directory",
+        Some(Errno::FBIG) => {
+            "; a file may not be that long here: raise the limit (ulimit -f), or choose a download directory whose \
+             file system takes it"
+        }
         Some(Errno::MFILE | Errno::NFILE) => "; raise the limit of open files (ulimit -n)",
         Some(Errno::IO) => "; the disk may be failing: look into the system's log",
         Some(Errno::INVAL | Errno::ILSEQ) => {

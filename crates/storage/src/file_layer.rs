@@ -135,6 +135,10 @@ pub trait FileLayer: Send + Sync {
     fn allocate(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()>;
     /// Brings data and length to the disk.
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()>;
+    /// The number of the file system that `path` lies on; `None` where nothing is at `path`, or it is not known.
+    fn file_system(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<u64>>;
+    /// Brings everything that was written to the file system of `file` to the disk, whoever wrote it.
+    fn sync_file_system(&self, file: BorrowedFd<'_>) -> io::Result<()>;
     /// Says that these bytes will be read soon. Has no result: it is advice.
     fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64);
 }
@@ -343,6 +347,18 @@ impl FileLayer for System {
 
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(file)?)
+    }
+
+    fn file_system(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<u64>> {
+        match rustix::fs::statat(root, path, AtFlags::empty()) {
+            Ok(stat) => Ok(Some(stat.st_dev)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn sync_file_system(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(file)?)
     }
 
     fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64) {

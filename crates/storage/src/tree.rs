@@ -347,6 +347,17 @@ impl Tree {
             .map_err(|error| self.refused(Action::Sync, path, error))
     }
 
+    /// The number of the file system that a file lies on, if it is known.
+    pub(crate) fn file_system(&self, path: &Path) -> Option<u64> {
+        let root = self.root().ok()??;
+        uninterrupted(|| self.layer.file_system(root.as_fd(), path)).ok()?
+    }
+
+    /// Brings all that was written to the file system of a file to the disk: whether that was done.
+    pub(crate) fn sync_file_system(&self, file: &OwnedFd) -> bool {
+        uninterrupted(|| self.layer.sync_file_system(file.as_fd())).is_ok()
+    }
+
     /// Closes and removes a file, if it is there.
     pub(crate) fn remove(&self, what: What, path: &Path) -> Result<(), StorageError> {
         self.pool.close(self.key(what));

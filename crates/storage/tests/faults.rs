@@ -5,7 +5,7 @@ mod support;
 
 use quelea_digest::sha1;
 use quelea_storage::file_layer::FileLayer;
-use quelea_storage::{CheckJob, Config, FilePool, Options, Pipeline, StorageError, Store};
+use quelea_storage::{CheckJob, Config, FilePool, Holder, Options, Pipeline, StorageError, Store};
 use rustix::io::Errno;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -178,4 +178,85 @@ fn a_check_on_a_failing_disk_counts_bad_and_names_the_trouble() {
     assert!(outcome.trouble.unwrap().to_string().contains("check its permissions"));
     let (_, outcome) = check(Fault::Short(777));
     assert!(outcome.good.iter().all(|&good| good));
+}
+
+/// A store of 100 files of a byte each, all written.
+fn many_files(root: &Path, layer: &Arc<Faulty>) -> Store {
+    let names: Vec<String> = (0..100).map(|number| format!("t/{number}")).collect();
+    let torrent = Torrent::new(names.iter().map(|name| file(name, 1)).collect(), 16_384, 7);
+    let store = torrent.open(root, options(layer, None, false)).unwrap();
+    torrent.geometry.iter().for_each(|piece| torrent.write(&store, piece).unwrap());
+    store
+}
+
+#[test]
+fn many_files_are_brought_to_the_disk_by_one_call() {
+    let root = tempfile::tempdir().unwrap();
+    let layer = Faulty::new(Fault::None);
+    let store = many_files(root.path(), &layer);
+    let holders: Vec<Holder> = store.holders().filter(|holder| *holder != Holder::PartFile).collect();
+    layer.begin(Fault::Always("sync", Errno::IO));
+    assert!(store.sync_all(&holders).iter().all(Result::is_ok), "none is synced by itself");
+    assert!(!layer.has_fired());
+    assert!(store.sync_all(&holders[..3]).iter().all(Result::is_err), "a few are");
+    // Where the system cannot do it, or says that something was lost, each file is asked.
+    layer.begin(Fault::Always("sync_file_system", Errno::IO));
+    assert!(store.sync_all(&holders).iter().all(Result::is_ok));
+}
+
+#[test]
+fn one_that_is_gone_is_told_among_many() {
+    let root = tempfile::tempdir().unwrap();
+    let layer = Faulty::new(Fault::None);
+    let store = many_files(root.path(), &layer);
+    std::fs::remove_file(root.path().join("t/7")).unwrap();
+    store.look_again().unwrap();
+    let holders: Vec<Holder> = store.holders().filter(|holder| *holder != Holder::PartFile).collect();
+    let synced = store.sync_all(&holders);
+    let failed: Vec<usize> = (0..100).filter(|&number| synced[number].is_err()).collect();
+    assert_eq!(failed, [7]);
+}
+
+#[test]
+fn space_that_cannot_be_reserved_whole_is_given_back() {
+    let torrent = torrent();
+    let root = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(root.path().join("t/x")).unwrap();
+    std::fs::write(root.path().join("t/x/b"), "theirs").unwrap();
+    let rest = || -> Vec<(bool, u64)> {
+        let length = |path| std::fs::metadata(root.path().join(path)).map(|found| found.len());
+        ["t/a", "t/x/b", "t/x/y/c"].map(|path| (length(path).is_ok(), length(path).unwrap_or(0))).into()
+    };
+    let before = rest();
+    // What is missing is more than there is room for: nothing is begun.
+    let layer = Faulty::new(Fault::Full(100_000));
+    let error = torrent.open(root.path(), options(&layer, None, true)).unwrap_err();
+    assert!(
+        matches!(error, StorageError::NoRoom { free: 100_000, needed, .. } if needed > 100_000),
+        "{error}"
+    );
+    assert_eq!(rest(), before);
+    // The system refuses in the middle of it, at each file in turn.
+    let calls = {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let layer = Faulty::new(Fault::None);
+        torrent.open(elsewhere.path(), options(&layer, None, true)).unwrap();
+        layer.calls()
+    };
+    let mut refused = 0;
+    for call in 0..calls {
+        let layer = Faulty::new(Fault::Once(call, Errno::NOSPC));
+        if torrent.open(root.path(), options(&layer, None, true)).is_err() {
+            refused += 1;
+            let found = rest();
+            assert_eq!(found[1].1, 6, "call {call}");
+            assert_eq!(found[0].1 + found[2].1, 0, "call {call}: {found:?}");
+        } else {
+            std::fs::remove_file(root.path().join("t/a")).unwrap();
+            std::fs::remove_file(root.path().join("t/x/y/c")).unwrap();
+            std::fs::write(root.path().join("t/x/b"), "theirs").unwrap();
+        }
+        assert_eq!(&std::fs::read(root.path().join("t/x/b")).unwrap()[..6], b"theirs");
+    }
+    assert!(refused > 2, "{refused} of {calls}");
 }

@@ -278,5 +278,11 @@ impl FileLayer for Fragile {
         }
         Ok(())
     }
+    fn file_system(&self, _root: BorrowedFd<'_>, _path: &Path) -> io::Result<Option<u64>> {
+        Ok(None)
+    }
+    fn sync_file_system(&self, _file: BorrowedFd<'_>) -> io::Result<()> {
+        Err(io::Error::other("files are synced one by one"))
+    }
     fn will_need(&self, _file: BorrowedFd<'_>, _offset: u64, _length: u64) {}
 }

@@ -2,7 +2,7 @@
 //! remember between two runs which pieces are good.
 
 use quelea_metainfo::geometry::PieceIndex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +16,9 @@ use crate::tree::Standing;
 
 /// After this a change of a file has another stamp than one before.
 const SETTLING: Duration = Duration::from_millis(30);
+
+/// So many files are synced one by one.
+const APART: usize = 32;
 
 /// A file on the disk that holds bytes of a torrent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,7 +208,40 @@ impl Store {
     }
 }
 
+impl Store {
+    /// As [`Store::sync`] of each of these files, in their order. Many are brought to the disk with their whole file
+    /// system: that waits for the disk once and not thousands of times.
+    pub fn sync_all(&self, holders: &[Holder]) -> Vec<Result<(), StorageError>> {
+        let safe =
+            if holders.len() > APART { self.files().sync_file_systems(holders) } else { HashSet::new() };
+        let each = holders.iter();
+        each.map(|holder| if safe.contains(holder) { Ok(()) } else { self.sync(*holder) }).collect()
+    }
+}
+
 impl Files {
+    /// Syncs the file systems that these files lie on. Those of the files that are on the disk by that; the others are
+    /// not there, or the system cannot do it.
+    fn sync_file_systems(&self, holders: &[Holder]) -> HashSet<Holder> {
+        let mut systems: HashMap<u64, Vec<Holder>> = HashMap::new();
+        for &holder in holders {
+            // What the part file holds beside the bytes is for itself to bring to the disk.
+            if let Holder::File(file) = holder
+                && let Some(system) = self.tree.file_system(self.path_of(file))
+            {
+                systems.entry(system).or_default().push(holder);
+            }
+        }
+        let is_synced = |holders: &Vec<Holder>| {
+            let opened = holders.iter().find_map(|holder| match holder {
+                Holder::File(file) => self.open_to_read(*file).ok().flatten(),
+                Holder::PartFile => None,
+            });
+            opened.is_some_and(|file| self.tree.sync_file_system(&file))
+        };
+        systems.into_values().filter(is_synced).flatten().collect()
+    }
+
     /// All files that may hold bytes.
     pub(super) fn holders(&self) -> impl Iterator<Item = Holder> + '_ {
         let files = self.layout.files().filter(|file| !self.files[file.at()].pad).map(Holder::File);

@@ -3,7 +3,7 @@
 use quelea_metainfo::geometry::PieceIndex;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::IoSlice;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::FileSpec;
@@ -121,16 +121,85 @@ impl Files {
         Ok(())
     }
 
+    /// Reserves the space of all wanted files, or of none: where there is not enough room, or the system refuses one,
+    /// the files get back the lengths that they had.
     pub(super) fn preallocate(&self) -> Result<(), StorageError> {
-        for file in self.layout.files().filter(|file| self.is_wanted_file(*file)) {
-            let length = self.layout.length_of(file);
-            if length > 0 {
-                let opened = self.open_to_write(file, false)?;
-                self.tree.allocate(What::File(file.at()), &opened, self.path_of(file), length)?;
+        let real = |file: &FileIndex| self.is_wanted_file(*file) && self.layout.length_of(*file) > 0;
+        let files: Vec<FileIndex> = self.layout.files().filter(real).collect();
+        self.is_there_room(&files)?;
+        let mut reserved = Vec::new();
+        for &file in &files {
+            if let Err(error) = self.reserve(file, &mut reserved) {
+                self.give_back(&reserved);
+                return Err(error);
             }
         }
         Ok(())
     }
+
+    /// Whether the file system has room for what these files lack. Asked first, because space that is reserved in the
+    /// holes of a file cannot be given back without a risk for its data.
+    fn is_there_room(&self, files: &[FileIndex]) -> Result<(), StorageError> {
+        let mut needed: u64 = 0;
+        for &file in files {
+            needed += self.layout.length_of(file).saturating_sub(self.bytes_there(file)?);
+        }
+        let free = self.tree.free_space()?;
+        if needed > free {
+            return Err(StorageError::NoRoom { path: self.tree.root_path().to_owned(), needed, free });
+        }
+        Ok(())
+    }
+
+    /// Bytes of a file that are no hole.
+    fn bytes_there(&self, file: FileIndex) -> Result<u64, StorageError> {
+        let Some(opened) = self.open_to_read(file)? else { return Ok(0) };
+        let (mut at, mut bytes) = (0, 0);
+        while let Some(run) = self.tree.next_run(&opened, self.path_of(file), at)? {
+            bytes += run.end - run.start;
+            at = run.end;
+        }
+        Ok(bytes)
+    }
+
+    /// Reserves a file's space, and notes how long it was before.
+    fn reserve(&self, file: FileIndex, reserved: &mut Vec<Reserved>) -> Result<(), StorageError> {
+        let path = self.path_of(file);
+        let absent = self.files[file.at()].absent.load(Ordering::Relaxed);
+        let opened = self.open_to_write(file, false)?;
+        let length = self.tree.length_of(&opened, path)?;
+        reserved.push(Reserved { file, length, is_new: absent && length == 0 });
+        self.tree.allocate(What::File(file.at()), &opened, path, self.layout.length_of(file))
+    }
+
+    /// Removes the files that were made to reserve space, and cuts the others back. What can't be cut stays longer,
+    /// with zeros at its end.
+    fn give_back(&self, reserved: &[Reserved]) {
+        let mut folders = Vec::new();
+        for &Reserved { file, length, is_new } in reserved {
+            let path = self.path_of(file);
+            let given_back = if is_new {
+                folders.extend(path.parent());
+                self.files[file.at()].absent.store(true, Ordering::Relaxed);
+                self.tree.remove(What::File(file.at()), path)
+            } else {
+                self.open_to_write(file, false).and_then(|opened| self.tree.set_length(&opened, path, length))
+            };
+            if let Err(error) = given_back {
+                tracing::warn!(%error, "reserved space could not be given back");
+            }
+        }
+        self.tree.remove_empty_folders(folders);
+    }
+}
+
+/// A file whose space was reserved.
+struct Reserved {
+    file: FileIndex,
+    /// Its length before, in bytes.
+    length: u64,
+    /// Whether it was not there before.
+    is_new: bool,
 }
 
 fn is_blank(bytes: &[u8]) -> bool {
@@ -197,11 +266,28 @@ pub(super) fn length_there<'a>(
     folders: &mut HashMap<&'a Path, bool>,
 ) -> Result<Option<u64>, StorageError> {
     let above = path.parent().unwrap_or(Path::new(""));
-    if !folder_there(tree, above, folders)? {
-        return Ok(None);
-    }
+    let found = match folder_there(tree, above, folders) {
+        Ok(true) => tree.look(path),
+        Ok(false) => Ok(None),
+        Err(error) => Err(error),
+    };
     let full = || tree.path_of(path);
-    match tree.look(path)? {
+    match found {
+        // A file that is not wanted is neither read nor written, so nothing about its place stands in the way.
+        Err(_) if !wanted => Ok(None),
+        Err(error) => Err(error),
+        Ok(found) => length_of_found(found, expected, wanted, full),
+    }
+}
+
+/// The length of what stands in a file's place; an error for what can't be the torrent's file of this length.
+fn length_of_found(
+    found: Option<Found>,
+    expected: u64,
+    wanted: bool,
+    full: impl Fn() -> PathBuf,
+) -> Result<Option<u64>, StorageError> {
+    match found {
         None => Ok(None),
         Some(Found::File(found)) if wanted && found > expected => {
             Err(StorageError::LongerFile { path: full(), found, expected })

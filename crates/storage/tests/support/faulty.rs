@@ -221,6 +221,12 @@ impl FileLayer for Faulty {
         // No test can see whether a disk has the data, and thousands of them would wait for it.
         self.call("sync", || Ok(()))
     }
+    fn file_system(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<u64>> {
+        self.call("file_system", || System.file_system(root, path))
+    }
+    fn sync_file_system(&self, _file: BorrowedFd<'_>) -> io::Result<()> {
+        self.call("sync_file_system", || Ok(()))
+    }
     fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64) {
         System.will_need(file, offset, length);
     }
