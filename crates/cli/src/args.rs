@@ -4,12 +4,17 @@
 mod content;
 mod dht;
 mod discovery;
+mod ends;
+mod known;
 mod options;
+mod trackers;
+mod turns;
 mod web;
 
 pub(crate) use content::{CreateArgs, MagnetArgs, VerifyArgs};
 pub(crate) use dht::{DhtAction, DhtArgs, Target as DhtTarget, hex};
 pub(crate) use discovery::{Discovery, join_by};
+pub(crate) use known::{ForgetArgs, ListArgs, ResumeArgs};
 pub(crate) use options::Options;
 pub(crate) use web::Web;
 
@@ -38,9 +43,10 @@ Examples:
 const ENVIRONMENT: &str = "\
 Environment:
   Every option of get can be set by a variable: QUELEA_ and its long name, as in
-  QUELEA_OUTPUT_DIR=~/Downloads or QUELEA_SEED=yes; QUELEA_BIND, QUELEA_PEER and
-  QUELEA_DHT_BOOTSTRAP take a list with spaces between. QUELEA_LOG takes a log filter (such as
-  quelea_tracker=trace) in place of -v. NO_COLOR is respected.
+  QUELEA_OUTPUT_DIR=~/Downloads or QUELEA_SEED=yes; QUELEA_BIND, QUELEA_PEER,
+  QUELEA_DHT_BOOTSTRAP, QUELEA_ADD_TRACKER and QUELEA_EXCLUDE_TRACKER take a list with
+  spaces between. QUELEA_LOG takes a log filter (such as quelea_tracker=trace) in place of
+  -v. NO_COLOR is respected.
 ";
 
 const FILES: &str = "\
@@ -108,6 +114,14 @@ pub(crate) enum Command {
     /// Download torrents (the command may be left out)
     #[command(override_usage = "quelea [get] [OPTIONS] FILE...", after_long_help = EXAMPLES)]
     Get(GetArgs),
+    /// Resume every torrent that was begun and is not complete
+    ///
+    /// Each goes on in its directory, with the files that were wanted of it. Options are those of a download.
+    Resume(ResumeArgs),
+    /// List the torrents that were begun here, and how much of each is complete
+    List(ListArgs),
+    /// Forget torrents, so that they are neither listed nor resumed; their files stay
+    Forget(ForgetArgs),
     /// Show what a torrent file or magnet link says
     Show(ShowArgs),
     /// Make a torrent file of a file or a folder

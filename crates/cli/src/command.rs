@@ -6,9 +6,12 @@ mod config;
 mod create;
 mod dht;
 mod doctor;
+mod forget;
 mod get;
+mod list;
 mod magnet;
 mod man;
+mod resume;
 pub(crate) mod show;
 mod verify;
 
@@ -21,6 +24,9 @@ pub(crate) fn run(line: &CommandLine, settled: &Settled) -> anyhow::Result<Statu
     match &line.command {
         None => get::run(&line.get),
         Some(Command::Get(args)) => get::run(args),
+        Some(Command::Resume(args)) => resume::run(args),
+        Some(Command::List(args)) => list::run(args),
+        Some(Command::Forget(args)) => forget::run(args),
         Some(Command::Show(args)) => show::run(args),
         Some(Command::Create(args)) => create::run(args),
         Some(Command::Verify(args)) => verify::run(args),

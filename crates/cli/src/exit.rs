@@ -20,12 +20,14 @@ pub(crate) enum Status {
     Network,
     /// Data that were to be verified are missing or damaged.
     Incomplete,
+    /// A time that was set has passed before everything was done.
+    GaveUp,
     /// Stopped by a signal before everything was done.
     Interrupted,
 }
 
 impl Status {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Done,
         Self::Failed,
         Self::Usage,
@@ -33,6 +35,7 @@ impl Status {
         Self::Disk,
         Self::Network,
         Self::Incomplete,
+        Self::GaveUp,
         Self::Interrupted,
     ];
 
@@ -45,6 +48,7 @@ impl Status {
             Self::Disk => 4,
             Self::Network => 5,
             Self::Incomplete => 6,
+            Self::GaveUp => 7,
             Self::Interrupted => 130,
         }
     }
@@ -58,6 +62,7 @@ impl Status {
             Self::Disk => "a file could not be read or written",
             Self::Network => "an address could not be listened on, or a server not reached",
             Self::Incomplete => "verify found data that are missing or damaged",
+            Self::GaveUp => "not complete within --timeout, or stalled; the same command goes on",
             Self::Interrupted => "interrupted before the download was complete; the same command goes on",
         }
     }
@@ -69,12 +74,13 @@ impl Status {
         let weight = |status: Self| match status {
             Self::Done => 0,
             Self::Interrupted => 1,
-            Self::Incomplete => 2,
-            Self::Usage => 3,
-            Self::Refused => 4,
-            Self::Network => 5,
-            Self::Disk => 6,
-            Self::Failed => 7,
+            Self::GaveUp => 2,
+            Self::Incomplete => 3,
+            Self::Usage => 4,
+            Self::Refused => 5,
+            Self::Network => 6,
+            Self::Disk => 7,
+            Self::Failed => 8,
         };
         if weight(other) > weight(self) { other } else { self }
     }
@@ -118,9 +124,12 @@ pub(crate) fn status_of(error: &anyhow::Error) -> Status {
     }
     match error.downcast_ref::<quelea::Error>() {
         Some(quelea::Error::Metainfo(_) | quelea::Error::Unsupported(_)) => Status::Refused,
-        Some(quelea::Error::ReadTorrent { .. } | quelea::Error::Storage(_) | quelea::Error::InUse { .. }) => {
-            Status::Disk
-        }
+        Some(
+            quelea::Error::ReadTorrent { .. }
+            | quelea::Error::Storage(_)
+            | quelea::Error::State(_)
+            | quelea::Error::InUse { .. },
+        ) => Status::Disk,
         Some(quelea::Error::Listen { .. }) => Status::Network,
         Some(quelea::Error::NothingSelected) => Status::Usage,
         Some(_) | None => Status::Failed,
@@ -136,14 +145,14 @@ mod tests {
     fn no_two_endings_share_a_code() {
         let mut codes: Vec<u8> = Status::ALL.iter().map(|status| status.code()).collect();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 4, 5, 6, 7, 130]);
     }
 
     #[test]
     fn of_several_endings_the_worst_counts() {
         let mut order = Status::ALL;
         order.sort_by(|a, b| if a.worse(*b) == *a && a != b { Ordering::Greater } else { Ordering::Less });
-        assert_eq!(order.map(Status::code), [0, 130, 6, 2, 3, 5, 4, 1]);
+        assert_eq!(order.map(Status::code), [0, 130, 7, 6, 2, 3, 5, 4, 1]);
     }
 
     #[test]

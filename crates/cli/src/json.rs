@@ -94,6 +94,11 @@ enum Line<'a> {
         message: String,
         exit_code: u8,
     },
+    CommandFailed {
+        #[serde(flatten)]
+        torrent: Torrent<'a>,
+        message: &'a str,
+    },
     Tracker {
         #[serde(flatten)]
         torrent: Torrent<'a>,
@@ -377,6 +382,10 @@ impl JsonLines {
             // Told by their own lines, at their own pace.
             Event::Progress(..) | Event::Completed(_) | Event::Warning(_) | Event::Missed(_) | _ => {}
         }
+    }
+
+    pub(crate) fn command_failed(&mut self, subject: &Subject, message: &str) {
+        self.write(&Line::CommandFailed { torrent: subject.into(), message });
     }
 
     pub(crate) fn dht_joined(&mut self, nodes: usize) {

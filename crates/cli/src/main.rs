@@ -15,6 +15,7 @@ mod figures;
 mod hashing;
 mod home;
 mod json;
+mod known;
 mod log;
 mod metadata;
 mod progress;
@@ -30,6 +31,7 @@ mod state;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    signals::outlive_file_limit();
     match config::settle().and_then(|(line, settled)| command::run(&line, &settled)) {
         Ok(status) => status.into(),
         Err(error) => {

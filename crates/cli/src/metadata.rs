@@ -3,7 +3,7 @@
 use crate::args::Discovery;
 use crate::clock;
 use crate::display;
-use crate::exit::Status;
+use crate::exit::{self, Status};
 use crate::figures::Figures;
 use crate::progress;
 use crate::report;
@@ -50,9 +50,14 @@ async fn follow(link: Found, discovery: &Discovery, quiet: bool) -> anyhow::Resu
         ended = ask(&session, link, discovery, quiet) => ended,
         () = signals.stop() => Err(Status::Interrupted.because("stopped before the metadata was here")),
     };
+    signals.end_at_once(match &ended {
+        Ok(_) => Status::Done,
+        Err(error) => exit::status_of(error),
+    });
     tokio::select! {
         () = session.close() => {}
-        () = signals.stop() => {}
+        // Whatever still goes on ends with the process: nobody waits for its threads.
+        () = signals.stop() => std::mem::forget(session.clone()),
     }
     ended
 }

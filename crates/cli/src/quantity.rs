@@ -88,6 +88,14 @@ pub(crate) fn span(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// A length of time that is not none: see [`span`].
+pub(crate) fn positive_span(text: &str) -> Result<Duration, String> {
+    match span(text)? {
+        Duration::ZERO => Err("must be longer than nothing: write 90s, 45m, 12h or 1d 6h".to_owned()),
+        span => Ok(span),
+    }
+}
+
 /// A finite number that is not negative: `1`, `1.5`, `0.25`.
 pub(crate) fn ratio(text: &str) -> Result<f64, String> {
     match text.trim().parse::<f64>() {

@@ -141,7 +141,7 @@ impl Report {
     }
 
     /// Says something about one torrent, which is named where there are others.
-    fn say_of(&self, subject: &Subject, line: &str) {
+    pub(crate) fn say_of(&self, subject: &Subject, line: &str) {
         if self.several {
             self.say(&format!("{}: {line}", display::clean(&subject.name)));
         } else {
@@ -196,6 +196,17 @@ impl Report {
             lines.warning(message);
         }
         self.say(&warning_line(message));
+    }
+
+    /// A command that was run for a torrent has failed.
+    pub(crate) fn command_failed(&mut self, subject: &Subject, message: &str) {
+        log::said(message);
+        if let Mode::Json(lines) = &mut self.mode {
+            lines.command_failed(subject, message);
+        }
+        let failure = anyhow::anyhow!("{message}");
+        let name = display::clean(&subject.name);
+        self.bar.suspend(|| error(Some(&name), &failure));
     }
 
     /// The DHT is joined, or nobody there answers: told to a person who is `waiting` for it, else by `-v` alone, since
@@ -278,11 +289,16 @@ impl Report {
         }
     }
 
-    /// Tells of an event if a person would want to know.
-    pub(crate) fn event(&mut self, subject: &Subject, event: &Event) {
+    /// Tells programs of an event that a person hears of in other words.
+    pub(crate) fn event_for_programs(&mut self, subject: &Subject, event: &Event) {
         if let Mode::Json(lines) = &mut self.mode {
             lines.event(subject, event);
         }
+    }
+
+    /// Tells of an event if a person would want to know.
+    pub(crate) fn event(&mut self, subject: &Subject, event: &Event) {
+        self.event_for_programs(subject, event);
         match event {
             Event::Checked { good, pieces, .. } if *good > 0 => {
                 self.say_of(subject, &format!("{good} of {pieces} pieces were there already"));

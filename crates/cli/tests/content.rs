@@ -415,3 +415,19 @@ fn what_cannot_be_verified_or_linked_is_refused() {
         refusal(&quelea(&folder, &arguments), status);
     }
 }
+
+#[test]
+fn a_torrent_is_called_what_the_user_says() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::fs::write(folder.path().join("data/a"), "content").unwrap();
+    std::fs::write(folder.path().join("single"), "content").unwrap();
+    for (path, files) in [("data", "My album/a"), ("single", "My album")] {
+        done(&quelea(&folder, &["create", path, "--name", "My album", "-f"]));
+        let shown = done(&quelea(&folder, &["show", "--json", "My album.torrent"]));
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!((&shown["name"], &shown["files"][0]["path"]), (&"My album".into(), &files.into()));
+    }
+    let refused = refusal(&quelea(&folder, &["create", "data", "--name", "../a"]), 2);
+    assert!(refused.contains("without a folder"), "{refused}");
+}

@@ -36,8 +36,10 @@ pub use quelea_storage::save::{SaveError, may_save, save};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CreateTorrent {
-    /// The file or folder. Its last name is the torrent's.
+    /// The file or folder.
     pub path: PathBuf,
+    /// What the torrent is called; `None` for the last name of the path.
+    pub name: Option<String>,
     /// Bytes in a piece: a power of two from 16 KiB to 256 MiB; `None` for one that suits the size.
     pub piece_length: Option<u32>,
     /// The trackers in tiers, http, https and udp.
@@ -98,6 +100,7 @@ impl CreateTorrent {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
+            name: None,
             piece_length: None,
             trackers: Vec::new(),
             web_seeds: Vec::new(),
@@ -147,7 +150,7 @@ impl CreateTorrent {
             };
             Content::Folder(files.iter().map(file).collect())
         };
-        let mut builder = Builder::new(source.name(), content);
+        let mut builder = Builder::new(self.name.as_deref().unwrap_or(source.name()), content);
         builder.piece_length = self.piece_length.unwrap_or(builder.piece_length);
         builder.private = self.private;
         builder.trackers.clone_from(&self.trackers);

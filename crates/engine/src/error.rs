@@ -77,6 +77,9 @@ pub enum Error {
     /// The library of torrents cannot be read or is in use; says why.
     #[error("the library of torrents cannot be used: {0}")]
     Library(String),
+    /// What is remembered of torrents cannot be read or written; says why.
+    #[error("what is remembered cannot be used: {0}")]
+    State(String),
     /// The torrent is not in the session any more.
     #[error("the torrent is not in the session any more")]
     Gone,

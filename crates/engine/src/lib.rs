@@ -25,6 +25,10 @@
 //!
 //! The session owns its threads (DESIGN.md lists them), so its methods work from any async
 //! runtime, and the host's runtime is not starved by payload.
+//!
+//! The library leaves signals to its host. Under a limit on the length of files (`ulimit -f`) a write beyond it sends
+//! SIGXFSZ, which ends the process by default; a host that ignores or catches it gets a torrent that pauses and says why,
+//! as on a full disk. The program `quelea` catches it.
 #![forbid(unsafe_code)]
 
 mod add;
@@ -46,6 +50,7 @@ mod opening;
 mod outbox;
 mod outside;
 mod publisher;
+pub mod remembered;
 mod session;
 mod settings;
 mod snapshot;

@@ -36,6 +36,7 @@ mod places;
 mod plan;
 mod record;
 mod relocation;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ pub use places::{Arrangement, Moving, Names, Reached};
 pub use plan::Plan;
 pub use record::{OnTrouble, Record, Totals};
 pub use relocation::{Relocation, Taken};
+pub use remembered::{ForgetError, Remembered, forget, remembered};
 
 use quelea_storage::{Holder, Store};
 use std::path::{Component, Path, PathBuf};

@@ -311,8 +311,8 @@ impl Record {
         News { record: self, have, touched, unsaid, totals, moves, wanted, stamps, end }
     }
 
-    /// Whether what was only read may be in memory alone, since somebody wrote it a moment ago. What is older the
-    /// system has brought to the disk by itself.
+    /// Whether what was only read may be in memory alone, since somebody wrote it a moment ago: a run that was killed, for
+    /// one. What is older the system has brought to the disk by itself.
     #[allow(
         clippy::disallowed_methods,
         reason = "compared with the times of files; nothing that is decided by it is replayed"

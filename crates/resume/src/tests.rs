@@ -308,8 +308,8 @@ fn what_was_only_read_is_not_synced() {
         whole.write_piece(piece, &[content.piece(piece)]).unwrap();
     }
     drop(whole);
-    // Its files have times of 1970. The first call that brings something to the disk would be its last one.
-    let layer = Arc::new(Fragile::new(root.path(), 1, false));
+    // The first call that brings something to the disk would be its last one.
+    let layer = Arc::new(Fragile::of_old(root.path()));
     layer.power(2);
     let store = content.open(root.path(), Some(Arc::clone(&layer))).unwrap();
     let database = Mutex::new(Some(Database::in_memory()));

@@ -19,9 +19,15 @@ pub(crate) struct CreateArgs {
     #[arg(value_name = "PATH", value_parser = path(), value_hint = ValueHint::AnyPath)]
     pub(crate) path: PathBuf,
 
-    /// Write the torrent to this file, - for standard output [default: the name of PATH and .torrent, in this directory]
+    /// Write the torrent to this file, - for standard output [default: its name and .torrent, in this directory]
     #[arg(short, long, value_name = "FILE", value_parser = path(), value_hint = ValueHint::FilePath)]
     pub(crate) output: Option<PathBuf>,
+
+    /// Call the torrent this, instead of by the name of PATH
+    ///
+    /// Whoever downloads it gets a file or folder of this name.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
 
     /// Replace the torrent file if there is one already
     #[arg(short, long)]

@@ -1,5 +1,8 @@
 //! How to download: the options of `get`, of which all but `--config` are keys of the configuration file too.
 
+use super::ends::Ends;
+use super::trackers::Trackers;
+use super::turns::Turns;
 use super::{Discovery, Web, names_parser, path};
 use crate::quantity;
 use crate::select;
@@ -125,6 +128,12 @@ pub(crate) struct Options {
     )]
     pub(crate) super_seed: bool,
 
+    #[command(flatten)]
+    pub(crate) ends: Ends,
+
+    #[command(flatten)]
+    pub(crate) turns: Turns,
+
     /// Receive at most this many bytes a second: 500K, 2.5M; 0 for no limit
     ///
     /// All torrents together. Peers share it evenly.
@@ -180,6 +189,9 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NUMBER", default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(env = "QUELEA_MAX_PEERS", hide_env = true, help_heading = "Peers")]
     pub(crate) max_peers: u16,
+
+    #[command(flatten)]
+    pub(crate) trackers: Trackers,
 
     /// Print JSON on standard output, an object a line, for programs
     #[arg(long, env = "QUELEA_JSON", hide_env = true, value_parser = BoolishValueParser::new())]

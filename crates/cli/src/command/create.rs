@@ -19,7 +19,11 @@ const NAMED: usize = 10;
 const STDOUT: &str = "standard output";
 
 pub(crate) fn run(args: &CreateArgs) -> anyhow::Result<Status> {
-    let output = args.output.clone().map_or_else(|| default_output(&args.path), Ok)?;
+    let output = match (&args.output, &args.name) {
+        (Some(output), _) => output.clone(),
+        (None, Some(name)) => named(name)?,
+        (None, None) => default_output(&args.path)?,
+    };
     let to_stdout = output.as_os_str() == "-";
     if !to_stdout {
         may_save(&output, args.force).map_err(|error| not_saved(&error))?;
@@ -30,6 +34,7 @@ pub(crate) fn run(args: &CreateArgs) -> anyhow::Result<Status> {
         );
     }
     let mut torrent = CreateTorrent::new(&args.path);
+    torrent.name.clone_from(&args.name);
     torrent.piece_length = args.piece_length;
     torrent.trackers = args.tracker.iter().map(|url| vec![url.clone()]).collect();
     torrent.web_seeds.clone_from(&args.web_seed);
@@ -70,6 +75,17 @@ fn default_output(path: &Path) -> anyhow::Result<PathBuf> {
     let mut output = name.to_owned();
     output.push(".torrent");
     Ok(output.into())
+}
+
+/// The file for a torrent of this name, in the current directory.
+fn named(name: &str) -> anyhow::Result<PathBuf> {
+    if name.is_empty() || name.contains('/') || [".", ".."].contains(&name) {
+        return Err(Status::Usage.because(format!(
+            "{} cannot be the name of a torrent: it is a plain name, without a folder",
+            display::clean(name)
+        )));
+    }
+    Ok(format!("{name}.torrent").into())
 }
 
 /// What was made, and what is not in it, on standard error: the magnet link is the answer.

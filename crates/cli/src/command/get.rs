@@ -1,34 +1,46 @@
 //! `quelea get`: torrents' whole way, from their sources to a summary.
 
+mod again;
 mod fetching;
+mod hooks;
+mod loading;
+mod patience;
 mod publishers;
+mod wish;
 
 use crate::args::{GetArgs, Options};
 use crate::clock;
 use crate::display;
 use crate::exit::{self, Status};
 use crate::figures::Figures;
+use crate::known::Begun;
 use crate::log;
 use crate::report::{Report, Subject};
 use crate::save::Saving;
-use crate::select;
 use crate::signals::Signals;
-use crate::source::{self, Found, MagnetLink, Source, WebAccess};
+use crate::source::{Found, MagnetLink};
 use crate::state;
+use again::Again;
 use fetching::Fetches;
+use hooks::Hooks;
+pub(super) use loading::Given;
+use loading::{Loading, Read, keep};
+use patience::Patience;
 use publishers::Publishers;
 use quelea::{
-    AddTorrent, Event, Events, Limits, PortMappingSettings, Priority, Session, Settings, Snapshot, State,
-    Torrent, TorrentId, content_path,
+    AddTorrent, Event, Events, Limits, PortMappingSettings, Session, Settings, Snapshot, State, Torrent,
+    TorrentId, content_path,
 };
-use quelea_metainfo::{Info, Metainfo};
+use quelea_metainfo::Info;
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use wish::wish;
 
 /// How often the figures are shown.
 const FRAME: Duration = Duration::from_millis(250);
@@ -44,10 +56,16 @@ pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Status> {
     if args.options.json && saving.is_some_and(|saving| saving.is_stdout()) {
         return Err(Status::Usage.because("--json and --save-torrent - cannot both have standard output"));
     }
-    let mut report = Report::new(&args.options, sources.len() > 1);
-    log::start(&args.options, report.screen())?;
+    let given: Vec<Given> = sources.iter().cloned().map(Given::Source).collect();
+    start(&given, &args.options)
+}
+
+/// Downloads these torrents, in the order in which they are given.
+pub(super) fn start(given: &[Given], options: &Options) -> anyhow::Result<Status> {
+    let mut report = Report::new(options, given.len() > 1);
+    log::start(options, report.screen())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(download(sources, &args.options, &mut report));
+    let ended = runtime.block_on(download(given, options, &mut report));
     // A server that does not answer must not hold up the end.
     runtime.shutdown_background();
     report.clear();
@@ -59,8 +77,8 @@ pub(crate) fn run(args: &GetArgs) -> anyhow::Result<Status> {
 }
 
 /// Downloads all; the status is that of the worst.
-async fn download(sources: &[Source], options: &Options, report: &mut Report) -> anyhow::Result<Status> {
-    let mut loading = Loading::new(sources, options.web.access(&options.discovery.bind)?);
+async fn download(given: &[Given], options: &Options, report: &mut Report) -> anyhow::Result<Status> {
+    let mut loading = Loading::new(given, options.web.access(&options.discovery.bind)?);
     let mut worst = Status::Done;
     // Nothing is listened on before there is something to download.
     let first = loop {
@@ -73,6 +91,9 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
             None => return Ok(worst),
         }
     };
+    if matches!(first.1, Read::Source(_)) {
+        make_directory(&options.output_dir)?;
+    }
     let mut signals = Signals::listen()?;
     let peers = tokio::select! {
         (peers, unknown) = options.discovery.peers() => {
@@ -83,7 +104,7 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
     };
     let mut settings = settings(options);
     let (state_dir, trouble) = state::prepared(options.state_dir.as_deref());
-    settings.state_dir = state_dir;
+    settings.state_dir.clone_from(&state_dir);
     trouble.iter().for_each(|message| report.warn(message));
     let session = Session::start(settings)?;
     tracing::info!(port = session.port(), "listening");
@@ -101,24 +122,47 @@ async fn download(sources: &[Source], options: &Options, report: &mut Report) ->
         opening: JoinSet::new(),
         announced: Vec::new(),
         entries: BTreeMap::new(),
+        state_dir,
+        patience: Patience::new(),
+        hooks: Hooks::new(),
+        rechecks: JoinSet::new(),
         worst,
     };
     downloads.begin(first.0, first.1);
     let ended = downloads.run(&mut signals).await;
+    if let Ended::GaveUp(why) = &ended {
+        downloads.report.warn(why);
+        downloads.worst = downloads.worst.worse(Status::GaveUp);
+    }
     if ended == Ended::Stopped {
         downloads.report.say("stopping; Ctrl-C again stops at once");
     }
     downloads.judge();
+    let whole = downloads.is_complete() || matches!(ended, Ended::GaveUp(_));
+    let status = if whole { downloads.worst } else { downloads.worst.worse(Status::Interrupted) };
+    signals.end_at_once(status);
     tokio::select! {
         () = downloads.session.close() => {}
-        () = signals.stop() => {}
+        // Whatever still goes on ends with the process: nobody waits for its threads.
+        () = signals.stop() => std::mem::forget(downloads.session.clone()),
     }
     downloads.report.clear();
     downloads.sum_up();
     if let Some(error) = downloads.report.unheard() {
         return Err(unwritten(error));
     }
-    Ok(if downloads.is_complete() { downloads.worst } else { downloads.worst.worse(Status::Interrupted) })
+    Ok(status)
+}
+
+/// Makes the directory for the downloads, so that one that can't be made is told before anything is asked of anybody.
+fn make_directory(path: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(path).map_err(|error| {
+        Status::Disk.because(format!(
+            "cannot create the directory {}: {}; choose another one with --output-dir",
+            display::clean(&path.to_string_lossy()),
+            display::plain(&error.to_string())
+        ))
+    })
 }
 
 /// Why the program stopped: nobody can be told of the download any more.
@@ -135,6 +179,8 @@ pub(super) fn settings(options: &Options) -> Settings {
     options.discovery.apply(&mut settings);
     settings.port_mapping = (!options.no_port_map).then(PortMappingSettings::default);
     settings.max_peers = usize::from(options.max_peers);
+    settings.queue.downloads = Some(usize::from(options.turns.max_active)).filter(|most| *most > 0);
+    settings.alternative_limits = options.turns.schedule.as_ref().map(Into::into);
     settings.limits = Limits { download: options.max_download, upload: options.max_upload };
     settings.memory = usize::try_from(for_payload(options.max_memory)).unwrap_or(usize::MAX);
     settings
@@ -152,67 +198,31 @@ struct Loaded {
     torrent: AddTorrent,
 }
 
-/// The sources while they are read and fetched, a few at a time.
-struct Loading<'a> {
-    sources: std::slice::Iter<'a, Source>,
-    access: Arc<WebAccess>,
-    /// In the order of the command line, which decides whether of two that clash one is refused.
-    tasks: VecDeque<(String, JoinHandle<anyhow::Result<Found>>)>,
-}
-
-impl<'a> Loading<'a> {
-    fn new(sources: &'a [Source], access: WebAccess) -> Self {
-        Self { sources: sources.iter(), access: Arc::new(access), tasks: VecDeque::new() }
-    }
-
-    /// The next that is there, or why it is not; `None` when there are no more.
-    async fn next(&mut self) -> Option<(String, anyhow::Result<Found>)> {
-        while self.tasks.len() < AT_ONCE
-            && let Some(source) = self.sources.next()
-        {
-            let (access, name) = (Arc::clone(&self.access), source.to_string());
-            let source = source.clone();
-            let task = tokio::spawn(async move { source::load(source, &access).await });
-            self.tasks.push_back((name, task));
-        }
-        // Waiting for the task may be broken off, so it leaves the queue only when it is done.
-        let loaded = (&mut self.tasks.front_mut()?.1).await.map_err(anyhow::Error::from).flatten();
-        let (source, _) = self.tasks.pop_front()?;
-        Some((source, loaded))
-    }
-
-    fn is_done(&self) -> bool {
-        self.tasks.is_empty() && self.sources.len() == 0
-    }
-}
-
-/// What the options want of a torrent.
-fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Result<()> {
-    torrent.wanted = wanted(&torrent.metainfo, &options.select)?;
-    torrent.priorities = priorities(&torrent.metainfo, &options.priority)?;
-    torrent.sequential = options.sequential;
-    torrent.super_seeding = options.super_seed;
-    torrent.preallocate = options.preallocate;
-    Ok(())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Ended {
     /// Every torrent is over.
     ByItself,
     /// A signal came, or who reads the JSON has gone.
     Stopped,
+    /// A time that was set has passed: which.
+    GaveUp(String),
 }
 
 /// A torrent that the session was asked to open and has not given back yet.
 struct Announced {
     source: String,
     subject: Subject,
+    dir: PathBuf,
+    path: PathBuf,
 }
 
 /// A torrent of the session, from the moment its data are checked.
 struct Entry {
     subject: Subject,
+    /// The directory that it is written to.
+    dir: PathBuf,
+    /// Its file or folder there.
+    path: PathBuf,
     /// Its handle, once what was there has been checked.
     torrent: Option<Torrent>,
     /// The last figures that were told, which is all there is while it is being checked.
@@ -221,6 +231,8 @@ struct Entry {
     started: Option<Instant>,
     /// When it was complete, and told.
     complete: Option<Instant>,
+    /// Whether its files were hashed once more, where that is asked for.
+    again: Again,
     /// Whether nothing more is to be done for it: it is complete, and was seeded for long enough.
     over: bool,
 }
@@ -251,6 +263,12 @@ struct Downloads<'a> {
     /// What is being opened; no two of the same name, so that an event can be told by it.
     announced: Vec<Announced>,
     entries: BTreeMap<TorrentId, Entry>,
+    /// Where it is noted what was begun, if it is.
+    state_dir: Option<PathBuf>,
+    patience: Patience,
+    hooks: Hooks,
+    /// Torrents whose files are hashed once more.
+    rechecks: JoinSet<(TorrentId, quelea::Result<()>)>,
     worst: Status,
 }
 
@@ -270,31 +288,42 @@ impl Downloads<'_> {
                 published = self.publishers.next() => self.published(published),
                 (fetch, fetched) = self.fetches.next() => self.fetched(fetch, fetched),
                 Some(Ok((name, opened))) = self.opening.join_next() => self.opened(&name, opened),
+                Some(Ok((id, result))) = self.rechecks.join_next() => self.hashed_again(id, result),
+                (subject, ended) = self.hooks.next() => self.hook_ended(&subject, ended),
                 Some(event) = self.events.next() => self.take(&event),
-                _ = frame.tick() => self.look_at_all(),
+                _ = frame.tick() => {
+                    self.look_at_all();
+                    if let Some(why) = self.gives_up() {
+                        return Ended::GaveUp(why);
+                    }
+                }
             }
             if self.report.unheard().is_some() {
                 return Ended::Stopped;
             }
-            if self.is_over() {
+            if self.is_over() && self.hooks.are_done() {
+                return Ended::ByItself;
+            }
+            if self.is_over() && self.hooks.are_given_up(clock::now()) {
+                self.report.warn("a command of --on-complete still runs and is left to itself");
                 return Ended::ByItself;
             }
         }
     }
 
     /// A source was read.
-    fn begin(&mut self, source: String, found: Found) {
-        let metainfo = match found {
-            Found::Torrent(metainfo) => metainfo,
-            Found::Magnet(MagnetLink { magnet, remarks }) => {
+    fn begin(&mut self, source: String, read: Read) {
+        let mut torrent = match read {
+            Read::Source(Found::Torrent(metainfo)) => AddTorrent::new(*metainfo),
+            Read::Source(Found::Magnet(MagnetLink { magnet, remarks })) => {
                 remarks.iter().for_each(|remark| self.report.warn(remark));
                 return self.follow(source, magnet);
             }
-            Found::Publisher(link) => {
+            Read::Source(Found::Publisher(link)) => {
                 return self.publishers.follow(source, self.session.follow_publisher(link));
             }
+            Read::Known(torrent) => *torrent,
         };
-        let mut torrent = AddTorrent::new(*metainfo);
         torrent.peers.clone_from(&self.peers);
         match wish(&mut torrent, self.options) {
             Ok(()) => self.waiting.push_back(Loaded { source, torrent }),
@@ -353,14 +382,26 @@ impl Downloads<'_> {
                     self.fail(&source, None, &error);
                 }
                 None => {
+                    let dir = torrent.output_dir.clone().unwrap_or_else(|| self.options.output_dir.clone());
+                    let path = content_path(info, &dir, self.options.names);
                     let subject = Subject {
                         name: info.name.clone(),
                         info_hash: info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default(),
-                        place: place(self.options, info),
+                        place: place(&path),
                     };
                     let (session, name) = (self.session.clone(), info.name.clone());
-                    self.announced.push(Announced { source, subject });
-                    self.opening.spawn(async move { (name, session.add(torrent).await) });
+                    let begun = self
+                        .state_dir
+                        .clone()
+                        .map(|state| (Begun::new(&torrent, &dir), state));
+                    self.announced.push(Announced { source, subject, dir, path });
+                    self.opening.spawn(async move {
+                        let added = session.add(torrent).await;
+                        if added.is_ok() {
+                            keep(begun).await;
+                        }
+                        (name, added)
+                    });
                 }
             }
         }
@@ -400,7 +441,7 @@ impl Downloads<'_> {
             Err(error) => {
                 self.entries.retain(|_, entry| entry.torrent.is_some() || entry.subject.name != name);
                 if let Some(at) = self.announced.iter().position(|announced| announced.subject.name == name) {
-                    let Announced { source, subject } = self.announced.swap_remove(at);
+                    let Announced { source, subject, .. } = self.announced.swap_remove(at);
                     self.fail(&source, Some(&subject), &error.into());
                 }
             }
@@ -420,10 +461,13 @@ impl Downloads<'_> {
             id,
             Entry {
                 subject: announced.subject.clone(),
+                dir: announced.dir.clone(),
+                path: announced.path.clone(),
                 torrent: None,
                 latest: Arc::clone(snapshot),
                 started: None,
                 complete: None,
+                again: Again::No,
                 over: false,
             },
         );
@@ -461,7 +505,11 @@ impl Downloads<'_> {
             Event::Missed(_) | _ => return,
         };
         if let Some(entry) = self.entries.get(&id) {
-            self.report.event(&entry.subject, event);
+            if entry.again == Again::Running && matches!(event, Event::Checked { .. }) {
+                self.report.event_for_programs(&entry.subject, event);
+            } else {
+                self.report.event(&entry.subject, event);
+            }
         } else if let Some(subject) = self.fetches.subject(id) {
             self.report.event(subject, event);
         }
@@ -483,6 +531,10 @@ impl Downloads<'_> {
 
     /// Notices when a torrent is complete, and when it was seeded for long enough.
     fn look(&mut self, id: TorrentId) {
+        let is_whole = self.entries.get(&id).is_some_and(|entry| entry.snapshot().state == State::Seeding);
+        if is_whole && !self.is_hashed_again(id) {
+            return;
+        }
         let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.over) else { return };
         let snapshot = entry.snapshot();
         match snapshot.state {
@@ -491,6 +543,7 @@ impl Downloads<'_> {
             }
             State::Seeding => {
                 let figures = Figures::from(&*snapshot);
+                let is_new = entry.complete.is_none();
                 let complete = *entry.complete.get_or_insert_with(|| {
                     let took = entry.started.map_or(Duration::ZERO, |started| started.elapsed());
                     self.report.completed(&entry.subject, &snapshot, took);
@@ -499,6 +552,9 @@ impl Downloads<'_> {
                 entry.over = !self.options.seeds() || has_seeded(self.options, &figures, complete.elapsed());
                 if entry.over && self.options.seeds() {
                     self.report.say(&format!("{}: {}", figures.name, uploaded(&figures)));
+                }
+                if is_new {
+                    self.run_hook(id);
                 }
             }
             // What its disk stopped waits for that to be mended.
@@ -555,35 +611,6 @@ fn uploaded(figures: &Figures) -> String {
 }
 
 /// Where the torrent's file or folder is written, to be shown.
-fn place(options: &Options, info: &Info) -> String {
-    let place = content_path(info, &options.output_dir, options.names);
-    let place = place.strip_prefix(".").unwrap_or(&place);
-    display::clean(&place.to_string_lossy())
-}
-
-/// Which files are wanted, an entry for each, pad files included; `None` for all.
-fn wanted(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<bool>>> {
-    if choices.is_empty() {
-        return Ok(None);
-    }
-    let mut selected = select::select(choices, &metainfo.info.name, &paths(&metainfo.info))?.into_iter();
-    let files = metainfo.info.files.iter();
-    Ok(Some(files.map(|file| !file.pad && selected.next().unwrap_or(false)).collect()))
-}
-
-/// How much each file is wanted, an entry for each, pad files included; `None` for the usual.
-fn priorities(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<Priority>>> {
-    if choices.is_empty() {
-        return Ok(None);
-    }
-    let mut chosen = select::prioritise(choices, &metainfo.info.name, &paths(&metainfo.info))?.into_iter();
-    let mut of = |pad: bool| if pad { None } else { chosen.next() };
-    Ok(Some(metainfo.info.files.iter().map(|file| of(file.pad).unwrap_or_default()).collect()))
-}
-
-/// The paths of the files, pad files left out, from the torrent's folder.
-fn paths(info: &Info) -> Vec<&str> {
-    let folder = format!("{}/", info.name);
-    let real = info.files.iter().filter(|file| !file.pad).map(|file| file.path.as_str());
-    real.map(|path| path.strip_prefix(&folder).unwrap_or(path)).collect()
+fn place(path: &Path) -> String {
+    display::clean(&path.strip_prefix(".").unwrap_or(path).to_string_lossy())
 }

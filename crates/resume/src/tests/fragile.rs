@@ -45,13 +45,20 @@ impl Fragile {
         let disk = Disk {
             files: HashMap::new(),
             times: HashMap::new(),
-            tick: 1,
+            tick: now(),
             left: 0,
             rng: fastrand::Rng::with_seed(seed),
             lying,
             lost: 0,
         };
         Self { root: root.to_owned(), disk: Mutex::new(disk) }
+    }
+
+    /// As if its files had been written long ago.
+    pub(super) fn of_old(root: &Path) -> Self {
+        let old = Self::new(root, 1, false);
+        old.disk().tick = 1;
+        old
     }
 
     /// Power for this many calls.
@@ -132,6 +139,13 @@ impl Fragile {
         disk.times.insert(path, tick);
         Ok(())
     }
+}
+
+/// Nanoseconds since 1970: what is written stands as if it was written at this moment.
+#[allow(clippy::disallowed_methods, reason = "files are asked whether they were written a moment ago")]
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_nanos()).unwrap()
 }
 
 impl FileLayer for Fragile {

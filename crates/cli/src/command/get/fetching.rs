@@ -63,7 +63,8 @@ fn subject(magnet: &Magnet) -> Subject {
 
 impl Downloads<'_> {
     /// Begins to follow a link.
-    pub(super) fn follow(&mut self, source: String, magnet: Magnet) {
+    pub(super) fn follow(&mut self, source: String, mut magnet: Magnet) {
+        self.options.trackers.apply_to_link(&mut magnet);
         let subject = subject(&magnet);
         let alone = self.options.discovery.no_dht && self.options.discovery.no_lsd;
         if metadata::is_hopeless(&magnet, &self.peers, alone) {

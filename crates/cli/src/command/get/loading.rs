@@ -1,0 +1,84 @@
+//! What is to be downloaded, while it is read and fetched, a few at a time.
+
+use super::AT_ONCE;
+use crate::args::Options;
+use crate::display;
+use crate::known::{Begun, Known};
+use crate::source::{self, Found, Source};
+use quelea::AddTorrent;
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::PathBuf;
+use tokio::task::JoinHandle;
+
+/// A torrent that is to be downloaded.
+#[derive(Debug, Clone)]
+pub(crate) enum Given {
+    Source(Source),
+    /// One that was begun earlier.
+    Known(Box<Known>),
+}
+
+impl fmt::Display for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(source) => source.fmt(f),
+            Self::Known(known) => f.write_str(&display::clean(known.name())),
+        }
+    }
+}
+
+/// The sources while they are read and fetched, a few at a time.
+pub(super) struct Loading<'a> {
+    given: std::slice::Iter<'a, Given>,
+    options: &'a Options,
+    /// In the order of the command line, which decides whether of two that clash one is refused.
+    tasks: VecDeque<(String, JoinHandle<anyhow::Result<Read>>)>,
+}
+
+/// What was read of something that is to be downloaded.
+pub(super) enum Read {
+    Source(Found),
+    Known(Box<AddTorrent>),
+}
+
+impl<'a> Loading<'a> {
+    pub(super) fn new(given: &'a [Given], options: &'a Options) -> Self {
+        Self { given: given.iter(), options, tasks: VecDeque::new() }
+    }
+
+    /// The next that is there, or why it is not; `None` when there are no more.
+    pub(super) async fn next(&mut self) -> Option<(String, anyhow::Result<Read>)> {
+        while self.tasks.len() < AT_ONCE
+            && let Some(given) = self.given.next()
+        {
+            let (bind, name) = (self.options.discovery.bind.clone(), given.to_string());
+            let task = match given.clone() {
+                Given::Source(source) => {
+                    tokio::spawn(async move { source::load(source, &bind).await.map(Read::Source) })
+                }
+                Given::Known(known) => {
+                    tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
+                }
+            };
+            self.tasks.push_back((name, task));
+        }
+        // Waiting for the task may be broken off, so it leaves the queue only when it is done.
+        let loaded = (&mut self.tasks.front_mut()?.1).await.map_err(anyhow::Error::from).flatten();
+        let (source, _) = self.tasks.pop_front()?;
+        Some((source, loaded))
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.tasks.is_empty() && self.given.len() == 0
+    }
+}
+
+/// Notes that a torrent was begun, for `quelea list` and `quelea resume`. It goes on without that.
+pub(super) async fn keep(begun: Option<(Begun, PathBuf)>) {
+    let Some((begun, state)) = begun else { return };
+    let kept = tokio::task::spawn_blocking(move || begun.keep(&state)).await;
+    if let Err(error) = kept.map_err(anyhow::Error::from).flatten() {
+        tracing::warn!(%error, "quelea list and quelea resume will not know this torrent");
+    }
+}
