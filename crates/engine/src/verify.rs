@@ -92,8 +92,8 @@ impl Verified {
 /// there is no result.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a pure v2 torrent, [`Error::Storage`] when a folder can't be looked into or is a link that
-/// can't be followed, [`Error::Start`] when the system gives no threads.
+/// [`Error::Unsupported`] for a pure v2 torrent, [`Error::Storage`] when the download directory itself can't be looked
+/// into, or a link may not be followed, [`Error::Start`] when the system gives no threads.
 pub fn verify(
     info: &Arc<Info>,
     dir: &Path,
@@ -104,7 +104,7 @@ pub fn verify(
     }
     let paths = found_paths(info, dir);
     let there: Vec<There> =
-        info.files.iter().zip(&paths).map(|(file, path)| look(&dir.join(path), file)).collect();
+        info.files.iter().zip(&paths).map(|(file, path)| look(dir, &dir.join(path), file)).collect();
     let Some(outcome) = check(info, dir, (&paths, &there), &mut progress)? else { return Ok(None) };
     let files = judge(info, paths, there, &outcome.good);
     // What is told of a file need not be told twice.
@@ -127,7 +127,7 @@ fn is_skipped(file: &File) -> bool {
     file.pad || file.link.is_some()
 }
 
-fn look(path: &Path, file: &File) -> There {
+fn look(dir: &Path, path: &Path, file: &File) -> There {
     if is_skipped(file) {
         return There::Skipped;
     }
@@ -139,12 +139,18 @@ fn look(path: &Path, file: &File) -> There {
     match opened {
         Ok(Some(length)) => There::File(length),
         Ok(None) => There::Other,
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => match fs::symlink_metadata(path) {
-            Ok(_) => There::Refused("a symbolic link that leads to nothing".to_owned()),
-            Err(_) => There::Nothing,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => match broken_link(dir, path) {
+            Some(link) => There::Refused(format!("{link:?} is a symbolic link that leads to nothing")),
+            None => There::Nothing,
         },
         Err(error) => There::Refused(error.to_string()),
     }
+}
+
+/// The link, at a path or above it, that leads to nothing.
+fn broken_link<'a>(dir: &Path, path: &'a Path) -> Option<&'a Path> {
+    let below = path.ancestors().take_while(|at| *at != dir);
+    below.filter(|at| at.is_symlink()).find(|at| at.metadata().is_err())
 }
 
 /// Hashes all pieces.

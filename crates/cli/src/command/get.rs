@@ -390,10 +390,7 @@ impl Downloads<'_> {
                         place: place(&path),
                     };
                     let (session, name) = (self.session.clone(), info.name.clone());
-                    let begun = self
-                        .state_dir
-                        .clone()
-                        .map(|state| (Begun::new(&torrent, &dir), state));
+                    let begun = self.state_dir.clone().map(|state| (Begun::new(&torrent, &dir), state));
                     self.announced.push(Announced { source, subject, dir, path });
                     self.opening.spawn(async move {
                         let added = session.add(torrent).await;

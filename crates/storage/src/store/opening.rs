@@ -3,7 +3,7 @@
 use quelea_metainfo::geometry::PieceIndex;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::IoSlice;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
 use super::FileSpec;
@@ -271,22 +271,23 @@ pub(super) fn length_there<'a>(
         Ok(false) => Ok(None),
         Err(error) => Err(error),
     };
-    let full = || tree.path_of(path);
     match found {
         // A file that is not wanted is neither read nor written, so nothing about its place stands in the way.
         Err(_) if !wanted => Ok(None),
         Err(error) => Err(error),
-        Ok(found) => length_of_found(found, expected, wanted, full),
+        Ok(found) => length_of_found(tree, path, found, expected, wanted),
     }
 }
 
 /// The length of what stands in a file's place; an error for what can't be the torrent's file of this length.
 fn length_of_found(
+    tree: &Tree,
+    path: &Path,
     found: Option<Found>,
     expected: u64,
     wanted: bool,
-    full: impl Fn() -> PathBuf,
 ) -> Result<Option<u64>, StorageError> {
+    let full = || tree.path_of(path);
     match found {
         None => Ok(None),
         Some(Found::File(found)) if wanted && found > expected => {
