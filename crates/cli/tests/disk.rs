@@ -216,7 +216,7 @@ fn a_name_that_is_too_long_is_told_with_its_path() {
     let mut leech = Leech::start(bed.leech(&bed.path(&long), &seed));
     let line = leech.until("trouble", |line| line["event"] == "failed" || line["event"] == "paused");
     let text = message(&line);
-    assert!(text.contains(&long) && text.contains("no such long names"), "{text}");
+    assert!(text.contains(&long) && text.contains("name too long"), "{text}");
 }
 
 #[test]

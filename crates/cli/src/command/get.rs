@@ -91,8 +91,11 @@ async fn download(given: &[Given], options: &Options, report: &mut Report) -> an
             None => return Ok(worst),
         }
     };
-    if matches!(first.1, Read::Source(_)) {
-        make_directory(&options.output_dir)?;
+    if matches!(first.1, Read::Source(_))
+        && let Err(error) = make_directory(&options.output_dir)
+    {
+        report.failed(&first.0, None, &error);
+        return Ok(worst.worse(exit::status_of(&error)));
     }
     let mut signals = Signals::listen()?;
     let peers = tokio::select! {

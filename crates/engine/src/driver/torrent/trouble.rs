@@ -85,6 +85,8 @@ impl Running {
         // The same trouble is told once, however often it is met.
         if trouble.message != message {
             trouble.message.clone_from(&message);
+            // Whoever hears of it finds it in the figures.
+            self.publish();
             self.tell(Event::Failed { id: self.task.id, message });
         }
     }
