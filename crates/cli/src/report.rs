@@ -206,7 +206,7 @@ impl Report {
         }
         let failure = anyhow::anyhow!("{message}");
         let name = display::clean(&subject.name);
-        self.bar.suspend(|| error(Some(&name), &failure));
+        self.screen.suspend(|| error(Some(&name), &failure));
     }
 
     /// The DHT is joined, or nobody there answers: told to a person who is `waiting` for it, else by `-v` alone, since

@@ -1,6 +1,7 @@
 //! Options of the commands about what the state knows: `list`, `forget` and `resume`.
 
-use super::{Options, path};
+use super::{Options, path, source_parser};
+use crate::source::Source;
 use clap::builder::BoolishValueParser;
 use clap::{ArgAction, Args, ValueHint};
 use std::path::PathBuf;
@@ -24,9 +25,9 @@ pub(crate) struct ListArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ForgetArgs {
-    /// Which torrents: info-hashes as `quelea list` prints them, or torrent files
-    #[arg(value_name = "TORRENT", required = true, value_parser = path(), value_hint = ValueHint::FilePath)]
-    pub(crate) torrents: Vec<PathBuf>,
+    /// Which torrents: info-hashes as `quelea list` prints them, torrent files or magnet links
+    #[arg(value_name = "TORRENT", required = true, value_hint = ValueHint::FilePath, value_parser = source_parser())]
+    pub(crate) torrents: Vec<Source>,
 
     /// Only what was downloaded into this directory
     #[arg(long, value_name = "DIR", value_parser = path(), value_hint = ValueHint::DirPath)]

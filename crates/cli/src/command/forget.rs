@@ -4,7 +4,7 @@ use crate::args::ForgetArgs;
 use crate::display;
 use crate::exit::Status;
 use crate::known::{Known, States, hex};
-use crate::source::{self, Source};
+use crate::source::{self, Found, Source};
 use crate::state;
 use std::fmt::Write;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ForgetArgs) -> anyhow::Result<Status> {
             super::print(told.as_bytes())?;
             return Err(Status::Usage.because(format!(
                 "no torrent is known by {}: quelea list prints those that are",
-                display::clean(&torrent.to_string_lossy())
+                hex(&wanted)
             )));
         }
     }
@@ -50,13 +50,15 @@ fn say(told: &mut String, name: &str, directory: &Path) {
     let _ = writeln!(told, "{name} in {directory} is forgotten; its files stay");
 }
 
-/// The info-hash that is written, or that of a torrent file.
-fn hash_of(torrent: &Path) -> anyhow::Result<[u8; 20]> {
-    if let Some(hash) = torrent.to_str().and_then(crate::args::hex::<20>) {
-        return Ok(hash);
+/// The info-hash of a torrent file or link, or the one that is written.
+fn hash_of(torrent: &Source) -> anyhow::Result<[u8; 20]> {
+    match source::load_alone(torrent, &[])? {
+        Found::Torrent(metainfo) => Ok(metainfo.info.hashes.wire()),
+        Found::Magnet(link) => Ok(link.magnet.hashes.wire()),
+        Found::Publisher(_) => {
+            Err(Status::Usage.because("a publisher's link names no torrent: name the torrent itself"))
+        }
     }
-    let source = Source::File(torrent.to_owned());
-    Ok(source::parse(&source, &source::read_file(torrent)?)?.info.hashes.wire())
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
