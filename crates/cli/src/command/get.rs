@@ -317,15 +317,17 @@ impl Downloads<'_> {
     /// A source was read.
     fn begin(&mut self, source: String, read: Read) {
         let mut torrent = match read {
-            Read::Source(Found::Torrent(metainfo)) => AddTorrent::new(*metainfo),
-            Read::Source(Found::Magnet(MagnetLink { magnet, remarks })) => {
-                remarks.iter().for_each(|remark| self.report.warn(remark));
-                return self.follow(source, magnet);
-            }
-            Read::Source(Found::Publisher(link)) => {
-                return self.publishers.follow(source, self.session.follow_publisher(link));
-            }
             Read::Known(torrent) => *torrent,
+            Read::Source(found) => match *found {
+                Found::Torrent(metainfo) => AddTorrent::new(*metainfo),
+                Found::Magnet(MagnetLink { magnet, remarks }) => {
+                    remarks.iter().for_each(|remark| self.report.warn(remark));
+                    return self.follow(source, magnet);
+                }
+                Found::Publisher(link) => {
+                    return self.publishers.follow(source, self.session.follow_publisher(link));
+                }
+            },
         };
         torrent.peers.clone_from(&self.peers);
         match wish(&mut torrent, self.options) {

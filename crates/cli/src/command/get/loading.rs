@@ -38,7 +38,7 @@ pub(super) struct Loading<'a> {
 
 /// What was read of something that is to be downloaded.
 pub(super) enum Read {
-    Source(Found),
+    Source(Box<Found>),
     Known(Box<AddTorrent>),
 }
 
@@ -53,14 +53,15 @@ impl<'a> Loading<'a> {
             && let Some(given) = self.given.next()
         {
             let (bind, name) = (self.options.discovery.bind.clone(), given.to_string());
-            let task = match given.clone() {
-                Given::Source(source) => {
-                    tokio::spawn(async move { source::load(source, &bind).await.map(Read::Source) })
-                }
-                Given::Known(known) => {
-                    tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
-                }
-            };
+            let task =
+                match given.clone() {
+                    Given::Source(source) => tokio::spawn(async move {
+                        source::load(source, &bind).await.map(Box::new).map(Read::Source)
+                    }),
+                    Given::Known(known) => {
+                        tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
+                    }
+                };
             self.tasks.push_back((name, task));
         }
         // Waiting for the task may be broken off, so it leaves the queue only when it is done.
