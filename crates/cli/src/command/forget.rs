@@ -1,6 +1,6 @@
 //! `quelea forget`: torrents leave the state, and their files stay.
 
-use crate::args::ForgetArgs;
+use crate::args::{ForgetArgs, Web};
 use crate::display;
 use crate::exit::Status;
 use crate::known::{Known, States, hex};
@@ -52,7 +52,7 @@ fn say(told: &mut String, name: &str, directory: &Path) {
 
 /// The info-hash of a torrent file or link, or the one that is written.
 fn hash_of(torrent: &Source) -> anyhow::Result<[u8; 20]> {
-    match source::load_alone(torrent, &[])? {
+    match source::load_alone(torrent, &Web::default().access(&[])?)? {
         Found::Torrent(metainfo) => Ok(metainfo.info.hashes.wire()),
         Found::Magnet(link) => Ok(link.magnet.hashes.wire()),
         Found::Publisher(_) => {

@@ -1,14 +1,14 @@
 //! What is to be downloaded, while it is read and fetched, a few at a time.
 
 use super::AT_ONCE;
-use crate::args::Options;
 use crate::display;
 use crate::known::{Begun, Known};
-use crate::source::{self, Found, Source};
+use crate::source::{self, Found, Source, WebAccess};
 use quelea::AddTorrent;
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// A torrent that is to be downloaded.
@@ -31,7 +31,7 @@ impl fmt::Display for Given {
 /// The sources while they are read and fetched, a few at a time.
 pub(super) struct Loading<'a> {
     given: std::slice::Iter<'a, Given>,
-    options: &'a Options,
+    access: Arc<WebAccess>,
     /// In the order of the command line, which decides whether of two that clash one is refused.
     tasks: VecDeque<(String, JoinHandle<anyhow::Result<Read>>)>,
 }
@@ -43,8 +43,8 @@ pub(super) enum Read {
 }
 
 impl<'a> Loading<'a> {
-    pub(super) fn new(given: &'a [Given], options: &'a Options) -> Self {
-        Self { given: given.iter(), options, tasks: VecDeque::new() }
+    pub(super) fn new(given: &'a [Given], access: WebAccess) -> Self {
+        Self { given: given.iter(), access: Arc::new(access), tasks: VecDeque::new() }
     }
 
     /// The next that is there, or why it is not; `None` when there are no more.
@@ -52,16 +52,15 @@ impl<'a> Loading<'a> {
         while self.tasks.len() < AT_ONCE
             && let Some(given) = self.given.next()
         {
-            let (bind, name) = (self.options.discovery.bind.clone(), given.to_string());
-            let task =
-                match given.clone() {
-                    Given::Source(source) => tokio::spawn(async move {
-                        source::load(source, &bind).await.map(Box::new).map(Read::Source)
-                    }),
-                    Given::Known(known) => {
-                        tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
-                    }
-                };
+            let (access, name) = (Arc::clone(&self.access), given.to_string());
+            let task = match given.clone() {
+                Given::Source(source) => tokio::spawn(async move {
+                    source::load(source, &access).await.map(Box::new).map(Read::Source)
+                }),
+                Given::Known(known) => {
+                    tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
+                }
+            };
             self.tasks.push_back((name, task));
         }
         // Waiting for the task may be broken off, so it leaves the queue only when it is done.
