@@ -29,7 +29,7 @@ const CLEARLY: u64 = 2 * BLOCK_LENGTH as u64;
 /// What flowed is known for so long.
 const KEPT: Duration = Duration::from_secs(60);
 /// The pause after a trial in vain.
-const PAUSE: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_secs(30);
 /// The pause is doubled so many times at most.
 const MOST_DOUBLINGS: u32 = 3;
 /// Somebody new may be faster than all who were tried: a trial is no further away than this.
@@ -157,7 +157,8 @@ impl Lending {
             self.missed = (self.missed + 1).min(MOST_DOUBLINGS);
         }
         self.take_back(now, flow, usage);
-        if usage.waiting > 0 && usage.held >= usage.slots + self.lent && now >= self.next {
+        // While more are held, those of the last trial take the rest of their pieces.
+        if usage.waiting > 0 && usage.held == usage.slots + self.lent && now >= self.next {
             let step = self.step.unwrap_or(usage.held.div_ceil(2)).clamp(1, usage.waiting);
             self.lent += step;
             let ends = now + SETTLE + self.window();

@@ -240,7 +240,8 @@ fn a_thin_uplink_is_not_shared_among_more_than_its_slots_and_a_few() {
             bench.pass(1);
             sum += unchoked(&bench).len();
         }
+        // Half as many again are tried out now and then, and may take the rest of their pieces.
         let mean = sum as f64 / 300.0;
-        assert!(mean <= 6.0, "{blocks} blocks a second: {mean} of four slots");
+        assert!(mean < 8.0, "{blocks} blocks a second: {mean} of four slots");
     }
 }
