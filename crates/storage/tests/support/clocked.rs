@@ -179,6 +179,12 @@ impl FileLayer for Clocked {
     fn sync(&self, file: BorrowedFd<'_>) -> io::Result<()> {
         System.sync(file)
     }
+    fn file_system(&self, root: BorrowedFd<'_>, path: &Path) -> io::Result<Option<u64>> {
+        System.file_system(root, path)
+    }
+    fn sync_file_system(&self, _file: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(())
+    }
     fn will_need(&self, file: BorrowedFd<'_>, offset: u64, length: u64) {
         System.will_need(file, offset, length);
     }
