@@ -271,7 +271,7 @@ fn a_read_of_what_is_not_there_says_so() {
         result.recv_timeout(Duration::from_secs(60)).unwrap().unwrap_err()
     };
     let span = download.torrent.geometry.span(1, 0, 16_384).unwrap();
-    assert!(read(span, BLOCK_LENGTH).is_missing());
+    assert!(matches!(read(span, BLOCK_LENGTH), StorageError::Vanished(_)));
     assert!(matches!(read(span, 100), StorageError::WrongLength { .. }));
 }
 

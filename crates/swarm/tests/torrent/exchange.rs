@@ -398,7 +398,7 @@ fn what_one_peer_names_does_not_come_before_what_others_do() {
     let mut under_way = Vec::new();
     for message in 0..4 {
         let names =
-            (1..=100).map(|number| (SocketAddr::from(([198, 18, message, number], 1)), Flags::default()));
+            (1..=100).map(|number| (SocketAddr::from(([51, 18, message, number], 1)), Flags::default()));
         under_way.extend(dials(&bench.tells_pex(liar, &Pex { added: names.collect(), dropped: vec![] })));
     }
     let honest = bench.called("192.0.2.2:50000", None);
