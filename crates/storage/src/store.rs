@@ -225,6 +225,7 @@ impl Store {
     /// As [`Store::read`]; [`StorageError::Disturbed`] and [`StorageError::Vanished`].
     pub fn give(&self, span: Span, into: &mut [u8]) -> Result<(), StorageError> {
         let files = self.files();
+        files::check_length(span, into)?;
         files.look_before_giving(span)?;
         files.read(span, into)
     }

@@ -244,7 +244,7 @@ impl Files {
     }
 }
 
-fn check_length(span: Span, into: &[u8]) -> Result<(), StorageError> {
+pub(super) fn check_length(span: Span, into: &[u8]) -> Result<(), StorageError> {
     if into.len() == span.length as usize {
         return Ok(());
     }
