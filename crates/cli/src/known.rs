@@ -30,7 +30,7 @@ struct Note {
     directory: PathBuf,
     /// Which files are wanted, in the torrent's order; null for all.
     wanted: Option<Vec<bool>>,
-    /// How much each is, from 0 to 7; null for the usual.
+    /// How much each is, from 0 to 7; null for the default.
     priorities: Option<Vec<u8>>,
 }
 
@@ -81,7 +81,11 @@ impl Begun {
     /// Keeps it in the state directory. Waits for the disk.
     pub(crate) fn keep(&self, state: &Path) -> anyhow::Result<()> {
         let folder = state.join(FOLDER);
-        fs::create_dir_all(&folder)?;
+        if let Err(error) = fs::create_dir_all(&folder) {
+            // The session says that no state can be kept there, which is one thing to a person.
+            tracing::debug!(%error, "quelea list and quelea resume will not know this torrent");
+            return Ok(());
+        }
         let note = serde_json::to_vec(&self.note)?;
         for number in 0..DIRECTORIES {
             let path = folder.join(format!("{}-{number}.json", self.hash));
