@@ -220,8 +220,14 @@ fn parse_answer(body: &[u8]) -> Result<Value<'_>, Failure> {
     if body.len() > MAX_BODY {
         return Err(Failure::TooLong);
     }
-    let (answer, _) = parse_prefix_leniently(beginning(body), LIMITS)
-        .map_err(|error| Failure::Malformed(error.to_string()))?;
+    let body = beginning(body);
+    match body.first() {
+        None => return Err(Failure::Malformed("it is empty".to_owned())),
+        Some(b'<') => return Err(Failure::Malformed("it is a web page".to_owned())),
+        Some(_) => {}
+    }
+    let (answer, _) =
+        parse_prefix_leniently(body, LIMITS).map_err(|error| Failure::Malformed(error.to_string()))?;
     if answer.as_dict().is_none() {
         return Err(Failure::Malformed("it is not a dictionary".to_owned()));
     }
@@ -303,6 +309,13 @@ mod tests {
 
     const REGULAR: &str = "info_hash=hhhhhhhhhhhhhhhhhhhh&peer_id=-QL0100-abcdefghijkl&port=6881\
         &uploaded=1&downloaded=2&left=3&compact=1&no_peer_id=1";
+
+    #[test]
+    fn what_is_no_answer_at_all_is_called_by_its_name() {
+        let said = |body: &str| parse_announce(body.as_bytes()).unwrap_err().to_string();
+        assert_eq!(said("\r\n"), "its answer can't be read: it is empty");
+        assert_eq!(said("<html>503</html>"), "its answer can't be read: it is a web page");
+    }
 
     #[test]
     fn a_regular_announce_has_no_event() {
