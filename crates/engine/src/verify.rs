@@ -5,10 +5,12 @@
 
 use crate::create::Progress;
 use crate::naming::found_paths;
+use crate::wishes::torrent_links;
 use crate::{Error, Result};
 use quelea_metainfo::{File, Info};
 use quelea_storage::{
-    CheckJob, CheckOutcome, Config, FileSpec, Options, Pipeline, StorageError, Store, part_file_name,
+    CheckJob, CheckOutcome, Config, FileSpec, LinkState, Options, Pipeline, StorageError, Store,
+    part_file_name,
 };
 use std::fs;
 use std::io;
@@ -26,7 +28,7 @@ const PACE: Duration = Duration::from_millis(100);
 pub struct Verified {
     /// Which pieces are good, one entry a piece.
     pub pieces: Vec<bool>,
-    /// What can be said of each file, in the torrent's order, without pad files and symbolic links.
+    /// What can be said of each file, in the torrent's order, without pad files and links that lead to nothing in it.
     pub files: Vec<VerifiedFile>,
     /// The first refusal of the system while pieces were read, if there was one. Those pieces count as bad.
     pub trouble: Option<StorageError>,
@@ -77,6 +79,8 @@ pub enum FileState {
     NotAFile,
     /// It can't be opened; this is the system's answer.
     Unreadable(String),
+    /// A symbolic link of the torrent leads elsewhere: to this.
+    LeadsElsewhere(PathBuf),
 }
 
 impl Verified {
@@ -106,7 +110,20 @@ pub fn verify(
     let there: Vec<There> =
         info.files.iter().zip(&paths).map(|(file, path)| look(dir, &dir.join(path), file)).collect();
     let Some(outcome) = check(info, dir, (&paths, &there), &mut progress)? else { return Ok(None) };
-    let files = judge(info, paths, there, &outcome.good);
+    let mut files = judge(info, &paths, there, &outcome.good);
+    files.extend(torrent_links(info).into_iter().map(|link| VerifiedFile {
+        number: link.file,
+        path: paths.get(link.file).cloned().unwrap_or_default(),
+        pieces: 0,
+        good_pieces: 0,
+        state: match link.look(dir, &paths) {
+            LinkState::Good => FileState::Good,
+            LinkState::Missing => FileState::Missing,
+            LinkState::Elsewhere(found) => FileState::LeadsElsewhere(found),
+            LinkState::NotALink | _ => FileState::NotAFile,
+        },
+    }));
+    files.sort_by_key(|file| file.number);
     // What is told of a file need not be told twice.
     let told = |file: &VerifiedFile| matches!(file.state, FileState::NotAFile | FileState::Unreadable(_));
     let trouble = outcome.trouble.filter(|_| !files.iter().any(told));
@@ -210,7 +227,7 @@ fn check(
 }
 
 /// What the good pieces, and what stands in the files' places, say of each file.
-fn judge(info: &Info, paths: Vec<PathBuf>, there: Vec<There>, good: &[bool]) -> Vec<VerifiedFile> {
+fn judge(info: &Info, paths: &[PathBuf], there: Vec<There>, good: &[bool]) -> Vec<VerifiedFile> {
     let bad: Vec<u32> = (0..info.geometry.pieces()).filter(|piece| !good[*piece as usize]).collect();
     let touched = |file: &File| info.geometry.pieces_touching(file.offset, file.length);
     // Pieces whose badness is explained by a file that is not there as it should be, or that is damaged for sure.
@@ -235,7 +252,7 @@ fn judge(info: &Info, paths: Vec<PathBuf>, there: Vec<There>, good: &[bool]) -> 
         }
         let bad_pieces = bad_in(&bad, &pieces).len() as u32;
         let (pieces, good_pieces) = (pieces.len() as u32, pieces.len() as u32 - bad_pieces);
-        files.push(VerifiedFile { number, path, pieces, good_pieces, state });
+        files.push(VerifiedFile { number, path: path.clone(), pieces, good_pieces, state });
     }
     for file in files.iter_mut().filter(|file| file.state == FileState::Unproven) {
         let pieces = touched(&info.files[file.number]);

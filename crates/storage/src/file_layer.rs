@@ -22,6 +22,8 @@ pub enum Opening {
     Write,
     /// To read and write a file that must not have been there.
     CreateNew,
+    /// The same, to be executed by whom the user's mask lets execute it.
+    CreateExecutable,
 }
 
 /// What stands at a path.
@@ -129,6 +131,10 @@ pub trait FileLayer: Send + Sync {
     /// Copies bytes of one file to the same place of another within the system, sharing them where the file
     /// system can. `EXDEV`, `EINVAL` or `EOPNOTSUPP` where it can't be done so, or 0.
     fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<u64>;
+    /// Makes the link `path` with this text; its folder is there. `EEXIST` if anything is at `path`.
+    fn make_link(&self, root: BorrowedFd<'_>, path: &Path, text: &Path) -> io::Result<()>;
+    /// Gives the second file the permissions of the first.
+    fn copy_mode(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()>;
     /// Sets the length of a file.
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()>;
     /// Reserves space from the beginning up to `length` and makes the file at least that long.
@@ -179,11 +185,19 @@ impl FileLayer for System {
             | match how {
                 Opening::Read => OFlags::RDONLY,
                 Opening::Write => OFlags::RDWR | OFlags::CREATE,
-                Opening::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+                Opening::CreateNew | Opening::CreateExecutable => {
+                    OFlags::RDWR | OFlags::CREATE | OFlags::EXCL
+                }
             };
-        match open_in_one_call(root, path, flags) {
+        // The user's mask takes away what the user does not want to give.
+        let mode = Mode::from_raw_mode(match how {
+            Opening::Read => 0,
+            Opening::Write | Opening::CreateNew => 0o666,
+            Opening::CreateExecutable => 0o777,
+        });
+        match open_in_one_call(root, path, flags, mode) {
             // Systems and sandboxes that do not know the call answer with these.
-            Err(Errno::NOSYS | Errno::PERM) => Ok(open_step_by_step(root, path, flags)?),
+            Err(Errno::NOSYS | Errno::PERM) => Ok(open_step_by_step(root, path, flags, mode)?),
             answer => Ok(answer?),
         }
     }
@@ -337,6 +351,16 @@ impl FileLayer for System {
         Ok(rustix::fs::copy_file_range(from, Some(&mut there), to, Some(&mut here), length)? as u64)
     }
 
+    fn make_link(&self, root: BorrowedFd<'_>, path: &Path, text: &Path) -> io::Result<()> {
+        let (folder, name) = (Folder::above(root, path)?, name_of(path)?);
+        Ok(rustix::fs::symlinkat(text, folder.as_fd(), name)?)
+    }
+
+    fn copy_mode(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(rustix::fs::fstat(from)?.st_mode & 0o777);
+        Ok(rustix::fs::fchmod(to, mode)?)
+    }
+
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
         Ok(rustix::fs::ftruncate(file, length)?)
     }
@@ -369,10 +393,10 @@ impl FileLayer for System {
     }
 }
 
-fn open_in_one_call(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+fn open_in_one_call(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     use rustix::fs::ResolveFlags;
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    rustix::fs::openat2(root, path, flags, mode(flags), resolve)
+    rustix::fs::openat2(root, path, flags, mode, resolve)
 }
 
 /// The folder that a file lies in, reached through no link.
@@ -400,8 +424,8 @@ impl<'a> Folder<'a> {
 
 fn open_folder(root: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, Errno> {
     let flags = FOLDER | OFlags::NOFOLLOW;
-    match open_in_one_call(root, path, flags) {
-        Err(Errno::NOSYS | Errno::PERM) => open_step_by_step(root, path, flags),
+    match open_in_one_call(root, path, flags, Mode::empty()) {
+        Err(Errno::NOSYS | Errno::PERM) => open_step_by_step(root, path, flags, Mode::empty()),
         answer => answer,
     }
 }
@@ -411,7 +435,7 @@ fn name_of(path: &Path) -> Result<&OsStr, Errno> {
 }
 
 /// One folder after the other, none of them through a link.
-fn open_step_by_step(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+fn open_step_by_step(root: BorrowedFd<'_>, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
     let name = path.file_name().ok_or(Errno::INVAL)?;
     let mut opened: Option<OwnedFd> = None;
     for folder in path.parent().into_iter().flat_map(names) {
@@ -420,7 +444,7 @@ fn open_step_by_step(root: BorrowedFd<'_>, path: &Path, flags: OFlags) -> Result
         opened = Some(next.map_err(|error| link_or(error, above, folder))?);
     }
     let above = opened.as_ref().map_or(root, AsFd::as_fd);
-    rustix::fs::openat(above, name, flags, mode(flags))
+    rustix::fs::openat(above, name, flags, mode)
 }
 
 /// A link that is opened as a folder answers "not a folder"; it shall say that it is a link.
@@ -432,11 +456,6 @@ fn link_or(error: Errno, above: BorrowedFd<'_>, name: &OsStr) -> Errno {
         Ok(stat) if found(&stat) == Found::SymbolicLink => Errno::LOOP,
         Ok(_) | Err(_) => error,
     }
-}
-
-/// The user's mask takes away what the user does not want to give.
-fn mode(flags: OFlags) -> Mode {
-    if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() }
 }
 
 /// The plain names in a path; it has no others, which `Store::open` makes sure of.
@@ -476,7 +495,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    type Open = fn(BorrowedFd<'_>, &Path, OFlags) -> Result<OwnedFd, Errno>;
+    type Open = fn(BorrowedFd<'_>, &Path, OFlags, Mode) -> Result<OwnedFd, Errno>;
     const WAYS: [Open; 2] = [open_in_one_call, open_step_by_step];
 
     #[test]
@@ -492,7 +511,7 @@ mod tests {
 
             let root = System.open_root(root.path()).unwrap();
             let flags = OFlags::RDWR | OFlags::NOFOLLOW;
-            let open = |path: &str| open(root.as_fd(), Path::new(path), flags);
+            let open = |path: &str| open(root.as_fd(), Path::new(path), flags, Mode::empty());
             assert!(open("a/b/file").is_ok(), "way {number}");
             assert_eq!(open("a/link/file").unwrap_err(), Errno::LOOP, "way {number}");
             assert_eq!(open("a/b/link").unwrap_err(), Errno::LOOP, "way {number}");

@@ -19,6 +19,7 @@ mod remove;
 pub mod save;
 mod store;
 pub mod threads;
+mod torrent_links;
 mod tree;
 
 pub use error::{Action, StorageError};
@@ -35,4 +36,5 @@ pub use store::{
     Existing, FileSpec, Goal, Held, Holder, Interrupted, Journal, Moved, Options, Relocated, Relocating,
     Step, Store, recover,
 };
+pub use torrent_links::{LinkLeftOut, LinkState, TorrentLink, remove_links};
 pub use tree::Standing;

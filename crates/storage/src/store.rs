@@ -43,6 +43,7 @@ use crate::file_layer::{FileLayer, System};
 use crate::file_pool::FilePool;
 use crate::layout::Layout;
 use crate::part_file::{PartFile, is_plain_name};
+use crate::torrent_links::{self, LinkLeftOut, TorrentLink};
 use crate::tree::Tree;
 use files::{Files, Place};
 
@@ -62,6 +63,12 @@ pub struct FileSpec {
 pub struct Options {
     /// Which files are wanted, one entry a file; `None` for all.
     pub wanted: Option<Vec<bool>>,
+    /// Which files are to be executed (BEP 47, `attr` x), one entry a file; `None` for none. Files that are there stay as
+    /// they are.
+    pub executable: Option<Vec<bool>>,
+    /// The torrent's own symbolic links (BEP 47), whose files are pad files to a store. They are made by
+    /// [`Store::make_links`].
+    pub links: Vec<TorrentLink>,
     /// Whether the space of all wanted files is reserved when the store is opened, so that a disk that is too
     /// small says so at once.
     pub preallocate: bool,
@@ -79,6 +86,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             wanted: None,
+            executable: None,
+            links: Vec::new(),
             preallocate: false,
             read_only: false,
             part_file: None,
@@ -106,6 +115,7 @@ impl fmt::Debug for Options {
 pub struct Store {
     layout: Arc<Layout>,
     had_data: bool,
+    links: Vec<TorrentLink>,
     files: RwLock<Files>,
     /// Held by whoever changes where files are or which are wanted.
     change: Mutex<()>,
@@ -148,9 +158,13 @@ impl Store {
         let had_data = lengths.iter().flatten().any(|&length| length > 0)
             || parts.as_ref().is_some_and(|parts| !parts.is_empty());
         let layout = Arc::new(layout);
-        let places = files.into_iter().zip(wanted).zip(&lengths).map(|((file, wanted), length)| Place {
+        let is_executable =
+            |number: usize| options.executable.as_ref().and_then(|all| all.get(number)) == Some(&true);
+        let numbered = files.into_iter().enumerate();
+        let places = numbered.zip(wanted).zip(&lengths).map(|(((number, file), wanted), length)| Place {
             path: file.path,
             pad: file.pad,
+            executable: is_executable(number),
             wanted,
             absent: AtomicBool::new(length.is_none()),
         });
@@ -162,7 +176,8 @@ impl Store {
                 files.preallocate()?;
             }
         }
-        Ok(Self { layout, had_data, files: RwLock::new(files), change: Mutex::default() })
+        let (files, links) = (RwLock::new(files), options.links);
+        Ok(Self { layout, had_data, links, files, change: Mutex::default() })
     }
 
     /// The download directory.
@@ -263,6 +278,18 @@ impl Store {
     /// When a file is not there or longer than it should be, or the system refuses.
     pub fn finish(&self, sync: bool) -> Result<(), StorageError> {
         self.files().finish(sync)
+    }
+
+    /// Makes the torrent's own symbolic links that are wanted and not there: once everything is complete. Those that
+    /// can't be made; that is no reason not to go on.
+    pub fn make_links(&self) -> Vec<LinkLeftOut> {
+        if self.links.is_empty() {
+            return Vec::new();
+        }
+        let wanted = self.wanted();
+        let is_wanted = |link: &&TorrentLink| wanted.get(link.file) == Some(&true);
+        let links: Vec<TorrentLink> = self.links.iter().filter(is_wanted).copied().collect();
+        torrent_links::make(&self.root(), &self.paths(), &links)
     }
 
     /// Forgets what is known of the files, so that what is read next is what their names lead to at that moment:

@@ -44,7 +44,10 @@ pub(crate) struct Tree {
 #[derive(Clone, Copy)]
 pub(crate) enum Before {
     /// It was not there when somebody looked.
-    Absent,
+    Absent {
+        /// Whether it is to be executed.
+        executable: bool,
+    },
     /// It was there, or has been written: when it is there no more, its bytes are lost, and an empty one in its place
     /// would hide that.
     Present,
@@ -157,13 +160,16 @@ impl Tree {
             return Err(StorageError::ReadOnly(self.path_of(path)));
         }
         let file = match before {
-            Before::Absent => match self.create_new(what, path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    self.open_existing(path, longest)?
+            Before::Absent { executable } => {
+                let how = if executable { Opening::CreateExecutable } else { Opening::CreateNew };
+                match self.create_new(what, path, how) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        self.open_existing(path, longest)?
+                    }
+                    Err(error) => return Err(self.refused(Action::Create, path, error)),
                 }
-                Err(error) => return Err(self.refused(Action::Create, path, error)),
-            },
+            }
             Before::Present if self.look(path)?.is_none() => {
                 return Err(StorageError::Vanished(self.path_of(path)));
             }
@@ -484,6 +490,13 @@ impl Tree {
     pub(crate) fn create_apart(&self, path: &Path, new: bool) -> Result<OwnedFd, StorageError> {
         let how = if new { Opening::CreateNew } else { Opening::Write };
         self.create(path, how).map_err(|error| self.refused(Action::Create, path, error))
+    }
+
+    /// Gives a copy the permissions of the original, where the file system has any.
+    pub(crate) fn copy_mode(&self, from: &OwnedFd, to: &OwnedFd) {
+        if let Err(error) = uninterrupted(|| self.layer.copy_mode(from.as_fd(), to.as_fd())) {
+            tracing::debug!(%error, "a copy has other permissions than the original");
+        }
     }
 
     /// Sets a file's length.

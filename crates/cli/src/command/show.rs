@@ -80,6 +80,8 @@ struct FileJson<'a> {
     length: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     symlink: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    executable: bool,
 }
 
 impl<'a> From<&'a Metainfo> for TorrentJson<'a> {
@@ -89,6 +91,7 @@ impl<'a> From<&'a Metainfo> for TorrentJson<'a> {
             path: file.path.as_str(),
             native_path: file.native.as_ref().map(native),
             length: file.length,
+            executable: file.executable,
             symlink: match &file.link {
                 Some(Link::To(target)) => Some(target.as_str()),
                 Some(Link::Nowhere) | None => None,
@@ -255,6 +258,7 @@ fn list(text: &mut String, files: &[&File], limit: usize, names: NameStyle) {
         match &file.link {
             Some(Link::To(target)) => text.push_str(&format!(" -> {target}")),
             Some(Link::Nowhere) => text.push_str(" -> (a link to nowhere, not made)"),
+            None if file.executable => text.push_str(" (executable)"),
             None => {}
         }
         text.push('\n');

@@ -66,6 +66,7 @@ fn word(state: &FileState) -> &'static str {
         FileState::Unproven => "unproven",
         FileState::NotAFile => "not-a-file",
         FileState::Unreadable(_) => "unreadable",
+        FileState::LeadsElsewhere(_) => "leads-elsewhere",
         _ => "other",
     }
 }
@@ -80,6 +81,9 @@ fn detail(file: &VerifiedFile) -> String {
         }
         FileState::Unproven => "a piece it shares with another file is bad".to_owned(),
         FileState::NotAFile => "a folder or a device has its place".to_owned(),
+        FileState::LeadsElsewhere(found) => {
+            format!("the link leads to {}", display::clean(&found.to_string_lossy()))
+        }
         FileState::Unreadable(why) => display::plain(&display::clean(why)),
         FileState::Good | FileState::Missing | _ => String::new(),
     }
@@ -95,11 +99,16 @@ fn table(info: &Info, dir: &Path, verified: &Verified, hashed: &str, all: bool) 
     let files = display::count(verified.files.len(), "file", "files");
     let mut text = format!("{place}: {good} of {pieces} and {good_files} of {files} are good ({hashed})\n");
     let short = !all && verified.files.len() > FILES;
-    let numbered = verified.files.iter().zip(1usize..);
+    let mut numbers = Vec::with_capacity(info.files.len());
+    for file in &info.files {
+        numbers.push(numbers.last().copied().unwrap_or(0) + usize::from(!file.pad));
+    }
+    let number = |file: &VerifiedFile| numbers.get(file.number).copied().unwrap_or(0);
+    let numbered = verified.files.iter().map(|file| (file, number(file)));
     let listed: Vec<(&VerifiedFile, usize)> =
         numbered.filter(|(file, _)| !short || file.state != FileState::Good).collect();
     let limit = if short { FILES } else { usize::MAX };
-    let width = verified.files.len().to_string().len().max(3);
+    let width = numbers.last().copied().unwrap_or(0).to_string().len().max(3);
     for (file, number) in listed.iter().take(limit) {
         let Some(meant) = info.files.get(file.number) else { continue };
         let (size, word) = (display::bytes(meant.length), word(&file.state));

@@ -23,7 +23,7 @@ use quelea_discovery::external::Witness;
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
 use quelea_resume::{Ending, Keeper, Record, SavedBlock, Totals};
-use quelea_storage::{PieceJob, PieceOutcome, PieceVerdict, StorageError};
+use quelea_storage::{LinkLeftOut, PieceJob, PieceOutcome, PieceVerdict, StorageError};
 use quelea_swarm::event::{Event as SwarmEvent, Output, Verdict};
 use quelea_swarm::peers::PeerKey;
 use quelea_swarm::torrent::Torrent as Machine;
@@ -371,8 +371,15 @@ impl Running {
         }
         self.files = Files::Finishing;
         let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
+        let events = self.task.events.clone();
         self.task.io.pipeline.run(move || {
-            let _ = torrent.blocking_send(ToTorrent::Finished(store.finish(false)));
+            let finished = store.finish(false);
+            if finished.is_ok() {
+                for LinkLeftOut { path, reason } in store.make_links() {
+                    let _ = events.send(Event::Warning(format!("the link {path:?} is not made: {reason}")));
+                }
+            }
+            let _ = torrent.blocking_send(ToTorrent::Finished(finished));
         });
     }
 

@@ -4,7 +4,7 @@ use super::Session;
 use crate::entry::Entry;
 use crate::naming::{NameStyle, Naming};
 use crate::opening::{Located, Place};
-use crate::wishes::file_specs;
+use crate::wishes::{file_specs, torrent_links};
 use crate::{Error, Event, Result};
 use quelea_resume::{Keeper, Leaving};
 use quelea_storage::{FileSpec, Options, part_file_name, staging_name};
@@ -68,6 +68,9 @@ impl Session {
                     shared.extend(file_specs(&info).into_iter().map(|file| file.path));
                 }
             }
+            let info = entry.info()?;
+            let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+            quelea_storage::remove_links(&root, &paths, &torrent_links(&info));
             let mut files = files;
             files.retain(|file| !file.pad && !shared.contains(&file.path));
             quelea_storage::remove_files(&root, &files, &parts)?;

@@ -12,7 +12,7 @@ use crate::events::TorrentId;
 use crate::mapping::Transport;
 use crate::naming::Naming;
 use crate::opening::{Opened, Place};
-use crate::wishes::{file_flags, file_specs, piece_priorities, wanted_pieces};
+use crate::wishes::{executables, file_flags, file_specs, piece_priorities, torrent_links, wanted_pieces};
 use crate::{Error, Event, Result, State};
 use quelea_metainfo::Info;
 use quelea_metainfo::geometry::PieceIndex;
@@ -221,6 +221,8 @@ impl Session {
         let info_hash = info.hashes.wire();
         let options = Options {
             wanted: Some(files),
+            executable: executables(info),
+            links: torrent_links(info),
             preallocate: entry.wishes.preallocate,
             part_file: Some(part_file_name(&info.name, &info_hash)),
             pool: self.inner.files.clone(),

@@ -263,6 +263,12 @@ impl FileLayer for Fragile {
         // So that copies are written as everything else.
         Ok(0)
     }
+    fn make_link(&self, root: BorrowedFd<'_>, path: &Path, text: &Path) -> io::Result<()> {
+        System.make_link(root, path, text)
+    }
+    fn copy_mode(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+        System.copy_mode(from, to)
+    }
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
         self.call()?;
         self.changes(file, length, 0)?;

@@ -33,6 +33,8 @@ pub(super) struct Place {
     pub(super) path: PathBuf,
     pub(super) pad: bool,
     pub(super) wanted: bool,
+    /// Whether it is to be executed, if we make it.
+    pub(super) executable: bool,
     /// Whether it was not there when somebody looked, and has not been written since.
     pub(super) absent: AtomicBool,
 }
@@ -193,7 +195,9 @@ impl Files {
 
     pub(super) fn open_to_write(&self, file: FileIndex, keep: bool) -> Result<Arc<OwnedFd>, StorageError> {
         let absent = &self.files[file.at()].absent;
-        let before = if absent.load(Ordering::Relaxed) { Before::Absent } else { Before::Present };
+        let executable = self.files[file.at()].executable;
+        let before =
+            if absent.load(Ordering::Relaxed) { Before::Absent { executable } } else { Before::Present };
         let length = self.layout.length_of(file);
         let opened =
             self.tree.open_to_write(What::File(file.at()), self.path_of(file), before, length, keep)?;

@@ -39,6 +39,7 @@ use crate::error::StorageError;
 use crate::file_layer::{Found, Stamp};
 use crate::layout::FileIndex;
 use crate::part_file::is_plain_name;
+use crate::torrent_links::{self, LinkLeftOut, LinkState, TorrentLink, remove_links};
 use crate::tree::{Refused, Tree};
 
 /// Where files are to go.
@@ -210,9 +211,27 @@ impl Store {
         let _change = self.begin_change();
         let plan = Plan::new(&self.files(), goal)?;
         progress.go_on()?;
-        match self.rename_all(&plan, journal, progress) {
+        // They hold nothing, and would keep folders from being empty; they are made again where the files are then.
+        let (root, paths) = (self.root(), self.paths());
+        let is_there = |link: &&TorrentLink| link.look(&root, &paths) == LinkState::Good;
+        let links: Vec<TorrentLink> = self.links.iter().filter(is_there).copied().collect();
+        remove_links(&root, &paths, &links);
+        let relocated = self.relocate_files(&plan, journal, progress);
+        for LinkLeftOut { path, reason } in torrent_links::make(&self.root(), &self.paths(), &links) {
+            tracing::warn!("the link {path:?} is not made: {reason}");
+        }
+        relocated
+    }
+
+    fn relocate_files(
+        &self,
+        plan: &Plan,
+        journal: &dyn Journal,
+        progress: &Relocating,
+    ) -> Result<Relocated, StorageError> {
+        match self.rename_all(plan, journal, progress) {
             Ok(relocated) => Ok(relocated),
-            Err(Refused::OtherFileSystem) => self.copy_all(&plan, journal, progress),
+            Err(Refused::OtherFileSystem) => self.copy_all(plan, journal, progress),
             Err(Refused::Failed(error)) => Err(error),
         }
     }

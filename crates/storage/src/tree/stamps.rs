@@ -120,9 +120,9 @@ impl Tree {
     }
 
     /// Creates a file that must not have been there. Another writer that finds it there waits until it is known as ours.
-    pub(super) fn create_new(&self, what: What, path: &Path) -> io::Result<OwnedFd> {
+    pub(super) fn create_new(&self, what: What, path: &Path, how: Opening) -> io::Result<OwnedFd> {
         let _turn = self.stamps.turn(what);
-        let file = self.create(path, Opening::CreateNew)?;
+        let file = self.create(path, how)?;
         let stamp = self.stamp_of(&file);
         let left = Left { stamp, is_proof: true, state: State::Untouched, looked: self.layer.now() };
         self.stamps.files().insert(what, left);

@@ -168,6 +168,12 @@ impl FileLayer for Clocked {
     fn copy(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, offset: u64, length: u64) -> io::Result<u64> {
         System.copy(from, to, offset, length)
     }
+    fn make_link(&self, root: BorrowedFd<'_>, path: &Path, text: &Path) -> io::Result<()> {
+        System.make_link(root, path, text)
+    }
+    fn copy_mode(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+        System.copy_mode(from, to)
+    }
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
         System.set_length(file, length)?;
         self.touch(file)

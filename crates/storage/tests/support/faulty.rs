@@ -211,6 +211,12 @@ impl FileLayer for Faulty {
         }
         self.call("copy", || System.copy(from, to, offset, some))
     }
+    fn make_link(&self, root: BorrowedFd<'_>, path: &Path, text: &Path) -> io::Result<()> {
+        self.call("make_link", || System.make_link(root, path, text))
+    }
+    fn copy_mode(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+        self.call("copy_mode", || System.copy_mode(from, to))
+    }
     fn set_length(&self, file: BorrowedFd<'_>, length: u64) -> io::Result<()> {
         self.call("set_length", || System.set_length(file, length))
     }

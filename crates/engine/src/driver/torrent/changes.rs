@@ -404,9 +404,10 @@ fn relocate_files(
     let Some((record, keeper)) = keeping else { return Ok(store.relocate(goal, &Unwritten, progress)?) };
     let own = file_specs(info).into_iter().zip(&goal.paths).enumerate();
     // Of a file that may have several names it is always said which it has, so that nobody looks which are there.
+    let is_pad = |number: usize| info.files.get(number).is_none_or(|file| file.pad);
     let several = |number: usize| info.files.get(number).is_some_and(quelea_metainfo::File::has_other_names);
     let names: Names = own
-        .filter(|(number, (file, path))| !file.pad && (file.path != **path || several(*number)))
+        .filter(|(number, (file, path))| !is_pad(*number) && (file.path != **path || several(*number)))
         .map(|(number, (_, path))| (number, path.clone()))
         .collect();
     let journal = keeper.relocation(&record, goal, names).map_err(|taken| match taken {
@@ -430,7 +431,7 @@ fn renamed(info: &Info, store: &Store, from: &Path, to: &Path) -> Result<Vec<Pat
     }
     let mut found = false;
     let mut paths = store.paths();
-    for (path, _) in paths.iter_mut().zip(&info.files).filter(|(_, file)| !file.pad && file.link.is_none()) {
+    for (path, _) in paths.iter_mut().zip(&info.files).filter(|(_, file)| !file.pad) {
         if let Ok(rest) = path.strip_prefix(from) {
             found = true;
             *path = if rest.as_os_str().is_empty() { to.to_owned() } else { to.join(rest) };

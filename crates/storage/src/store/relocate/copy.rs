@@ -162,6 +162,7 @@ impl Copies<'_> {
         let Some(from) = tree.open_apart(&item.from)? else { return Ok(()) };
         let to = self.plan.goal.create_apart(&item.staged, true)?;
         self.copied[number] = true;
+        self.plan.goal.copy_mode(&from, &to);
         self.plan.goal.set_length(&to, &item.staged, tree.length_of(&from, &item.from)?)?;
         let mut at = 0;
         while let Some(run) = tree.next_run(&from, &item.from, at)? {
