@@ -81,6 +81,8 @@ pub enum FileState {
     Unreadable(String),
     /// A symbolic link of the torrent leads elsewhere: to this.
     LeadsElsewhere(PathBuf),
+    /// Something that is no link has the place of a symbolic link of the torrent.
+    NotALink,
 }
 
 impl Verified {
@@ -120,7 +122,7 @@ pub fn verify(
             LinkState::Good => FileState::Good,
             LinkState::Missing => FileState::Missing,
             LinkState::Elsewhere(found) => FileState::LeadsElsewhere(found),
-            LinkState::NotALink | _ => FileState::NotAFile,
+            LinkState::NotALink | _ => FileState::NotALink,
         },
     }));
     files.sort_by_key(|file| file.number);

@@ -116,8 +116,8 @@ async fn test() {
         let verified = verify(&info, root, |_| ControlFlow::Continue(())).unwrap().unwrap();
         verified.files.into_iter().map(|file| file.state).collect()
     };
-    use FileState::{Good, LeadsElsewhere, Missing, NotAFile};
-    assert_eq!(states(&to), [Good, Good, Good, NotAFile]);
+    use FileState::{Good, LeadsElsewhere, Missing, NotALink};
+    assert_eq!(states(&to), [Good, Good, Good, NotALink]);
 
     added.move_to(&new, Existing::Refuse).outcome().await.unwrap();
     assert_eq!((text(&new, "now"), text(&new, "bin/run")), ("A".into(), "../A/run".into()));

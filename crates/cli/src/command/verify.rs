@@ -67,6 +67,7 @@ fn word(state: &FileState) -> &'static str {
         FileState::NotAFile => "not-a-file",
         FileState::Unreadable(_) => "unreadable",
         FileState::LeadsElsewhere(_) => "leads-elsewhere",
+        FileState::NotALink => "not-a-link",
         _ => "other",
     }
 }
@@ -81,6 +82,7 @@ fn detail(file: &VerifiedFile) -> String {
         }
         FileState::Unproven => "a piece it shares with another file is bad".to_owned(),
         FileState::NotAFile => "a folder or a device has its place".to_owned(),
+        FileState::NotALink => "something else has the place of the link".to_owned(),
         FileState::LeadsElsewhere(found) => {
             format!("the link leads to {}", display::clean(&found.to_string_lossy()))
         }

@@ -70,7 +70,9 @@ impl Session {
             }
             let info = entry.info()?;
             let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
-            quelea_storage::remove_links(&root, &paths, &torrent_links(&info));
+            let mut links = torrent_links(&info);
+            links.retain(|link| paths.get(link.file).is_some_and(|path| !shared.contains(path)));
+            quelea_storage::remove_links(&root, &paths, &links);
             let mut files = files;
             files.retain(|file| !file.pad && !shared.contains(&file.path));
             quelea_storage::remove_files(&root, &files, &parts)?;

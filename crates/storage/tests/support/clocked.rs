@@ -96,7 +96,7 @@ impl FileLayer for Clocked {
     }
     fn open(&self, root: BorrowedFd<'_>, path: &Path, how: Opening) -> io::Result<OwnedFd> {
         let opened = System.open(root, path, how)?;
-        if how == Opening::CreateNew {
+        if matches!(how, Opening::CreateNew | Opening::CreateExecutable) {
             self.touch(opened.as_fd())?;
         }
         Ok(opened)
