@@ -1,7 +1,7 @@
 //! The requests outstanding at one peer: how many there should be, and which.
 //!
 //! The depth follows bandwidth x delay. Everything is measured by rounds: a round ends when a block arrives that was
-//! asked for after it began, so it is as long as the delay, whatever that is, and at least [`SHORTEST_ROUND`]. A window
+//! asked for after it began, so it is as long as the delay, whatever that is, and at least `SHORTEST_ROUND`. A window
 //! of fixed length would see nothing but silence of a peer that is farther away.
 //!
 //! - At first the depth grows by one with each block that did not wait long, so it doubles in a round. It pauses when a round brings no more
@@ -198,7 +198,7 @@ impl Pipeline {
         depth.min(self.reqq)
     }
 
-    /// How many more requests to send. Zero until a part of the pipeline is drained, [`BUNCH`] at most, so that requests go
+    /// How many more requests to send. Zero until a part of the pipeline is drained, `BUNCH` at most, so that requests go
     /// out together.
     pub fn room(&self) -> usize {
         let depth = self.depth();
