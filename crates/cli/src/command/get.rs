@@ -141,14 +141,15 @@ async fn download(given: &[Given], options: &Options, report: &mut Report) -> an
         downloads.report.say("stopping; Ctrl-C again stops at once");
     }
     downloads.judge();
-    let whole = downloads.is_complete() || matches!(ended, Ended::GaveUp(_));
-    let status = if whole { downloads.worst } else { downloads.worst.worse(Status::Interrupted) };
-    signals.end_at_once(status);
+    let gave_up = matches!(ended, Ended::GaveUp(_));
+    signals.end_at_once(downloads.status(gave_up));
     tokio::select! {
         () = downloads.session.close() => {}
         // Whatever still goes on ends with the process: nobody waits for its threads.
         () = signals.stop() => std::mem::forget(downloads.session.clone()),
     }
+    // What was being finished when the signal came is done by now.
+    let status = downloads.status(gave_up);
     downloads.report.clear();
     downloads.sum_up();
     if let Some(error) = downloads.report.unheard() {
@@ -354,6 +355,11 @@ impl Downloads<'_> {
         let incomplete = self.entries.values().filter(|entry| entry.complete.is_none());
         incomplete.map(|entry| entry.snapshot()).any(|snapshot| snapshot.peers_connected == 0)
             || self.fetches.shown().iter().any(|(_, progress)| progress.peers_connected == 0)
+    }
+
+    /// How the program ends: an interruption counts unless everything is there, or nobody waits for it any longer.
+    fn status(&self, gave_up: bool) -> Status {
+        if gave_up || self.is_complete() { self.worst } else { self.worst.worse(Status::Interrupted) }
     }
 
     /// Whether everything that could be downloaded is there.
