@@ -4,7 +4,8 @@
 //! While peers wait, some of them get a slot. Their first bytes, which fill sockets, do not count; after that it counts
 //! whether more flows on the whole. If it does, the uplink had room: the slots stay, and twice as many follow. If not,
 //! it was full: they are taken back, and the next trial comes after a pause, longer each time. What flowed then is what
-//! the uplink can carry; when much less does, a trial is due at once.
+//! the uplink can carry; when much less does, a trial is due at once. Somebody who was never served waits neither for
+//! the end of a trial nor for that of a pause: nobody knows how much it takes.
 //!
 //! A trial costs little where it is in vain: the peers that have a slot are half as many again for some seconds.
 
@@ -48,6 +49,8 @@ pub struct Usage {
     pub held: usize,
     /// Interested peers without a slot.
     pub waiting: usize,
+    /// Of those, peers that were never served.
+    pub untried: usize,
 }
 
 /// The slots that a seed lends.
@@ -141,6 +144,7 @@ impl Lending {
             return;
         }
         let Some(flow) = self.flow() else { return };
+        self.widen(now, usage);
         if let Some(trial) = self.trial {
             // One that brings so much is good before it ends.
             let early = self.flow_in(WINDOW).filter(|&flow| {
@@ -157,13 +161,30 @@ impl Lending {
             self.missed = (self.missed + 1).min(MOST_DOUBLINGS);
         }
         self.take_back(now, flow, usage);
-        // While more are held, those of the last trial take the rest of their pieces.
-        if usage.waiting > 0 && usage.held == usage.slots + self.lent && now >= self.next {
-            let step = self.step.unwrap_or(usage.held.div_ceil(2)).clamp(1, usage.waiting);
-            self.lent += step;
+        // While more are held, those of the last trial take the rest of their pieces. Somebody new does not wait for that.
+        let all = usage.slots + self.lent;
+        let is_settled = usage.held == all || (usage.untried > 0 && usage.held > all);
+        if usage.waiting > 0 && is_settled && now >= self.next {
+            let most = if usage.held == all { usage.waiting } else { usage.untried };
+            let step = self.step.unwrap_or(usage.held.div_ceil(2)).clamp(1, most);
+            self.lent = usage.held - usage.slots + step;
             let ends = now + SETTLE + self.window();
             let before = self.best_flow().max(flow);
             self.trial = Some(Trial { began: now, ends, slots: step, held: usage.held, before });
+            self.next = ends;
+        }
+    }
+
+    /// Lets somebody new into the trial that goes on: it need not wait for what comes of it. The slots do not become
+    /// more than twice as many by it, however many come.
+    fn widen(&mut self, now: Time, usage: Usage) {
+        let ends = now + SETTLE + self.window();
+        let Some(trial) = &mut self.trial else { return };
+        let more = usage.untried.min(trial.held.saturating_sub(trial.slots));
+        if more > 0 && now >= self.next && now < trial.ends {
+            self.lent += more;
+            trial.slots += more;
+            (trial.began, trial.ends, self.next) = (now, ends, ends);
         }
     }
 
@@ -285,6 +306,26 @@ mod tests {
             lending.look(Time::from_secs(second), usage);
         }
         assert!(lending.lent() <= 16, "{}", lending.lent());
+    }
+
+    #[test]
+    fn somebody_new_waits_for_no_trial_to_end() {
+        for comes in 5..60 {
+            let mut lending = Lending::default();
+            let mut usage = Usage { slots: 8, ..Usage::default() };
+            for second in 0..comes + 7 {
+                let takers = if second < comes { 12 } else { 13 };
+                if second == comes {
+                    lending.newcomer(Time::from_secs(second));
+                }
+                usage.held = takers.min(8 + lending.lent());
+                usage.waiting = takers - usage.held;
+                usage.untried = usage.waiting;
+                usage.flowed += (usage.held as u64 * 10_000).min(200_000);
+                lending.look(Time::from_secs(second), usage);
+            }
+            assert!(lending.lent() >= 5, "one that came at {comes}: {} lent", lending.lent());
+        }
     }
 
     #[test]

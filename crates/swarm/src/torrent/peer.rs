@@ -14,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
-use quelea_metainfo::geometry::{PieceIndex, Span};
+use quelea_metainfo::geometry::{BLOCK_LENGTH, PieceIndex, Span};
 use quelea_time::Time;
 use quelea_wire::extension::Ids;
 use quelea_wire::handshake::{Feature, Reserved};
@@ -134,8 +134,13 @@ pub(super) struct Slot {
     pub sent: u64,
     /// What the counts were at the last round.
     marks: (u64, u64),
-    /// When it took something last.
+    /// When it began last.
+    pub began: Time,
+    /// When it took something last, and how long after what it took before.
     pub took: Time,
+    pub pace: Duration,
+    /// Bytes that it had taken when what flows was counted last.
+    counted: u64,
     /// How often in a row it held a slot and took nothing.
     pub stalls: u32,
 }
@@ -154,7 +159,10 @@ impl Slot {
             received: 0,
             sent: 0,
             marks: (0, 0),
+            began: now,
             took: now,
+            pace: Duration::ZERO,
+            counted: 0,
             stalls: 0,
         }
     }
@@ -183,6 +191,7 @@ impl Slot {
 
     pub(super) fn begin(&mut self, now: Time, downloaded: u64, uploaded: u64) {
         self.changed = now;
+        self.began = now;
         self.took = now;
         self.rounds = 0;
         self.ends = None;
@@ -294,7 +303,20 @@ impl Peer {
 
     /// Whether what it takes leaves, and does not only fill sockets.
     pub(super) fn is_settled(&self, now: Time) -> bool {
-        now.since(self.slot.changed) >= SETTLE || self.uploaded - self.slot.uploaded_before >= BUFFERED
+        now.since(self.slot.began) >= SETTLE || self.uploaded - self.slot.uploaded_before >= BUFFERED
+    }
+
+    /// Bytes that have left for it since this was last asked, but for what may lie in sockets. Of a block that is on its
+    /// way counts as much as time has passed of what the one before took: where a block takes seconds, those of several
+    /// peers go out together, and their number in some seconds says little.
+    pub(super) fn flow_since_last(&mut self, now: Time) -> u64 {
+        let block = u128::from(if self.granted > 0 { BLOCK_LENGTH } else { 0 });
+        let part = now.since(self.slot.took).as_nanos().min(self.slot.pace.as_nanos());
+        let under_way = (block * part).checked_div(self.slot.pace.as_nanos()).unwrap_or(block) as u64;
+        let left = self.uploaded + under_way;
+        let flowed = left.saturating_sub(self.slot.counted);
+        self.slot.counted = left.max(self.slot.counted);
+        if self.is_settled(now) { flowed } else { 0 }
     }
 
     /// Whether both sides support the fast extension (BEP 6).

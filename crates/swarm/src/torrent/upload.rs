@@ -167,6 +167,7 @@ impl<B> Torrent<B> {
 
     /// Lends slots while the uplink idles.
     pub(super) fn lend_slots(&mut self, now: Time) {
+        self.flowed += self.peers.iter_mut().map(|(_, peer)| peer.flow_since_last(now)).sum::<u64>();
         if !self.completed {
             return self.lending.count(now, self.flowed);
         }
@@ -174,6 +175,7 @@ impl<B> Torrent<B> {
         let mut usage = Usage { flowed: self.flowed, slots: self.upload_slots, ..Usage::default() };
         for (_, peer) in self.peers.iter().filter(|(_, peer)| peer.it_is_interested) {
             usage.waiting += usize::from(peer.we_choke_it);
+            usage.untried += usize::from(peer.we_choke_it && peer.uploaded == 0);
             usage.held += usize::from(peer.uses_slot(now, patience));
         }
         self.lending.look(now, usage);
@@ -351,9 +353,8 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.uploaded += length;
         peer.upload_rate.add(now, length);
-        peer.slot.took = now;
+        peer.slot.pace = now.since(core::mem::replace(&mut peer.slot.took, now));
         if peer.is_settled(now) {
-            self.flowed += length;
             peer.slot.stalls = 0;
         }
         peer.granted = peer.granted.saturating_sub(1);
