@@ -33,7 +33,7 @@ const VARIABLES: [&str; 3] = ["QUELEA_KILLED_IN", "QUELEA_KILLED_PEER", "QUELEA_
 /// Far more than a session takes to begin, or to finish.
 const PATIENCE: Duration = Duration::from_secs(240);
 /// Looks at what a moment ago did not fit.
-const LOOKS: u32 = 200;
+const LOOKS: u32 = 1_200;
 /// What the seed sends at most, so that there is time to be killed.
 const RATE: u64 = 8 << 20;
 /// Payload in memory, and on its way, that a kill may cost.
