@@ -123,6 +123,7 @@ async fn download(given: &[Given], options: &Options, report: &mut Report) -> an
         fetches: Fetches::default(),
         saving: options.save_torrent.as_deref().map(Saving::new),
         opening: JoinSet::new(),
+        keeping: JoinSet::new(),
         announced: Vec::new(),
         entries: BTreeMap::new(),
         state_dir,
@@ -143,8 +144,12 @@ async fn download(given: &[Given], options: &Options, report: &mut Report) -> an
     downloads.judge();
     let gave_up = matches!(ended, Ended::GaveUp(_));
     signals.end_at_once(downloads.status(gave_up));
+    let close = async {
+        downloads.session.close().await;
+        while downloads.keeping.join_next().await.is_some() {}
+    };
     tokio::select! {
-        () = downloads.session.close() => {}
+        () = close => {}
         // Whatever still goes on ends with the process: nobody waits for its threads.
         () = signals.stop() => std::mem::forget(downloads.session.clone()),
     }
@@ -245,6 +250,13 @@ impl Entry {
     fn snapshot(&self) -> Arc<Snapshot> {
         self.torrent.as_ref().map_or_else(|| Arc::clone(&self.latest), Torrent::snapshot)
     }
+
+    /// Whether all that is wanted is there. The event that says so may still wait to be read when the program is told to end.
+    fn is_whole(&self) -> bool {
+        let snapshot = self.snapshot();
+        let has_all = snapshot.wanted_length > 0 && snapshot.wanted_have == snapshot.wanted_length;
+        self.complete.is_some() || (has_all && snapshot.state != State::Failed)
+    }
 }
 
 /// All torrents while they are downloaded and seeded.
@@ -263,7 +275,9 @@ struct Downloads<'a> {
     fetches: Fetches,
     /// Where torrent files are saved, if they are.
     saving: Option<Saving>,
-    opening: JoinSet<(String, quelea::Result<Torrent>)>,
+    opening: JoinSet<(String, quelea::Result<(Torrent, Option<(Begun, PathBuf)>)>)>,
+    /// Torrents that are being noted as begun.
+    keeping: JoinSet<()>,
     /// What is being opened; no two of the same name, so that an event can be told by it.
     announced: Vec<Announced>,
     entries: BTreeMap<TorrentId, Entry>,
@@ -359,7 +373,8 @@ impl Downloads<'_> {
 
     /// How the program ends: an interruption counts unless everything is there, or nobody waits for it any longer.
     fn status(&self, gave_up: bool) -> Status {
-        if gave_up || self.is_complete() { self.worst } else { self.worst.worse(Status::Interrupted) }
+        let whole = self.is_read() && self.entries.values().all(|entry| entry.over || entry.is_whole());
+        if gave_up || whole { self.worst } else { self.worst.worse(Status::Interrupted) }
     }
 
     /// Whether everything that could be downloaded is there.
@@ -405,10 +420,7 @@ impl Downloads<'_> {
                     self.announced.push(Announced { source, subject, dir, path });
                     self.opening.spawn(async move {
                         let added = session.add(torrent).await;
-                        if added.is_ok() {
-                            keep(begun).await;
-                        }
-                        (name, added)
+                        (name, added.map(|torrent| (torrent, begun)))
                     });
                 }
             }
@@ -435,9 +447,10 @@ impl Downloads<'_> {
     }
 
     /// The session has checked what was there, or refuses the torrent.
-    fn opened(&mut self, name: &str, opened: quelea::Result<Torrent>) {
+    fn opened(&mut self, name: &str, opened: quelea::Result<(Torrent, Option<(Begun, PathBuf)>)>) {
         match opened {
-            Ok(torrent) => {
+            Ok((torrent, begun)) => {
+                self.keeping.spawn(keep(begun));
                 let id = torrent.id();
                 self.meet(id, &torrent.snapshot());
                 if let Some(entry) = self.entries.get_mut(&id) {
@@ -587,7 +600,7 @@ impl Downloads<'_> {
         for entry in self.entries.values().filter(|entry| !entry.over) {
             let figures = Figures::from(&*entry.snapshot());
             let name = &figures.name;
-            self.report.say(&if entry.complete.is_some() {
+            self.report.say(&if entry.is_whole() {
                 format!("{name}: {}", uploaded(&figures))
             } else {
                 let percent = display::percent(figures.have, figures.wanted);
