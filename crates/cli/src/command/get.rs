@@ -259,6 +259,9 @@ impl Entry {
     }
 }
 
+/// A torrent that the session has taken, and what is to be noted of it in which state directory.
+type Opened = (Torrent, Option<(Begun, PathBuf)>);
+
 /// All torrents while they are downloaded and seeded.
 struct Downloads<'a> {
     session: Session,
@@ -275,7 +278,7 @@ struct Downloads<'a> {
     fetches: Fetches,
     /// Where torrent files are saved, if they are.
     saving: Option<Saving>,
-    opening: JoinSet<(String, quelea::Result<(Torrent, Option<(Begun, PathBuf)>)>)>,
+    opening: JoinSet<(String, quelea::Result<Opened>)>,
     /// Torrents that are being noted as begun.
     keeping: JoinSet<()>,
     /// What is being opened; no two of the same name, so that an event can be told by it.
@@ -447,7 +450,7 @@ impl Downloads<'_> {
     }
 
     /// The session has checked what was there, or refuses the torrent.
-    fn opened(&mut self, name: &str, opened: quelea::Result<(Torrent, Option<(Begun, PathBuf)>)>) {
+    fn opened(&mut self, name: &str, opened: quelea::Result<Opened>) {
         match opened {
             Ok((torrent, begun)) => {
                 self.keeping.spawn(keep(begun));
