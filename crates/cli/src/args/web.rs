@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 /// A file of cookies is read up to this many bytes.
 const COOKIES_LIMIT: u64 = 4 << 20;
 
-/// What is sent with a torrent's URL.
+/// Headers and cookies that are sent with a torrent's URL.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Web {
     /// Send this header when the torrent file is fetched from a URL; repeatable

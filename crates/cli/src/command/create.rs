@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// What was left out is named up to this many times.
 const NAMED: usize = 10;
-/// What stands for the torrent file's name where it is printed.
+/// The words that stand for the torrent file's name where it is printed.
 const STDOUT: &str = "standard output";
 
 pub(crate) fn run(args: &CreateArgs) -> anyhow::Result<Status> {

@@ -153,7 +153,7 @@ async fn download(given: &[Given], options: &Options, report: &mut Report) -> an
         // Whatever still goes on ends with the process: nobody waits for its threads.
         () = signals.stop() => std::mem::forget(downloads.session.clone()),
     }
-    // What was being finished when the signal came is done by now.
+    // Work that was being finished when the signal came is done by now.
     let status = downloads.status(gave_up);
     downloads.report.clear();
     downloads.sum_up();

@@ -305,13 +305,12 @@ impl Trackers {
         {
             table.look_after(now, due, torrent);
         }
-        while let Some((torrent, request)) = table.http.queue.poll_launch() {
-            let task = under_way.spawn(self.carry(&table, torrent, request.clone()));
-            table.http.tasks.insert((torrent, request.id), task);
-        }
-        while let Some((torrent, request)) = table.udp.queue.poll_launch() {
-            let task = under_way.spawn(self.carry(&table, torrent, request.clone()));
-            table.udp.tasks.insert((torrent, request.id), task);
+        for scheme in [Scheme::Http, Scheme::Udp] {
+            while let Some((torrent, request)) = table.lane(scheme).queue.poll_launch() {
+                let id = request.id;
+                let task = under_way.spawn(self.carry(&table, torrent, request));
+                table.lane(scheme).tasks.insert((torrent, id), task);
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What is to be downloaded, while it is read and fetched, a few at a time.
+//! Sources of downloads, while they are read and fetched, a few at a time.
 
 use super::AT_ONCE;
 use crate::display;
@@ -36,7 +36,7 @@ pub(super) struct Loading<'a> {
     tasks: VecDeque<(String, JoinHandle<anyhow::Result<Read>>)>,
 }
 
-/// What was read of something that is to be downloaded.
+/// The content of a source that is to be downloaded.
 pub(super) enum Read {
     Source(Box<Found>),
     Known(Box<AddTorrent>),

@@ -1,4 +1,4 @@
-//! What the options want of a torrent.
+//! The options of a download, applied to a torrent.
 
 use crate::args::Options;
 use crate::select;
