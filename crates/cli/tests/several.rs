@@ -177,8 +177,29 @@ fn two_torrents_never_write_to_the_same_file() {
     other[at] = b'a';
     std::fs::write(bed.path("other.torrent"), other).unwrap();
     let output = bed.get(&["a", "other"], "seed").output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
-    assert!(stderr(&output).contains("a is a file of another torrent too"), "{}", stderr(&output));
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("seed/a\" is there already and is not this torrent's"),
+        "{}",
+        stderr(&output)
+    );
+    // Where nothing is there the first has the file.
+    let seed = Seed::start(&bed, &["a"], &[]);
+    let output = bed.get(&["a", "other"], "out").args(["--peer", &seed.address]).output().unwrap();
+    assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
+    assert_eq!(std::fs::read(bed.path("out/a")).unwrap(), std::fs::read(bed.path("seed/a")).unwrap());
+}
+
+#[test]
+fn two_torrents_that_are_complete_may_have_the_same_files() {
+    let bed = Bed::new(&["a"]);
+    let mut other = std::fs::read(bed.path("a.torrent")).unwrap();
+    let end = other.len() - 2;
+    other.splice(end..end, *b"7:privatei1e");
+    std::fs::write(bed.path("other.torrent"), other).unwrap();
+    let output = bed.get(&["a", "other"], "seed").args(["--seed-time", "1s"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("seed/a: complete").count(), 2, "{}", stderr(&output));
 }
 
 #[test]

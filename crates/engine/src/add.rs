@@ -35,6 +35,11 @@ pub struct AddTorrent {
     pub super_seeding: bool,
     /// Reserve the files' space before downloading; otherwise they grow as pieces arrive.
     pub preallocate: bool,
+    /// Whether its wanted files take the place of files that are not this torrent's: those are overwritten, and cut where
+    /// they are longer. Without it they are refused
+    /// ([`StorageError::ForeignFile`](quelea_storage::StorageError::ForeignFile)). It holds for the first start in this
+    /// session.
+    pub overwrite: bool,
     /// Limits of its own, beside those of the session.
     pub limits: Limits,
     /// Peers to connect to, beside those that trackers name.
@@ -65,6 +70,7 @@ impl AddTorrent {
             sequential: false,
             super_seeding: false,
             preallocate: false,
+            overwrite: false,
             limits: Limits::NONE,
             peers: Vec::new(),
             paused: false,

@@ -62,6 +62,8 @@ pub(crate) struct EntryState {
     pub(crate) wanted: bool,
     /// Whether who added it said what is wanted of it; else that is what was wanted when it ran last.
     pub(crate) wants_named: bool,
+    /// Whether it may overwrite what is not its own, when it starts first.
+    pub(crate) overwrite: bool,
     /// Where its last task left its files, where nobody remembers.
     pub(crate) placed: Option<Arc<Placement>>,
     /// Since when nobody does.

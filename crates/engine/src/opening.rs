@@ -37,6 +37,8 @@ pub(crate) struct Opened {
     pub(crate) store: Arc<Store>,
     /// What is trusted, and what is to be hashed.
     pub(crate) plan: Plan,
+    /// Whether the last run was ended in the middle, so that files may hold what is in no good piece.
+    pub(crate) torn: bool,
     /// What was remembered, and the right to go on with it.
     pub(crate) begun: Option<Begun>,
     /// How much each file is wanted, if that was changed while it ran.
@@ -117,11 +119,13 @@ impl Opened {
         } else if let Some(placed) = place.placed.filter(|_| begun.is_none()) {
             options.wanted = Some(placed.wanted.clone());
         }
+        options.known = Some(known_files(begun.as_ref(), place.placed, &files, geometry)?);
         let store = Arc::new(Store::open(&root, files, geometry, options)?);
+        let torn = begun.as_ref().and_then(|begun| begun.saved.as_ref()).is_some_and(|saved| !saved.clean);
         let plan = Plan::new(begun.as_ref().and_then(|begun| begun.saved.as_ref()), &store);
         let is_incomplete = incomplete.is_some_and(|incomplete| is_same(incomplete, &root));
         let finished_to = (is_incomplete && !is_same(home, &root)).then(|| home.to_owned());
-        Ok(Self { store, plan, begun, priorities, finished_to })
+        Ok(Self { store, plan, torn, begun, priorities, finished_to })
     }
 }
 
@@ -139,6 +143,20 @@ pub(crate) fn known_priorities(begun: &Begun, files: &[FileSpec]) -> Option<Vec<
     let priorities: Vec<Priority> = numbers.iter().filter_map(|&number| Priority::new(number)).collect();
     let any = priorities.iter().zip(files).any(|(priority, file)| priority.is_wanted() && !file.pad);
     (any && priorities.len() == files.len()).then_some(priorities)
+}
+
+/// Which files the state knows as the torrent's; without state, all of them once the torrent has run in this session.
+pub(crate) fn known_files(
+    begun: Option<&Begun>,
+    placed: Option<&Placement>,
+    files: &[FileSpec],
+    geometry: Geometry,
+) -> Result<Vec<bool>> {
+    let Some(begun) = begun else { return Ok(vec![placed.is_some(); files.len()]) };
+    let layout = Layout::new(files.iter().map(|file| file.length), geometry)
+        .ok_or(StorageError::BadFileList("its lengths do not sum up to the torrent's"))?;
+    let knows = |file| begun.saved.as_ref().is_some_and(|saved| saved.knows(Holder::File(file)));
+    Ok(layout.files().map(knows).collect())
 }
 
 /// Whether both paths lead to the same directory, there or not.

@@ -38,7 +38,7 @@ use crate::{Error, Event, Events, Result, Settings, Torrent};
 use quelea_block::Pool;
 use quelea_net::Binding;
 use quelea_resume::{Keeper, Library};
-use quelea_storage::{CheckHandle, FilePool, Pipeline};
+use quelea_storage::{CheckHandle, Claims, FilePool, Pipeline};
 use quelea_swarm::queue::{Newcomer, Queue};
 use quelea_time::Time;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -59,6 +59,8 @@ struct Inner {
     workers: Workers,
     pool: Pool,
     files: FilePool,
+    /// Which torrents work on which files.
+    claims: Claims,
     descriptors: Descriptors,
     connections: Arc<Semaphore>,
     dialling: Arc<Dialling>,

@@ -248,7 +248,7 @@ fn another_session_on_the_same_torrent_and_directory_is_refused() {
         first.add(add(&bed.torrent)).await.unwrap();
         // The same directory by another name.
         std::os::unix::fs::symlink(bed.path("out"), bed.path("link")).unwrap();
-        std::fs::create_dir(bed.path("out")).unwrap();
+        std::fs::create_dir_all(bed.path("out")).unwrap();
         for directory in ["out", "link", "seed/../out"] {
             let second = bed.session(directory, true);
             match second.add(add(&bed.torrent)).await {
@@ -267,6 +267,53 @@ fn another_session_on_the_same_torrent_and_directory_is_refused() {
         let again = bed.session("out", true);
         again.add(add(&bed.torrent)).await.unwrap();
         again.close().await;
+    });
+}
+
+#[test]
+fn a_file_that_is_not_the_torrents_is_refused_unless_it_may_be_overwritten() {
+    run(async {
+        let bed = Bed::new();
+        let seed = bed.seed().await;
+        for remembers in [true, false] {
+            // One is shorter and one has the right length.
+            write(
+                &bed.path("out"),
+                "folder",
+                &[("a", b"my only copy".to_vec()), ("sub/c", bytes(100_000, 9))],
+            );
+            let session = bed.session("out", remembers);
+            let Err(error) = session.add(bed.from(&seed)).await else { panic!("not refused") };
+            assert!(error.to_string().contains("folder/a"), "{error}");
+            assert_eq!(std::fs::read(bed.path("out/folder/a")).unwrap(), b"my only copy");
+            // No file but those.
+            assert_eq!(std::fs::read_dir(bed.path("out/folder/sub")).unwrap().count(), 1);
+            let mut torrent = bed.from(&seed);
+            torrent.overwrite = true;
+            complete(&session.add(torrent).await.unwrap()).await;
+            session.close().await;
+            bed.assert_whole();
+            // Without state, too, what is there is the torrent's.
+            let again = bed.session("out", remembers);
+            complete(&again.add(add(&bed.torrent)).await.unwrap()).await;
+            again.close().await;
+            std::fs::remove_dir_all(bed.path("out")).unwrap();
+        }
+        seed.close().await;
+    });
+}
+
+#[test]
+fn a_file_that_is_not_the_torrents_outlasts_its_removal_with_data() {
+    run(async {
+        let bed = Bed::new();
+        let session = bed.session("out", true);
+        write(&bed.path("out"), "folder", &[("a", b"my only copy".to_vec())]);
+        let mut paused = add(&bed.torrent);
+        paused.paused = true;
+        session.add(paused).await.unwrap().remove(true).await.unwrap();
+        assert_eq!(std::fs::read(bed.path("out/folder/a")).unwrap(), b"my only copy");
+        session.close().await;
     });
 }
 
@@ -313,7 +360,8 @@ fn a_disk_that_refuses_makes_a_pause_and_nothing_is_lost_when_it_is_mended() {
         let leech = bed.session("out", true);
         let mut events = leech.events();
         let leeched = leech.add(add(&bed.torrent)).await.unwrap();
-        std::fs::create_dir_all(bed.path("out/folder")).unwrap();
+        // What was made for locks alone.
+        std::fs::remove_dir_all(bed.path("out/folder/sub")).unwrap();
         std::fs::write(bed.path("out/folder/sub"), "in the way").unwrap();
         let seed = bed.session("seed", false);
         seed.add(bed.from(&leech)).await.unwrap();
@@ -357,6 +405,7 @@ fn pieces_of_a_file_that_is_deselected_while_they_wait_for_the_disk_do_not_count
         let leech = bed.session("out", true);
         let leeched = leech.add(add(&bed.torrent)).await.unwrap();
         // The first file cannot be written: its pieces are good, and wait.
+        std::fs::remove_file(bed.path("out/folder/a")).unwrap();
         std::fs::create_dir_all(bed.path("out/folder/a")).unwrap();
         let seed = bed.session("seed", false);
         seed.add(bed.from(&leech)).await.unwrap();

@@ -23,6 +23,19 @@ pub struct Plan {
     pub changed: Vec<(i64, Option<Stamp>)>,
 }
 
+impl Plan {
+    /// Does not take down how files stand that nothing shows to be the torrent's: the state would know them then.
+    pub fn forget_unproven(&mut self, store: &Store) {
+        for holder in store.holders().filter(|holder| store.is_unproven(*holder)) {
+            let number = number_of(holder);
+            self.changed
+                .iter_mut()
+                .filter(|(changed, _)| *changed == number)
+                .for_each(|(_, stamp)| *stamp = None);
+        }
+    }
+}
+
 /// How a file stands beside what the state says of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {

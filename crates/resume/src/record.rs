@@ -102,14 +102,10 @@ impl Record {
         };
         // Files that changed are taken down as they stood before they are hashed: who changes them meanwhile
         // is noticed next time.
-        // Of what nothing is known nothing is trusted, so there is nothing to take back.
-        // How the files stood is then told with the first pieces.
-        if saved.is_some() {
-            if let Some(database) = database.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-                record.begin(database, &plan.trusted, &plan.changed)?;
-            }
-        } else {
-            record.state().unsaid.clone_from(&plan.changed);
+        // A torrent that is new is told of before the first byte is written, so that files which a kill leaves are known
+        // to be what a download of ours may have left.
+        if let Some(database) = database.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            record.begin(database, &plan.trusted, &plan.changed)?;
         }
         Ok(record)
     }

@@ -39,8 +39,8 @@ pub enum StorageError {
     NotAFile(PathBuf),
     /// A file that was there before is longer than the torrent's. It is not cut, for it may be another file.
     #[error(
-        "{path:?} has {found} bytes but the torrent's file has {expected}; move it away, or choose another \
-         download directory"
+        "{path:?} has {found} bytes but the torrent's file has {expected}; move it away, choose another \
+         download directory, or allow it to be overwritten (--overwrite)"
     )]
     LongerFile {
         /// Which file.
@@ -49,6 +49,38 @@ pub enum StorageError {
         found: u64,
         /// The torrent's length for it in bytes.
         expected: u64,
+    },
+    /// A file that was there before has nothing to do with the torrent, as far as can be seen. It is not written to.
+    #[error(
+        "{0:?} is there already and is not this torrent's: nothing in it matches; choose another download \
+         directory, move it away, or allow it to be overwritten (--overwrite)"
+    )]
+    ForeignFile(PathBuf),
+    /// Another torrent of the session works on the same file.
+    #[error(
+        "{path:?} belongs to the torrent {name:?} of this session too, which {}; choose another download directory, or \
+         wait until that one is {}",
+        if *reads { "seeds it" } else { "downloads or checks it" },
+        if *reads { "stopped" } else { "complete or stopped" }
+    )]
+    OtherTorrent {
+        /// Which file.
+        path: PathBuf,
+        /// What the other torrent is called.
+        name: String,
+        /// Whether the other one reads it, so that it could be read but not written.
+        reads: bool,
+    },
+    /// Another process, or another session of this one, works on the same files.
+    #[error(
+        "{path:?} is being worked on by another program{}; stop that one first, or choose another download directory",
+        process.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    OtherProcess {
+        /// The file, or the folder that it is in.
+        path: PathBuf,
+        /// The process, where it can be told.
+        process: Option<u32>,
     },
     /// The file is not there, or ends before these bytes.
     #[error("{path:?} has no data at byte {offset}; check the torrent's data again")]
@@ -174,6 +206,14 @@ impl StorageError {
     /// Whether the error says that the data are not there, rather than that they could not be had.
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing { .. })
+    }
+
+    /// Whether the system allows no change in this place.
+    pub fn is_forbidden(&self) -> bool {
+        let is_forbidden = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
+        };
+        matches!(self, Self::System { source, .. } if is_forbidden(source))
     }
 
     /// Whether the file system has no room left, or a quota is used up.

@@ -7,6 +7,7 @@
 //! many blocks are in memory. Whoever submits work decides that.
 #![forbid(unsafe_code)]
 
+mod claims;
 pub mod create;
 mod error;
 pub mod file_layer;
@@ -22,6 +23,7 @@ pub mod threads;
 mod torrent_links;
 mod tree;
 
+pub use claims::Claims;
 pub use error::{Action, StorageError};
 pub use file_pool::{DEFAULT_OPEN_FILES, FilePool};
 pub use layout::{FileIndex, FileSpan, Layout, Spans};

@@ -8,7 +8,10 @@
 //! # What happens on the disk
 //! - A file is created by its first write, as a sparse file, so that a torrent of 5,000 files costs three
 //!   system calls a file. Empty files are created at once, since nothing will ever be written to them.
-//! - What was there before is never cut. A file that is longer than the torrent's is refused.
+//! - What was there before is never cut, unless that was allowed. A file that is longer than the torrent's is refused.
+//! - Nor is what was there before overwritten, unless it is the torrent's: [`Store::accept`] says what counts as that.
+//! - What another store of the session writes, or another process, is neither read nor written; what others read is not
+//!   written ([`Claims`]).
 //! - Symbolic links of the user's own are followed, as they were when the store looked ([`crate::LinkFault`] has
 //!   those that are not); a link that appears later is refused, and nothing is moved through one.
 //! - A piece with bytes of unwanted files goes to the part file ([`crate::part_file_name`]). Once such a file
@@ -23,10 +26,12 @@
 //! takes to rename files or to bring the last bytes of a copy over; one change goes on at a time.
 
 mod files;
+mod foreign;
 mod gather;
 mod holders;
 mod opening;
 mod relocate;
+mod rights;
 mod wanted;
 
 pub use holders::{Held, Holder};
@@ -38,6 +43,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
+use crate::claims::Claims;
 use crate::error::StorageError;
 use crate::file_layer::{FileLayer, System};
 use crate::file_pool::FilePool;
@@ -46,6 +52,7 @@ use crate::part_file::{PartFile, is_plain_name};
 use crate::torrent_links::{self, LinkLeftOut, TorrentLink};
 use crate::tree::Tree;
 use files::{Files, Place};
+use rights::Rights;
 
 /// A file of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +79,13 @@ pub struct Options {
     /// Whether the space of all wanted files is reserved when the store is opened, so that a disk that is too
     /// small says so at once.
     pub preallocate: bool,
+    /// Which files are known to be the torrent's if they are there, one entry a file. The others have to prove it, and
+    /// nothing is created before [`Store::accept`]. `None` for all, without any proof.
+    pub known: Option<Vec<bool>>,
+    /// Whether what is in the place of wanted files may be overwritten and cut, whatever it is. It is when it is accepted.
+    pub overwrite: bool,
+    /// The claims of the session's stores, and what the torrent is called to others; `None` where nobody else can be.
+    pub claims: Option<(Claims, String)>,
     /// Whether nothing may be created or changed on the disk.
     pub read_only: bool,
     /// The plain name of the part file in the download directory; must be there when a file is unwanted.
@@ -89,6 +103,9 @@ impl Default for Options {
             executable: None,
             links: Vec::new(),
             preallocate: false,
+            known: None,
+            overwrite: false,
+            claims: None,
             read_only: false,
             part_file: None,
             pool: FilePool::default(),
@@ -102,6 +119,8 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("wanted", &self.wanted)
             .field("preallocate", &self.preallocate)
+            .field("known", &self.known)
+            .field("overwrite", &self.overwrite)
             .field("read_only", &self.read_only)
             .field("part_file", &self.part_file)
             .field("pool", &self.pool)
@@ -116,6 +135,10 @@ pub struct Store {
     layout: Arc<Layout>,
     had_data: bool,
     links: Vec<TorrentLink>,
+    preallocate: bool,
+    overwrite: bool,
+    /// The right to the files, where others might be.
+    rights: Option<Rights>,
     files: RwLock<Files>,
     /// Held by whoever changes where files are or which are wanted.
     change: Mutex<()>,
@@ -125,7 +148,8 @@ impl Store {
     /// Opens the store of these files, in the torrent's order, below `root`.
     ///
     /// Looks at what is there and creates the wanted files that are empty; creates nothing else unless space is
-    /// to be reserved. `root` need not be there yet.
+    /// to be reserved. `root` need not be there yet. Where not all files are known to be the torrent's
+    /// ([`Options::known`]), nothing is created before [`Store::accept`].
     ///
     /// # Errors
     /// When the files and the geometry do not fit together, a path is none that a torrent may have, something
@@ -142,6 +166,9 @@ impl Store {
         if wanted.len() != files.len() {
             return Err(StorageError::BadFileList("what is wanted was not said of each file"));
         }
+        if options.known.as_ref().is_some_and(|known| known.len() != files.len()) {
+            return Err(StorageError::BadFileList("what is known was not said of each file"));
+        }
         opening::check_paths(files.iter().filter(|file| !file.pad).map(|file| file.path.as_path()))?;
         let unwanted = files.iter().zip(&wanted).any(|(file, wanted)| !file.pad && !wanted);
         if unwanted && options.part_file.is_none() {
@@ -149,35 +176,54 @@ impl Store {
         }
 
         let tree = Tree::new(root.to_owned(), options.layer, options.pool, options.read_only);
-        let lengths = opening::look_around(&tree, &files, &wanted)?;
-        let parts = match options.part_file {
-            Some(path) if !is_plain_name(&path) => return Err(StorageError::BadPath(path)),
-            Some(path) => Some(PartFile::open(&tree, path, geometry)?),
-            None => None,
-        };
-        let had_data = lengths.iter().flatten().any(|&length| length > 0)
-            || parts.as_ref().is_some_and(|parts| !parts.is_empty());
         let layout = Arc::new(layout);
         let is_executable =
             |number: usize| options.executable.as_ref().and_then(|all| all.get(number)) == Some(&true);
-        let numbered = files.into_iter().enumerate();
-        let places = numbered.zip(wanted).zip(&lengths).map(|(((number, file), wanted), length)| Place {
+        let place = |(number, (file, wanted)): (usize, (FileSpec, bool))| Place {
             path: file.path,
             pad: file.pad,
             executable: is_executable(number),
             wanted,
-            absent: AtomicBool::new(length.is_none()),
-        });
-        let files = Files { layout: Arc::clone(&layout), tree, parts, files: places.collect() };
-        if !options.read_only {
-            files.move_in_from_parts(&|_| false)?;
-            files.create_empty_files()?;
-            if options.preallocate {
-                files.preallocate()?;
-            }
+            absent: AtomicBool::new(false),
+            unproven: AtomicBool::new(false),
+        };
+        let places = files.into_iter().zip(wanted).enumerate().map(place).collect();
+        let mut all = Files { layout: Arc::clone(&layout), tree, parts: None, files: places };
+        let claims = options.claims.filter(|_| !options.read_only);
+        let rights = claims.map(|(claims, name)| Rights::new(claims, &name));
+        if let Some(rights) = &rights {
+            rights.claim(&all)?;
         }
-        let (files, links) = (RwLock::new(files), options.links);
-        Ok(Self { layout, had_data, links, files, change: Mutex::default() })
+        let lengths = opening::look_around(&all, options.overwrite)?;
+        for (number, (place, length)) in all.files.iter_mut().zip(&lengths).enumerate() {
+            let is_known = options.known.as_ref().is_none_or(|known| known[number]);
+            *place.absent.get_mut() = length.is_none();
+            *place.unproven.get_mut() = !is_known && length.is_some_and(|length| length > 0);
+        }
+        all.parts = match options.part_file {
+            Some(path) if !is_plain_name(&path) => return Err(StorageError::BadPath(path)),
+            Some(path) => Some(PartFile::open(&all.tree, path, geometry)?),
+            None => None,
+        };
+        let had_data = lengths.iter().flatten().any(|&length| length > 0)
+            || all.parts.as_ref().is_some_and(|parts| !parts.is_empty());
+        if !options.read_only {
+            all.move_in_from_parts(&|_| false)?;
+        }
+        let store = Self {
+            layout,
+            had_data,
+            links: options.links,
+            preallocate: options.preallocate,
+            overwrite: options.overwrite,
+            rights,
+            files: RwLock::new(all),
+            change: Mutex::default(),
+        };
+        if !options.read_only && options.known.is_none() {
+            store.accept(&|_| true, false)?;
+        }
+        Ok(store)
     }
 
     /// The download directory.
@@ -210,6 +256,7 @@ impl Store {
     /// # Errors
     /// When the system refuses; then some of the piece may be on the disk, and writing it again is safe.
     pub fn write_piece(&self, piece: PieceIndex, blocks: &[impl AsRef<[u8]>]) -> Result<(), StorageError> {
+        self.begin_writing()?;
         self.files().write_piece(piece, blocks)
     }
 
@@ -313,6 +360,12 @@ impl Store {
 
     fn begin_change(&self) -> std::sync::MutexGuard<'_, ()> {
         self.change.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.disclaim();
     }
 }
 

@@ -165,7 +165,12 @@ impl Tree {
                 match self.create_new(what, path, how) {
                     Ok(file) => file,
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        self.open_existing(path, longest)?
+                        let file = self.open_existing(path, longest)?;
+                        // Somebody else has made it since it was looked for.
+                        if !self.is_ours(what) && self.length_of(&file, path)? > 0 {
+                            return Err(StorageError::ForeignFile(self.path_of(path)));
+                        }
+                        file
                     }
                     Err(error) => return Err(self.refused(Action::Create, path, error)),
                 }
@@ -374,6 +379,31 @@ impl Tree {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(self.refused(Action::Remove, path, error)),
         }
+    }
+
+    /// Opens the folder `path`, the root itself for an empty path, creating it if `create`. `None` where there is none.
+    pub(crate) fn open_folder(&self, path: &Path, create: bool) -> Result<Option<OwnedFd>, StorageError> {
+        if create {
+            let root = self.root_created()?;
+            uninterrupted(|| self.layer.create_folders(root.as_fd(), &path.join("_")))
+                .map_err(|error| self.refused(Action::CreateFolder, path, error))?;
+        }
+        match uninterrupted(|| self.layer.open_root(&self.path_of(path))) {
+            Ok(folder) => Ok(Some(folder)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.refused(Action::Open, path, error)),
+        }
+    }
+
+    /// Whether this file is what stands at `path`.
+    pub(crate) fn is_at(&self, file: &OwnedFd, path: &Path) -> bool {
+        let there = self.open_apart(path).ok().flatten();
+        there.is_some_and(|there| self.layer.is_same(there.as_fd(), file.as_fd()).unwrap_or(false))
+    }
+
+    /// Closes a file, so that what is opened next is what the name leads to.
+    pub(crate) fn close(&self, what: What) {
+        self.pool.close(self.key(what));
     }
 
     /// Closes all files, so that what is opened next is what the names lead to.

@@ -73,6 +73,21 @@ pub(crate) struct Options {
     )]
     pub(crate) preallocate: bool,
 
+    /// Overwrite files that have the names of the torrent's but are not its own, and cut longer ones
+    ///
+    /// Without it such a file is an error, and nothing is written. What an earlier download of the same torrent has left
+    /// is its own, and so is what fits it.
+    #[arg(long, env = "QUELEA_OVERWRITE", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true, value_name = "yes|no")]
+    #[arg(
+        default_value = "no",
+        default_missing_value = "yes",
+        hide_default_value = true,
+        hide_possible_values = true,
+        help_heading = "Files"
+    )]
+    pub(crate) overwrite: bool,
+
     /// Save the torrent file here: of a magnet link, what peers say the torrent is
     ///
     /// A directory gets a file named like each torrent. A file that is there is kept if it is the same torrent's, and

@@ -32,7 +32,7 @@ use quelea::{
     TorrentId, content_path,
 };
 use quelea_metainfo::Info;
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -401,52 +401,32 @@ impl Downloads<'_> {
                 self.report.warn(&error.to_string());
             }
             let info = &torrent.metainfo.info;
-            match self.clash(info) {
-                Some(Clash::Same) => self.report.say(&format!("{source}: the same torrent is given twice")),
-                Some(Clash::Path(path)) => {
-                    let error = Status::Usage.because(format!(
-                        "{source}: {} is a file of another torrent too: download it into another directory",
-                        display::clean(&path)
-                    ));
-                    self.fail(&source, None, &error);
-                }
-                None => {
-                    let dir = torrent.output_dir.clone().unwrap_or_else(|| self.options.output_dir.clone());
-                    let path = content_path(info, &dir, self.options.names);
-                    let subject = Subject {
-                        name: info.name.clone(),
-                        info_hash: info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default(),
-                        place: place(&path),
-                    };
-                    let (session, name) = (self.session.clone(), info.name.clone());
-                    let begun = self.state_dir.clone().map(|state| (Begun::new(&torrent, &dir), state));
-                    self.announced.push(Announced { source, subject, dir, path });
-                    self.opening.spawn(async move {
-                        let added = session.add(torrent).await;
-                        (name, added.map(|torrent| (torrent, begun)))
-                    });
-                }
+            if self.has(info) {
+                self.report.say(&format!("{source}: the same torrent is given twice"));
+                continue;
             }
+            let dir = torrent.output_dir.clone().unwrap_or_else(|| self.options.output_dir.clone());
+            let path = content_path(info, &dir, self.options.names);
+            let subject = Subject {
+                name: info.name.clone(),
+                info_hash: info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default(),
+                place: place(&path),
+            };
+            let (session, name) = (self.session.clone(), info.name.clone());
+            let begun = self.state_dir.clone().map(|state| (Begun::new(&torrent, &dir), state));
+            self.announced.push(Announced { source, subject, dir, path });
+            self.opening.spawn(async move {
+                let added = session.add(torrent).await;
+                (name, added.map(|torrent| (torrent, begun)))
+            });
         }
     }
 
-    /// Whether a torrent of the session is the same, or has a file at the same path.
-    fn clash(&self, info: &Info) -> Option<Clash> {
+    /// Whether a torrent of the session is the same.
+    fn has(&self, info: &Info) -> bool {
         let namesakes = self.entries.values().filter_map(|entry| entry.torrent.as_ref());
-        for other in namesakes.filter(|other| other.name() == info.name).filter_map(|other| other.info().ok())
-        {
-            if other.hashes.wire() == info.hashes.wire() {
-                return Some(Clash::Same);
-            }
-            let real = |info: &'_ Info| -> HashSet<String> {
-                let files = info.files.iter().filter(|file| !file.pad);
-                files.map(|file| file.path.as_str().to_owned()).collect()
-            };
-            if let Some(path) = real(&other).intersection(&real(info)).next() {
-                return Some(Clash::Path(path.clone()));
-            }
-        }
-        None
+        let infos = namesakes.filter(|other| other.name() == info.name).filter_map(|other| other.info().ok());
+        infos.into_iter().any(|other| other.hashes.wire() == info.hashes.wire())
     }
 
     /// The session has checked what was there, or refuses the torrent.
@@ -615,12 +595,6 @@ impl Downloads<'_> {
         let complete = self.entries.values().filter(|entry| entry.complete.is_some()).count();
         self.report.sum(&last, complete);
     }
-}
-
-/// What a torrent may share with another one of the session.
-enum Clash {
-    Same,
-    Path(String),
 }
 
 /// Whether a complete torrent that was seeded for `time` has reached what the user set as its goal.

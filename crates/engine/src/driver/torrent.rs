@@ -373,7 +373,8 @@ impl Running {
         let (store, torrent) = (Arc::clone(&self.task.io.store), self.task.myself.clone());
         let events = self.task.events.clone();
         self.task.io.pipeline.run(move || {
-            let finished = store.finish(false);
+            // From here on it is read, so that other torrents of the same files may be.
+            let finished = store.finish(false).and_then(|()| store.end_writing());
             if finished.is_ok() {
                 for LinkLeftOut { path, reason } in store.make_links() {
                     let _ = events.send(Event::Warning(format!("the link {path:?} is not made: {reason}")));
@@ -438,6 +439,22 @@ impl Running {
         }
         self.publish();
         self.save(now).await;
+        self.disclaim().await;
+    }
+
+    /// Gives the files back, which connections that end may keep a little longer: the next task of the torrent, or another
+    /// torrent, shall find them free.
+    async fn disclaim(&mut self) {
+        let store = Arc::clone(&self.task.io.store);
+        let (done, disclaimed) = oneshot::channel();
+        self.task.io.pipeline.run(move || {
+            store.disclaim();
+            // Who no longer waits for it needs not be told.
+            let _ = done.send(());
+        });
+        if tokio::time::timeout(SAVING, disclaimed).await.is_err() {
+            tracing::warn!("the disk is slow: the torrent's files are not given back yet");
+        }
     }
 
     /// Whether pieces are being hashed and written, those left out that wait for the disk to be mended.

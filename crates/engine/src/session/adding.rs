@@ -163,6 +163,7 @@ impl Session {
             mut wanted,
             mut priorities,
             preallocate,
+            overwrite,
             limits,
             ..
         } = torrent;
@@ -201,6 +202,7 @@ impl Session {
             labels: clean_labels(&torrent.labels),
             limits,
             wants_named,
+            overwrite,
             figures: Figures {
                 total_length: info.geometry.total_length(),
                 wanted_length,
@@ -346,6 +348,7 @@ impl EntryState {
             wanted: false,
             quiet_since: None,
             wants_named: false,
+            overwrite: false,
             placed: None,
             arranging: 0,
             leaving: false,

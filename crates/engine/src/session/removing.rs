@@ -3,7 +3,7 @@
 use super::Session;
 use crate::entry::Entry;
 use crate::naming::{NameStyle, Naming};
-use crate::opening::{Located, Place};
+use crate::opening::{Located, Place, known_files};
 use crate::wishes::{file_specs, torrent_links};
 use crate::{Error, Event, Result};
 use quelea_resume::{Keeper, Leaving};
@@ -55,7 +55,7 @@ impl Session {
         let (entry, keeper) = (Arc::clone(entry), self.inner.keeper.clone());
         let style = self.inner.settings.names;
         self.on_disk(move || {
-            let (root, files, parts) = own_files(&entry, keeper.as_deref(), style)?;
+            let OwnFiles { root, files, known, parts } = own_files(&entry, keeper.as_deref(), style)?;
             // A file that another torrent of the session has too is not this one's alone.
             let mut shared = HashSet::new();
             for other in others.iter().filter(|other| other.id != entry.id && other.name == entry.name) {
@@ -73,21 +73,28 @@ impl Session {
             let mut links = torrent_links(&info);
             links.retain(|link| paths.get(link.file).is_some_and(|path| !shared.contains(path)));
             quelea_storage::remove_links(&root, &paths, &links);
-            let mut files = files;
-            files.retain(|file| !file.pad && !shared.contains(&file.path));
-            quelea_storage::remove_files(&root, &files, &parts)?;
+            let own =
+                files.into_iter().zip(known).filter(|(file, known)| *known && !shared.contains(&file.path));
+            let own: Vec<FileSpec> = own.map(|(file, _)| file).collect();
+            quelea_storage::remove_files(&root, &own, &parts)?;
             Ok(())
         })
         .await?
     }
 }
 
-/// Where a torrent's files are that has no task, what they are called, and its part file.
-fn own_files(
-    entry: &Entry,
-    keeper: Option<&Keeper>,
-    style: NameStyle,
-) -> Result<(PathBuf, Vec<FileSpec>, PathBuf)> {
+/// The files of a torrent that has no task.
+struct OwnFiles {
+    root: PathBuf,
+    /// All of the torrent's, by number.
+    files: Vec<FileSpec>,
+    /// Which of them the torrent has made or found to be its own.
+    known: Vec<bool>,
+    /// The part file.
+    parts: PathBuf,
+}
+
+fn own_files(entry: &Entry, keeper: Option<&Keeper>, style: NameStyle) -> Result<OwnFiles> {
     let info = entry.info()?;
     let parts = part_file_name(&info.name, &entry.info_hash);
     let placed = entry.state().placed.clone();
@@ -103,6 +110,11 @@ fn own_files(
     };
     let options = Options { part_file: Some(parts.clone()), ..Options::default() };
     // The right to them is given back at once: who takes it next finds nothing.
-    let Located { root, files, .. } = Located::find(place, file_specs(&info), info.geometry, &options)?;
-    Ok((root, files, parts))
+    let Located { root, files, begun } = Located::find(place, file_specs(&info), info.geometry, &options)?;
+    let known = known_files(begun.as_ref(), placed.as_deref(), &files, info.geometry)?;
+    // What was written last may not have been taken down.
+    let torn = begun.as_ref().and_then(|begun| begun.saved.as_ref()).is_some_and(|saved| !saved.clean);
+    let is_known = |(file, known): (&FileSpec, bool)| (known || torn) && !file.pad;
+    let known = files.iter().zip(known).map(is_known).collect();
+    Ok(OwnFiles { root, files, known, parts })
 }

@@ -24,7 +24,7 @@ use crate::{Error, Event, Result, Settings};
 use quelea_block::Pool;
 use quelea_net::Binding;
 use quelea_resume::Keeper;
-use quelea_storage::{FilePool, Pipeline};
+use quelea_storage::{Claims, FilePool, Pipeline};
 use quelea_swarm::limit::Tree;
 use quelea_swarm::queue::Queue;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -141,6 +141,7 @@ impl Session {
         let inner = Inner {
             pool: Pool::new(settings.memory),
             files: FilePool::new(descriptors.files),
+            claims: Claims::default(),
             descriptors,
             connections,
             dialling,

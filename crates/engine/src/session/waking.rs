@@ -46,7 +46,7 @@ impl Session {
         let files = file_flags(info, entry.wishes.wanted.as_deref());
         let published = &first_figures(entry, apart.unwrap_or(State::Checking));
         entry.state().life = Life::Opening(Arc::clone(published));
-        let Opened { store, plan, mut begun, priorities, finished_to } =
+        let Opened { store, mut plan, torn, mut begun, priorities, finished_to } =
             self.open(entry, info, files).await?;
         let wanted_pieces = wanted_pieces(info, &store.wanted());
         let blocks = begun.as_mut().map(|begun| std::mem::take(&mut begun.blocks)).unwrap_or_default();
@@ -66,7 +66,9 @@ impl Session {
             limit,
             dht: self.dht_of(entry).is_some(),
         });
-        let unchecked = apart.is_some() && !plan.check.is_empty();
+        // Of a torrent that is new nothing is taken down, so that all is checked when it runs.
+        let is_known = begun.as_ref().is_some_and(|begun| begun.saved.is_some());
+        let unchecked = apart.is_some() && is_known && !plan.check.is_empty();
         let (mailbox, from_all) = mpsc::channel(MAILBOX);
         let wants_named = entry.state().wants_named;
         let Checked { good: found, cancelled } = match apart {
@@ -74,11 +76,17 @@ impl Session {
             None => self.check_first(entry, info, &io, published, &plan).await?,
         };
         if cancelled {
+            plan.forget_unproven(&io.store);
             let record = self.keep(begun, &io, plan, found, wants_named, &mailbox).await?;
             return self.end_cancelled(record).await;
         }
         let mut have = plan.trusted.clone();
         found.iter().for_each(|&piece| _ = have.set(piece));
+        if apart.is_none() {
+            self.accept(&io, &have, torn).await?;
+            entry.state().overwrite = false;
+        }
+        plan.forget_unproven(&io.store);
         if apart.is_none() {
             let shown = show_found(published, &info.geometry, &wanted_pieces, &have);
             entry.state().figures = Figures::of(&shown);
@@ -192,6 +200,13 @@ impl Session {
         found
     }
 
+    /// Makes sure that what lies there is the torrent's, on a disk thread.
+    async fn accept(&self, io: &TorrentIo, have: &Bitfield, torn: bool) -> Result<()> {
+        let (store, have) = (Arc::clone(&io.store), have.clone());
+        let accepted = self.on_disk(move || store.accept(&|piece| have.has(piece), torn)).await?;
+        Ok(accepted?)
+    }
+
     /// Waits for its turn to hash.
     async fn may_check(&self, id: TorrentId) -> Result<()> {
         let (may, granted) = oneshot::channel();
@@ -224,6 +239,8 @@ impl Session {
             executable: executables(info),
             links: torrent_links(info),
             preallocate: entry.wishes.preallocate,
+            overwrite: entry.state().overwrite,
+            claims: Some((self.inner.claims.clone(), info.name.clone())),
             part_file: Some(part_file_name(&info.name, &info_hash)),
             pool: self.inner.files.clone(),
             ..Options::default()

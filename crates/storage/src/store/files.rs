@@ -37,6 +37,8 @@ pub(super) struct Place {
     pub(super) executable: bool,
     /// Whether it was not there when somebody looked, and has not been written since.
     pub(super) absent: AtomicBool,
+    /// Whether it was there and nothing shows that it is the torrent's; see [`super::foreign`].
+    pub(super) unproven: AtomicBool,
 }
 
 impl Files {
@@ -164,6 +166,8 @@ impl Files {
                 Some(Found::SymbolicLink) => {
                     return Err(StorageError::Link { path: self.tree.path_of(path), fault: LinkFault::New });
                 }
+                // It could not be created, and holds nothing.
+                None if length == 0 => continue,
                 None => return Err(self.tree.missing(path, 0)),
             };
             if found > length {
@@ -186,6 +190,9 @@ impl Files {
     }
 
     pub(super) fn write_file(&self, span: FileSpan, slices: &mut [IoSlice<'_>]) -> Result<(), StorageError> {
+        if self.files[span.file.at()].unproven.load(Ordering::Relaxed) {
+            self.make_sure_it_fits(span, slices)?;
+        }
         // A file that is written whole will hardly be written again, and shall push no other out of the pool.
         let keep = span.length < self.layout.length_of(span.file);
         let file = self.open_to_write(span.file, keep)?;

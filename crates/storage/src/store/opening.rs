@@ -6,7 +6,6 @@ use std::io::IoSlice;
 use std::path::{Component, Path};
 use std::sync::atomic::Ordering;
 
-use super::FileSpec;
 use super::files::Files;
 use crate::error::StorageError;
 use crate::file_layer::Found;
@@ -34,8 +33,13 @@ impl Files {
             let mut needed = false;
             for run in self.layout.spans_of_piece(piece) {
                 let place = &self.files[run.file.at()];
-                needed |= !place.pad && !place.wanted;
-                if self.is_wanted_file(run.file) && self.fill(parts, piece, begin, run, trusted(piece))? {
+                // It may be somebody else's; then the bytes stay where they are.
+                let unproven = place.unproven.load(Ordering::Relaxed) && !trusted(piece);
+                needed |= !place.pad && (!place.wanted || unproven);
+                if self.is_wanted_file(run.file)
+                    && !unproven
+                    && self.fill(parts, piece, begin, run, trusted(piece))?
+                {
                     filled.insert(run.file);
                 }
                 begin += run.length;
@@ -103,7 +107,12 @@ impl Files {
         for (file, place) in self.layout.files().zip(&self.files).filter(|(_, place)| !place.pad) {
             let length = self.layout.length_of(file);
             let there = length_there(&self.tree, &place.path, length, place.wanted, &mut folders)?;
-            place.absent.store(there.is_none(), Ordering::Relaxed);
+            // Somebody may have put it there since.
+            if place.absent.swap(there.is_none(), Ordering::Relaxed) {
+                place.unproven.store(there.is_some_and(|length| length > 0), Ordering::Relaxed);
+            } else if there.is_none() {
+                place.unproven.store(false, Ordering::Relaxed);
+            }
         }
         match &mut self.parts {
             Some(parts) => parts.look_again(&self.tree),
@@ -115,7 +124,14 @@ impl Files {
         for file in self.layout.files() {
             let absent = self.files[file.at()].absent.load(Ordering::Relaxed);
             if self.is_wanted_file(file) && self.layout.length_of(file) == 0 && absent {
-                self.open_to_write(file, false)?;
+                match self.open_to_write(file, false) {
+                    Ok(_) => {}
+                    // No reason not to give away the others.
+                    Err(error) if error.is_forbidden() => {
+                        tracing::warn!(%error, "an empty file is not created");
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(())
@@ -124,7 +140,10 @@ impl Files {
     /// Reserves the space of all wanted files, or of none: where there is not enough room, or the system refuses one,
     /// the files get back the lengths that they had.
     pub(super) fn preallocate(&self) -> Result<(), StorageError> {
-        let real = |file: &FileIndex| self.is_wanted_file(*file) && self.layout.length_of(*file) > 0;
+        let is_proven = |file: &FileIndex| !self.files[file.at()].unproven.load(Ordering::Relaxed);
+        let real = |file: &FileIndex| {
+            self.is_wanted_file(*file) && self.layout.length_of(*file) > 0 && is_proven(file)
+        };
         let files: Vec<FileIndex> = self.layout.files().filter(real).collect();
         self.is_there_room(&files)?;
         let mut reserved = Vec::new();
@@ -240,17 +259,14 @@ pub(super) fn check_paths<'a>(paths: impl Iterator<Item = &'a Path> + Clone) -> 
 }
 
 /// The lengths of the files that are there, and errors for what stands in a wanted file's place.
-pub(super) fn look_around(
-    tree: &Tree,
-    files: &[FileSpec],
-    wanted: &[bool],
-) -> Result<Vec<Option<u64>>, StorageError> {
+pub(super) fn look_around(files: &Files, overwrite: bool) -> Result<Vec<Option<u64>>, StorageError> {
     let mut folders = HashMap::new();
-    let mut lengths = Vec::with_capacity(files.len());
-    for (file, &wanted) in files.iter().zip(wanted) {
-        let length = match file.pad {
+    let mut lengths = Vec::with_capacity(files.files.len());
+    for (file, place) in files.layout.files().zip(&files.files) {
+        let longest = if overwrite { u64::MAX } else { files.layout.length_of(file) };
+        let length = match place.pad {
             true => None,
-            false => length_there(tree, &file.path, file.length, wanted, &mut folders)?,
+            false => length_there(&files.tree, &place.path, longest, place.wanted, &mut folders)?,
         };
         lengths.push(length);
     }

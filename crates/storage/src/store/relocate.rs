@@ -216,7 +216,7 @@ impl Store {
         let is_there = |link: &&TorrentLink| link.look(&root, &paths) == LinkState::Good;
         let links: Vec<TorrentLink> = self.links.iter().filter(is_there).copied().collect();
         remove_links(&root, &paths, &links);
-        let relocated = self.relocate_files(&plan, journal, progress);
+        let relocated = self.relocate_files(&plan, goal, journal, progress);
         for LinkLeftOut { path, reason } in torrent_links::make(&self.root(), &self.paths(), &links) {
             tracing::warn!("the link {path:?} is not made: {reason}");
         }
@@ -226,14 +226,23 @@ impl Store {
     fn relocate_files(
         &self,
         plan: &Plan,
+        goal: &Goal,
         journal: &dyn Journal,
         progress: &Relocating,
     ) -> Result<Relocated, StorageError> {
-        match self.rename_all(plan, journal, progress) {
-            Ok(relocated) => Ok(relocated),
-            Err(Refused::OtherFileSystem) => self.copy_all(plan, journal, progress),
-            Err(Refused::Failed(error)) => Err(error),
-        }
+        let reclaimed = {
+            let files = self.files();
+            let wanted = files.files.iter().zip(&goal.paths).filter(|(place, _)| place.wanted && !place.pad);
+            let paths: Vec<&Path> = wanted.map(|(_, path)| path.as_path()).collect();
+            self.claim_anew(&goal.root, &paths, true)?
+        };
+        let relocated = match self.rename_all(plan, journal, progress) {
+            Ok(relocated) => relocated,
+            Err(Refused::OtherFileSystem) => self.copy_all(plan, journal, progress)?,
+            Err(Refused::Failed(error)) => return Err(error),
+        };
+        self.reclaimed(reclaimed);
+        Ok(relocated)
     }
 
     fn rename_all(
@@ -272,6 +281,9 @@ fn switch(files: &mut Files, plan: &Plan, moved: &[Moved]) -> Tree {
         Holder::File(file) => Some(file),
         Holder::PartFile => None,
     });
+    for file in &plan.found {
+        files.files[file.at()].unproven.store(true, Ordering::Relaxed);
+    }
     for file in files_moved.chain(plan.adopted.iter().copied()).chain(plan.found.iter().copied()) {
         files.files[file.at()].absent.store(false, Ordering::Relaxed);
     }

@@ -24,6 +24,14 @@ impl Store {
         trusted: &dyn Fn(PieceIndex) -> bool,
     ) -> Result<BTreeSet<Holder>, StorageError> {
         let _change = self.begin_change();
+        let reclaimed = {
+            let files = self.files();
+            let mut wanted = wanted.iter();
+            let paths: Vec<&std::path::Path> = files
+                .claimed_paths(|place| wanted.next().is_some_and(|wanted| *wanted) && !place.pad)
+                .collect();
+            self.claim_anew(files.tree.root_path(), &paths, false)?
+        };
         let mut files = self.files_alone();
         if wanted.len() != files.files.len() {
             return Err(StorageError::BadFileList("what is wanted was not said of each file"));
@@ -41,7 +49,10 @@ impl Store {
                 if wanted && !place.wanted && !place.pad {
                     let length = self.layout.length_of(file);
                     let there = length_there(&files.tree, &place.path, length, true, &mut folders)?;
-                    place.absent.store(there.is_none(), Ordering::Relaxed);
+                    // Somebody may have put it there since.
+                    if place.absent.swap(there.is_none(), Ordering::Relaxed) {
+                        place.unproven.store(there.is_some_and(|length| length > 0), Ordering::Relaxed);
+                    }
                 }
             }
         }
@@ -57,6 +68,8 @@ impl Store {
         });
         match filled {
             Ok(filled) => {
+                drop(files);
+                self.reclaimed(reclaimed);
                 let parts = had_parts.then_some(Holder::PartFile);
                 Ok(filled.into_iter().map(Holder::File).chain(parts).collect())
             }

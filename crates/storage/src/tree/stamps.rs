@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Tree, uninterrupted};
-use crate::error::StorageError;
+use crate::error::{Action, StorageError};
 use crate::file_layer::{Opening, Stamp};
 use crate::file_pool::What;
 
@@ -117,6 +117,27 @@ impl Tree {
     pub(crate) fn proof(&self, what: What) -> Option<Stamp> {
         let left = *self.stamps.files().get(&what)?;
         left.stamp.filter(|_| left.is_proof && left.state == State::Untouched)
+    }
+
+    /// Whether the file was created or written by this tree, or was there when its stamp was taken.
+    pub(super) fn is_ours(&self, what: What) -> bool {
+        let _turn = self.stamps.turn(what);
+        self.stamps.files().get(&what).is_some_and(|left| left.stamp.is_some())
+    }
+
+    /// Creates a file that must not have been there, to be locked: `None` where it was.
+    pub(crate) fn create_to_lock(
+        &self,
+        what: What,
+        path: &Path,
+        executable: bool,
+    ) -> Result<Option<OwnedFd>, StorageError> {
+        let how = if executable { Opening::CreateExecutable } else { Opening::CreateNew };
+        match self.create_new(what, path, how) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(self.refused(Action::Create, path, error)),
+        }
     }
 
     /// Creates a file that must not have been there. Another writer that finds it there waits until it is known as ours.

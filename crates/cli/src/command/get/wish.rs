@@ -15,6 +15,7 @@ pub(super) fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Resul
     torrent.sequential = options.sequential;
     torrent.super_seeding = options.super_seed;
     torrent.preallocate = options.preallocate;
+    torrent.overwrite = options.overwrite;
     options.trackers.apply(&mut torrent.metainfo);
     Ok(())
 }
