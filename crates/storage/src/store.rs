@@ -192,6 +192,9 @@ impl Store {
         let claims = options.claims.filter(|_| !options.read_only);
         let rights = claims.map(|(claims, name)| Rights::new(claims, &name));
         if let Some(rights) = &rights {
+            // The user's links are followed from the first look on, and the right is to what they lead to. What counts is how
+            // the files are once nobody else may change them.
+            opening::look_around(&all, options.overwrite)?;
             rights.claim(&all)?;
         }
         let lengths = opening::look_around(&all, options.overwrite)?;
