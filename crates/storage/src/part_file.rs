@@ -158,7 +158,8 @@ impl PartFile {
         slices: &mut [IoSlice<'_>],
     ) -> Result<(), StorageError> {
         let mut slots = self.lock();
-        let before = if slots.begun { Before::Unknown } else { Before::Absent { executable: false } };
+        let before =
+            if slots.begun { Before::Unknown } else { Before::Absent { executable: false, alone: false } };
         let file = tree.open_to_write(What::Parts, &self.path, before, u64::MAX, true)?;
         if !slots.begun {
             tree.write_all(What::Parts, &file, &self.path, &mut [IoSlice::new(&self.header())], 0)?;

@@ -188,14 +188,21 @@ impl Store {
             unproven: AtomicBool::new(false),
         };
         let places = files.into_iter().zip(wanted).enumerate().map(place).collect();
-        let mut all = Files { layout: Arc::clone(&layout), tree, parts: None, files: places };
+        let proof_needed = options.known.is_some();
+        let mut all = Files { layout: Arc::clone(&layout), tree, parts: None, files: places, proof_needed };
         let claims = options.claims.filter(|_| !options.read_only);
         let rights = claims.map(|(claims, name)| Rights::new(claims, &name));
         if let Some(rights) = &rights {
             // The user's links are followed from the first look on, and the right is to what they lead to. What counts is how
             // the files are once nobody else may change them.
-            opening::look_around(&all, options.overwrite)?;
-            rights.claim(&all)?;
+            let looked = opening::look_around(&all, options.overwrite);
+            match (rights.claim(&all), looked) {
+                // What stands in the way is another torrent's, or another process has it: that says more.
+                (Err(error @ (StorageError::OtherTorrent { .. } | StorageError::OtherProcess { .. })), _)
+                | (_, Err(error))
+                | (Err(error), _) => return Err(error),
+                (Ok(()), Ok(_)) => {}
+            }
         }
         let lengths = opening::look_around(&all, options.overwrite)?;
         for (number, (place, length)) in all.files.iter_mut().zip(&lengths).enumerate() {

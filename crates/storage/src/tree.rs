@@ -47,6 +47,8 @@ pub(crate) enum Before {
     Absent {
         /// Whether it is to be executed.
         executable: bool,
+        /// Whether a file that others have put there since is refused, unless it is empty.
+        alone: bool,
     },
     /// It was there, or has been written: when it is there no more, its bytes are lost, and an empty one in its place
     /// would hide that.
@@ -160,14 +162,13 @@ impl Tree {
             return Err(StorageError::ReadOnly(self.path_of(path)));
         }
         let file = match before {
-            Before::Absent { executable } => {
+            Before::Absent { executable, alone } => {
                 let how = if executable { Opening::CreateExecutable } else { Opening::CreateNew };
                 match self.create_new(what, path, how) {
                     Ok(file) => file,
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                         let file = self.open_existing(path, longest)?;
-                        // Somebody else has made it since it was looked for.
-                        if !self.is_ours(what) && self.length_of(&file, path)? > 0 {
+                        if alone && !self.is_ours(what) && self.length_of(&file, path)? > 0 {
                             return Err(StorageError::ForeignFile(self.path_of(path)));
                         }
                         file

@@ -25,6 +25,8 @@ pub(super) struct Files {
     /// The part file, if there may be one.
     pub(super) parts: Option<PartFile>,
     pub(super) files: Vec<Place>,
+    /// Whether files that were there before have to prove that they are the torrent's; see [`super::foreign`].
+    pub(super) proof_needed: bool,
 }
 
 /// A file of the torrent.
@@ -166,8 +168,11 @@ impl Files {
                 Some(Found::SymbolicLink) => {
                     return Err(StorageError::Link { path: self.tree.path_of(path), fault: LinkFault::New });
                 }
-                // It could not be created, and holds nothing.
-                None if length == 0 => continue,
+                None if length == 0 => {
+                    self.files[file.at()].absent.store(true, Ordering::Relaxed);
+                    self.create_empty_file(file, true)?;
+                    continue;
+                }
                 None => return Err(self.tree.missing(path, 0)),
             };
             if found > length {
@@ -203,8 +208,11 @@ impl Files {
     pub(super) fn open_to_write(&self, file: FileIndex, keep: bool) -> Result<Arc<OwnedFd>, StorageError> {
         let absent = &self.files[file.at()].absent;
         let executable = self.files[file.at()].executable;
-        let before =
-            if absent.load(Ordering::Relaxed) { Before::Absent { executable } } else { Before::Present };
+        let before = if absent.load(Ordering::Relaxed) {
+            Before::Absent { executable, alone: self.proof_needed }
+        } else {
+            Before::Present
+        };
         let length = self.layout.length_of(file);
         let opened =
             self.tree.open_to_write(What::File(file.at()), self.path_of(file), before, length, keep)?;

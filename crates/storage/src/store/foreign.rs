@@ -26,9 +26,9 @@ const CHUNK: usize = 64 * 1024;
 
 impl Store {
     /// Accepts the files that are there as the torrent's, or refuses somebody else's; takes the right to read them, or to
-    /// write them if pieces are missing; then creates the wanted files that
-    /// are empty, and reserves space if that is asked for. `good` says which pieces are; with `torn` the last run was
-    /// ended in the middle, so that files may hold what is in no good piece.
+    /// write them if pieces are missing; then creates the wanted files that are empty, and reserves space if that is asked
+    /// for. `good` says which pieces are good. If nothing else is missing, an empty file that may not be created is left
+    /// out. With `torn` the last run was ended in the middle, so that files may hold what is in no good piece.
     ///
     /// # Errors
     /// [`StorageError::ForeignFile`], [`StorageError::OtherTorrent`], [`StorageError::OtherProcess`], or the system
@@ -39,13 +39,14 @@ impl Store {
             self.files().take_over()?;
         }
         self.files().judge(good, torn)?;
-        if self.files().are_complete(good) {
+        let is_complete = self.files().are_complete(good);
+        if is_complete {
             self.end_writing()?;
         } else {
             self.begin_writing()?;
         }
         let files = self.files();
-        files.create_empty_files()?;
+        files.create_empty_files(is_complete && files.proof_needed)?;
         if self.preallocate {
             files.preallocate()?;
         }

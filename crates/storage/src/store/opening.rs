@@ -109,7 +109,8 @@ impl Files {
             let there = length_there(&self.tree, &place.path, length, place.wanted, &mut folders)?;
             // Somebody may have put it there since.
             if place.absent.swap(there.is_none(), Ordering::Relaxed) {
-                place.unproven.store(there.is_some_and(|length| length > 0), Ordering::Relaxed);
+                let is_unproven = self.proof_needed && there.is_some_and(|length| length > 0);
+                place.unproven.store(is_unproven, Ordering::Relaxed);
             } else if there.is_none() {
                 place.unproven.store(false, Ordering::Relaxed);
             }
@@ -120,21 +121,27 @@ impl Files {
         }
     }
 
-    pub(super) fn create_empty_files(&self) -> Result<(), StorageError> {
+    /// Creates the wanted files that are empty and not there, as [`Self::create_empty_file`] does.
+    pub(super) fn create_empty_files(&self, if_allowed: bool) -> Result<(), StorageError> {
         for file in self.layout.files() {
             let absent = self.files[file.at()].absent.load(Ordering::Relaxed);
             if self.is_wanted_file(file) && self.layout.length_of(file) == 0 && absent {
-                match self.open_to_write(file, false) {
-                    Ok(_) => {}
-                    // No reason not to give away the others.
-                    Err(error) if error.is_forbidden() => {
-                        tracing::warn!(%error, "an empty file is not created");
-                    }
-                    Err(error) => return Err(error),
-                }
+                self.create_empty_file(file, if_allowed)?;
             }
         }
         Ok(())
+    }
+
+    /// Creates an empty file. With `if_allowed`, one that the system forbids to create is left out: no reason not to give
+    /// away the others.
+    pub(super) fn create_empty_file(&self, file: FileIndex, if_allowed: bool) -> Result<(), StorageError> {
+        match self.open_to_write(file, false) {
+            Err(error) if if_allowed && error.is_forbidden() => {
+                tracing::warn!(%error, "an empty file is not created");
+                Ok(())
+            }
+            created => created.map(drop),
+        }
     }
 
     /// Reserves the space of all wanted files, or of none: where there is not enough room, or the system refuses one,

@@ -35,6 +35,9 @@ use crate::layout::FileIndex;
 /// A torrent of more files locks its folder.
 const FILES_LOCKED: usize = 4;
 
+/// How often the system's list of locks is read before the process that holds one stays unknown.
+const READS_OF_LOCKS: usize = 5;
+
 /// What a store has a right to.
 pub(super) struct Rights {
     claims: Claims,
@@ -347,18 +350,22 @@ fn holder(file: &OwnedFd) -> Option<u32> {
     let found = rustix::fs::fstat(file).ok()?;
     let (dev, inode) = (found.st_dev, found.st_ino.to_string());
     let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    // 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
-    let of_file = locks.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
-        let (process, place) = (fields.next()?, fields.next()?);
-        let (place, number) = place.rsplit_once(':')?;
-        (number == inode).then_some((place == device, process.parse().ok().filter(|process| *process > 0)))
-    });
-    // Some file systems have devices of their own there.
-    let of_file: Vec<(bool, Option<u32>)> = of_file.collect();
-    let exact = of_file.iter().find(|(exact, _)| *exact).or(of_file.first());
-    exact.and_then(|(_, process)| *process)
+    // The list is read in parts, and a line is missed when others take or give back locks in between.
+    (0..READS_OF_LOCKS).find_map(|_| {
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        // 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
+        let of_file = locks.lines().filter_map(|line| {
+            let mut fields = line.split_whitespace().skip_while(|field| *field != "FLOCK").skip(3);
+            let (process, place) = (fields.next()?, fields.next()?);
+            let (place, number) = place.rsplit_once(':')?;
+            let process = process.parse().ok().filter(|process| *process > 0);
+            (number == inode).then_some((place == device, process))
+        });
+        // Some file systems have devices of their own there.
+        let of_file: Vec<(bool, Option<u32>)> = of_file.collect();
+        let exact = of_file.iter().find(|(exact, _)| *exact).or(of_file.first());
+        exact.and_then(|(_, process)| *process)
+    })
 }
 
 /// Files and the folders above them below `root`, by all that they are known by.

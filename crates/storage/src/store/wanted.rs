@@ -51,7 +51,8 @@ impl Store {
                     let there = length_there(&files.tree, &place.path, length, true, &mut folders)?;
                     // Somebody may have put it there since.
                     if place.absent.swap(there.is_none(), Ordering::Relaxed) {
-                        place.unproven.store(there.is_some_and(|length| length > 0), Ordering::Relaxed);
+                        let is_unproven = files.proof_needed && there.is_some_and(|length| length > 0);
+                        place.unproven.store(is_unproven, Ordering::Relaxed);
                     }
                 }
             }
@@ -63,7 +64,7 @@ impl Store {
         put(&mut files, wanted);
         let had_parts = files.parts.as_ref().is_some_and(|parts| !parts.is_empty());
         let filled = files.move_in_from_parts(trusted).and_then(|filled| {
-            files.create_empty_files()?;
+            files.create_empty_files(false)?;
             Ok(filled)
         });
         match filled {
