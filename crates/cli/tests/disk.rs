@@ -277,3 +277,24 @@ fn files_that_vanish_under_a_download_are_told_and_fetched_again_by_the_next_run
     assert_eq!(again.wait(), Some(0));
     mounts.assert_whole(&bed, &out);
 }
+
+#[test]
+fn a_directory_that_is_mounted_at_two_places_is_written_by_one_process() {
+    let Some(mounts) = Mounts::new() else { return };
+    let bed = bed();
+    let seed = Seed::start(&bed);
+    let (out, again) = (bed.path("out"), bed.path("again"));
+    std::fs::create_dir(&out).unwrap();
+    std::fs::create_dir(&again).unwrap();
+    mounts.run(&format!("mount --bind '{}' '{}'", out.display(), again.display()));
+    let mut first = bed.leech(&out, &seed);
+    first.args(["--max-download", "64K"]);
+    let mut first = Leech::start(mounts.inside(&first));
+    first.event("progress");
+    let mut second = bed.get(&again);
+    second.args(["--json", "--peer", &seed.address, "--state-dir", "none"]);
+    let mut second = Leech::start(mounts.inside(&second));
+    let failed = second.event("failed");
+    assert!(message(&failed).contains("worked on by another program"), "{failed}");
+    assert_eq!(second.wait(), Some(4));
+}

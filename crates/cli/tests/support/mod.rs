@@ -92,7 +92,7 @@ impl Bed {
     }
 
     /// A download to `to`, on loopback alone.
-    fn get(&self, to: &Path) -> Command {
+    pub(crate) fn get(&self, to: &Path) -> Command {
         let mut command = self.quelea();
         command.arg(self.torrent()).arg("-o").arg(to).args(["-p", "0", "--bind", "127.0.0.1", "--no-lsd"]);
         command

@@ -458,3 +458,21 @@ fn folds_case(path: &Path) -> bool {
 fn folds_case(_path: &Path) -> bool {
     cfg!(target_vendor = "apple")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_the_same_where_the_file_system_folds_case() {
+        let root = tempfile::tempdir().unwrap();
+        let claimed = |folds, path: &str| {
+            let mut folders = Folders { folds, known: HashMap::new() };
+            let claimed = folders.claimed(root.path(), root.path(), Path::new(path), false);
+            (claimed.below.to_vec(), claimed.name)
+        };
+        assert_eq!(claimed(true, "Sub/FILE"), claimed(true, "sub/file"));
+        assert_ne!(claimed(false, "Sub/FILE"), claimed(false, "sub/file"));
+        assert_ne!(claimed(true, "sub/file"), claimed(true, "sub/other"));
+    }
+}
