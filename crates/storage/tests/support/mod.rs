@@ -3,6 +3,7 @@
 
 pub mod clocked;
 pub mod faulty;
+pub mod moves;
 
 use quelea_metainfo::geometry::{BLOCK_LENGTH, Geometry, PieceIndex, Span};
 use quelea_storage::{FileSpec, Options, StorageError, Store};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Existing, Goal, Holder, Item, Step};
 use crate::error::StorageError;
-use crate::file_layer::FileLayer;
+use crate::file_layer::{FileLayer, Found};
 use crate::file_pool::FilePool;
 use crate::layout::{FileIndex, Layout};
 use crate::tree::{Refused, Tree};
@@ -48,10 +48,7 @@ pub fn recover(interrupted: Interrupted<'_>, layer: Arc<dyn FileLayer>) -> Resul
     let items: Vec<Item> = items(&interrupted).filter(|item| !same_root || item.from != item.to).collect();
     match step {
         Step::Copying => {
-            for item in &items {
-                new.remove(item.holder.what(), &item.staged)?;
-            }
-            new.remove_empty_folders([goal.staging.as_path()]);
+            remove_copies(&new, &items, &goal.staging)?;
             Ok(false)
         }
         Step::Placing { staged } => place(&tree, &new, &items, staged, &interrupted),
@@ -79,8 +76,8 @@ fn items<'a>(interrupted: &Interrupted<'a>) -> impl Iterator<Item = Item> + 'a {
     layout.files().filter(real).filter_map(item).chain([parts])
 }
 
-/// Renames what is not renamed yet. False if that can't be done, because it would have to be copied: then all of
-/// it is back where it was.
+/// Renames what is not renamed yet. False if that can't be done, because it would have to be copied or a copy is gone:
+/// then all of it is back where it was.
 fn place(
     tree: &Tree,
     new: &Tree,
@@ -91,6 +88,10 @@ fn place(
     let existing = interrupted.goal.existing;
     let source = |item: &Item| if staged { item.staged.clone() } else { item.from.clone() };
     let here = if staged { new } else { tree };
+    if staged && is_copy_gone(tree, new, items)? {
+        remove_copies(new, items, &interrupted.goal.staging)?;
+        return Ok(false);
+    }
     let mut found = false;
     for item in items {
         let (from, at_goal) = (source(item), new.look(&item.to)?.is_some());
@@ -112,10 +113,6 @@ fn place(
             }
         };
         found |= renamed || at_goal;
-        // The originals of copies are removed after this step alone, so the copy must be somewhere.
-        if staged && !renamed && !at_goal && tree.look(&item.from)?.is_some() {
-            return Err(StorageError::Lost(new.path_of(&item.to)));
-        }
     }
     // One that was never there is no loss, however many others are that do not move.
     let was_there = |item: &Item| interrupted.known.contains(&item.holder);
@@ -125,6 +122,26 @@ fn place(
     new.sync_folders(items.iter().filter_map(|item| item.to.parent()))?;
     tree.sync_folders(items.iter().filter_map(|item| item.from.parent()))?;
     Ok(true)
+}
+
+/// Whether a file that was copied has its copy neither in the staging folder nor at the goal. All files have one when the
+/// first is renamed, and all originals are there until the last is, so the move had failed and was being taken back.
+fn is_copy_gone(tree: &Tree, new: &Tree, items: &[Item]) -> Result<bool, StorageError> {
+    for item in items {
+        let is_copied = new.look(&item.staged)?.is_some() || new.look(&item.to)?.is_some();
+        if !is_copied && tree.look(&item.from)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn remove_copies(new: &Tree, items: &[Item], staging: &Path) -> Result<(), StorageError> {
+    for item in items {
+        new.remove(item.holder.what(), &item.staged)?;
+    }
+    new.remove_empty_folders([staging]);
+    Ok(())
 }
 
 /// Renames what is at the goal alone back to where it was.
@@ -141,11 +158,13 @@ fn take_back(tree: &Tree, new: &Tree, items: &[Item]) -> Result<(), StorageError
     Ok(())
 }
 
-/// Removes what was copied and is whole at the goal.
+/// Removes what was copied and is whole at the goal, where pieces may have been written to it since.
 fn remove_originals(tree: &Tree, new: &Tree, items: &[Item]) -> Result<(), StorageError> {
     for item in items {
-        let (here, there) = (tree.look(&item.from)?, new.look(&item.to)?);
-        if here.is_some() && here == there {
+        if let (Some(Found::File(length)), Some(Found::File(copied))) =
+            (tree.look(&item.from)?, new.look(&item.to)?)
+            && length <= copied
+        {
             tree.remove(item.holder.what(), &item.from)?;
         }
     }
