@@ -17,7 +17,9 @@
 mod made;
 
 use made::{add, bytes, torrent, write};
-use quelea::{Error, Existing, Limits, Placement, Priority, Session, Settings, Snapshot, State, Torrent};
+use quelea::{
+    Error, Event, Existing, Limits, Placement, Priority, Session, Settings, Snapshot, State, Torrent,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
@@ -271,6 +273,15 @@ async fn live(folder: &Path, peer: SocketAddr, seed: u64) {
     let world = World::of(folder);
     let mut rng = fastrand::Rng::with_seed(seed);
     let session = Session::start(settings(&world, folder, folder.join("apart").exists())).unwrap();
+    // State that could not be kept explains what is found later.
+    let mut events = session.events();
+    tokio::spawn(async move {
+        while let Some(event) = events.next().await {
+            if let Event::Warning(warning) = event {
+                eprintln!("{warning}");
+            }
+        }
+    });
     let mut torrents = session.restore().await.unwrap();
     for kind in KINDS {
         if torrents.iter().all(|torrent| torrent.name() != kind.0) {

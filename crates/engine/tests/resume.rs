@@ -10,7 +10,7 @@
 mod made;
 
 use made::{add, bytes, torrent, write};
-use quelea::{AddTorrent, Error, Event, Events, Priority, Session, Settings, State, Torrent};
+use quelea::{AddTorrent, Error, Event, Events, Existing, Priority, Session, Settings, State, Torrent};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -350,6 +350,26 @@ fn without_a_place_for_the_state_it_works_all_the_same() {
         leech.close().await;
         seed.close().await;
         bed.assert_whole();
+    });
+}
+
+#[test]
+fn files_are_not_moved_or_renamed_where_that_cannot_be_remembered() {
+    run(async {
+        let bed = Bed::new();
+        std::fs::create_dir_all(bed.path("state/state.db")).unwrap();
+        let session = bed.session("seed", true);
+        let torrent = session.add(add(&bed.torrent)).await.unwrap();
+        let moved = torrent.move_to(bed.path("elsewhere"), Existing::Refuse).outcome().await;
+        let renamed = torrent.rename("folder/a", "folder/other").await;
+        for refused in [moved, renamed] {
+            let reason = refused.unwrap_err().to_string();
+            assert!(reason.contains("no state of this torrent can be kept"), "{reason}");
+        }
+        session.close().await;
+        for (path, bytes) in &bed.files {
+            assert!(std::fs::read(bed.path("seed/folder").join(path)).unwrap() == *bytes, "{path} differs");
+        }
     });
 }
 

@@ -23,8 +23,9 @@ const GUARD: &str = "state.lock";
 const APPLICATION: i32 = 0x514c_5354;
 /// The form of the tables below.
 const VERSION: i32 = 5;
-/// Another process may hold the database so long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest that another connection, of this process too, may hold the database: a disk with much to do takes many
+/// seconds for each transaction, and a torrent of which nothing can be kept is looked for where it was added.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Statements that a connection keeps compiled: all that are used of each torrent.
 const STATEMENTS: usize = 32;
 /// Torrents that are remembered; of more, those are forgotten that were saved longest ago.

@@ -63,6 +63,8 @@ pub(crate) struct TorrentTask {
     pub(crate) published: Published,
     /// Where this torrent is remembered, if it is.
     pub(crate) keeping: Option<(Arc<Record>, Arc<Keeper>)>,
+    /// Whether the session remembers torrents and failed to begin with this one: where its files went would be forgotten.
+    pub(crate) is_forgotten: bool,
     /// What earlier sessions moved.
     pub(crate) before: Totals,
     /// What earlier tasks of this session moved, which is part of `before` where that is remembered.

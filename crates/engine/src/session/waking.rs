@@ -137,6 +137,7 @@ impl Session {
             events,
             published: Arc::clone(published),
             info: Arc::clone(info),
+            is_forgotten: record.is_none() && self.inner.keeper.is_some(),
             keeping: record.zip(self.inner.keeper.clone()),
             before,
             earlier,

@@ -224,12 +224,18 @@ impl Running {
         self.changes.current =
             Some(Current::Relocation { progress: Arc::clone(&progress), is_move, completes, done });
         let (store, keeping) = (Arc::clone(&self.task.io.store), self.task.keeping.clone());
+        // Complete files are found where they belong also by a session that knows nothing of them.
+        let may_go = completes || !self.task.is_forgotten;
         let (torrent, movers) = (self.task.myself.clone(), Arc::clone(&self.task.movers));
         tokio::spawn(async move {
             let permit = wait_for_turn(movers, &progress).await;
             let tell = torrent.clone();
             let work = move || {
-                let relocated = relocate_files(&info, &store, keeping, &goal, &progress);
+                let relocated = if may_go {
+                    relocate_files(&info, &store, keeping, &goal, &progress)
+                } else {
+                    Err(StorageError::Journal("no state of this torrent can be kept".into()).into())
+                };
                 drop(permit);
                 let _ = torrent.blocking_send(ToTorrent::Changed(Changed::Relocated(relocated)));
             };
