@@ -3,8 +3,9 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -125,6 +126,17 @@ fn a_torrent_is_read_however_its_server_sends_it() {
     });
     for path in ["/gzip", "/gzip-unsaid", "/folded", "/too-long", "/without-length"] {
         assert!(shown(&["show", &server.url(path)]).starts_with("sent\n"), "{path}");
+    }
+}
+
+#[test]
+fn a_name_of_both_families_is_read_from_whichever_answers() {
+    let found = ("localhost", 0).to_socket_addrs().unwrap();
+    for address in found.map(|address| address.ip().to_string()).collect::<BTreeSet<_>>() {
+        // Nobody listens at the name's other address, if it has one.
+        let server = Server::at(&address, |_| answer("200 OK", &torrent("sent")));
+        let url = format!("http://localhost:{}/x.torrent", server.at.port());
+        assert!(shown(&["show", &url]).starts_with("sent\n"), "{address}");
     }
 }
 

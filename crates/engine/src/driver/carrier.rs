@@ -37,9 +37,22 @@ impl Carrier {
         contact: Contact,
         later: impl Fn(AnnounceResponse) + Send + 'static,
     ) -> Result<AnnounceResponse, Failure> {
+        let found = self.resolve(url).await?;
+        self.announce_at(url, &found, request, contact, later).await
+    }
+
+    /// Announces to the addresses that were found for the tracker's name.
+    async fn announce_at(
+        &self,
+        url: &TrackerUrl,
+        found: &[SocketAddr],
+        request: AnnounceRequest,
+        contact: Contact,
+        later: impl Fn(AnnounceResponse) + Send + 'static,
+    ) -> Result<AnnounceResponse, Failure> {
         let mut families = match url.scheme() {
-            Scheme::Http | Scheme::Https => self.announce_http(url, &request).await?,
-            Scheme::Udp => self.announce_udp(url, &request, contact).await?,
+            Scheme::Http | Scheme::Https => self.announce_http(url, found, &request),
+            Scheme::Udp => self.announce_udp(url, found, &request, contact),
         };
         let mut failure = Failure::NotAllowed("it cannot be reached from the bound addresses".to_owned());
         while let Some(answer) = families.join_next().await {
@@ -63,15 +76,15 @@ impl Carrier {
         Err(failure)
     }
 
-    async fn announce_http(
+    fn announce_http(
         &self,
         url: &TrackerUrl,
+        found: &[SocketAddr],
         request: &AnnounceRequest,
-    ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
-        let found = self.resolve(url).await?;
+    ) -> JoinSet<Result<AnnounceResponse, Failure>> {
         let address = quelea_tracker::http::announce_url(url, request);
         let mut families = JoinSet::new();
-        for to in one_of_each_family(&found) {
+        for to in one_of_each_family(found) {
             let (http, address) = (Arc::clone(&self.http), address.clone());
             let outside = Arc::clone(&self.outside);
             families.spawn(async move {
@@ -85,18 +98,18 @@ impl Carrier {
                 Ok(believed(from, response))
             });
         }
-        Ok(families)
+        families
     }
 
-    async fn announce_udp(
+    fn announce_udp(
         &self,
         url: &TrackerUrl,
+        found: &[SocketAddr],
         request: &AnnounceRequest,
         contact: Contact,
-    ) -> Result<JoinSet<Result<AnnounceResponse, Failure>>, Failure> {
-        let found = self.resolve(url).await?;
+    ) -> JoinSet<Result<AnnounceResponse, Failure>> {
         let mut families = JoinSet::new();
-        for addresses in by_family(&found) {
+        for addresses in by_family(found) {
             let ask = Ask::Announce { request: request.clone(), url_data: url.path_and_query(), contact };
             let answered = ask_udp(self.udp.clone(), addresses, ask);
             families.spawn(async move {
@@ -106,7 +119,7 @@ impl Carrier {
                 }
             });
         }
-        Ok(families)
+        families
     }
 
     /// The tracker's addresses that can be reached.
@@ -219,4 +232,102 @@ async fn ask_address(udp: mpsc::Sender<UdpRequest>, to: SocketAddr, ask: Ask) ->
     let (answer, answered) = oneshot::channel();
     udp.send(UdpRequest { to, ask, answer }).await.map_err(|_| gone())?;
     answered.await.map_err(|_| gone())?
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use quelea_tracker::{Identity, Stats};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::time::Duration;
+    use tokio::net::UdpSocket;
+    use tokio::sync::broadcast;
+
+    /// Far more than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(300);
+    /// Where the peer is that each tracker names, as trackers pack it.
+    const PEER: [u8; 6] = [127, 0, 77, 7, 0x1e, 0x61];
+
+    fn run(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") });
+    }
+
+    fn carrier() -> Carrier {
+        let (binding, clock) = (Arc::new(Binding::default()), Clock::start());
+        let (udp, requests) = mpsc::channel(1);
+        tokio::spawn(crate::driver::udp::run(Arc::clone(&binding), 1, clock, requests));
+        let (events, _) = broadcast::channel(1);
+        let outside = Arc::new(Outside::new(clock, 1, events.downgrade()));
+        Carrier { http: Arc::new(Http::new(Arc::clone(&binding))), udp, binding, outside }
+    }
+
+    fn request() -> AnnounceRequest {
+        let identity = Identity { info_hash: [1; 20], peer_id: [2; 20], port: 1, key: 3 };
+        AnnounceRequest::new(&identity, Stats { uploaded: 0, downloaded: 0, left: 1 })
+    }
+
+    /// Answers requests as a UDP tracker with one peer does (BEP 15). An IPv6 tracker names none.
+    async fn serve(socket: UdpSocket) {
+        let mut datagram = [0; 2_048];
+        while let Ok((_, from)) = socket.recv_from(&mut datagram).await {
+            let (action, transaction) = (&datagram[8..12], &datagram[12..16]);
+            let peers = if from.is_ipv4() { &PEER[..] } else { &[] };
+            let answer = match action {
+                [0, 0, 0, 0] => [action, transaction, b"identity"].concat(),
+                _ => [action, transaction, &[0, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1], peers].concat(),
+            };
+            let _ = socket.send_to(&answer, from).await;
+        }
+    }
+
+    async fn socket(at: &str) -> UdpSocket {
+        UdpSocket::bind(at).await.unwrap()
+    }
+
+    /// Whether anything was sent to a socket that nobody reads.
+    fn was_asked(socket: &UdpSocket) -> bool {
+        socket.try_recv_from(&mut [0; 2_048]).is_ok()
+    }
+
+    #[test]
+    fn a_udp_tracker_is_asked_at_the_next_address_of_its_name_if_one_is_silent() {
+        run(async {
+            let silent = [socket("127.0.77.1:0").await, socket("127.0.77.2:0").await];
+            let works = socket("127.0.77.3:0").await;
+            let mut found: Vec<SocketAddr> =
+                silent.iter().map(|socket| socket.local_addr().unwrap()).collect();
+            found.push(works.local_addr().unwrap());
+            tokio::spawn(serve(works));
+            let url = TrackerUrl::parse("udp://tracker.example:6969/announce").unwrap();
+            let carrier = carrier();
+            let response =
+                carrier.announce_at(&url, &found, request(), Contact::First, |_| {}).await.unwrap();
+            assert_eq!(response.peers, ["127.0.77.7:7777".parse().unwrap()]);
+            assert!(silent.iter().all(was_asked));
+        });
+    }
+
+    #[test]
+    fn a_udp_tracker_with_a_name_of_both_families_is_heard_over_either() {
+        run(async {
+            let names = std::net::ToSocketAddrs::to_socket_addrs("localhost:0").unwrap();
+            for ip in names.map(|address| address.ip()).collect::<std::collections::BTreeSet<_>>() {
+                let works = socket(&SocketAddr::new(ip, 0).to_string()).await;
+                let port = works.local_addr().unwrap().port();
+                // The other address of the name is there and silent, or not there at all.
+                let other: IpAddr =
+                    if ip.is_ipv4() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
+                let _silent = UdpSocket::bind(SocketAddr::new(other, port)).await;
+                let serving = tokio::spawn(serve(works));
+                let url = TrackerUrl::parse(&format!("udp://localhost:{port}/announce")).unwrap();
+                let carrier = carrier();
+                let answer = carrier.announce(&url, request(), Contact::First, |_| {}).await;
+                assert_eq!(answer.unwrap().peers.len(), usize::from(ip.is_ipv4()), "{ip}");
+                serving.abort();
+            }
+        });
+    }
 }
