@@ -4,7 +4,8 @@
 mod support;
 
 use quelea_storage::{Existing, Options, Relocating, StorageError};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -76,6 +77,27 @@ fn between_two_real_file_systems_holes_stay_holes() {
     // And back, from a file system that shares nothing.
     relocate(&store, &goal(here.path(), &torrent, Existing::Refuse)).unwrap();
     pieces.iter().for_each(|&piece| torrent.assert_piece_reads_back(&store, piece));
+}
+
+#[test]
+fn permissions_go_with_the_files() {
+    for border in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        let torrent = torrent();
+        let store = torrent.open(&old, on(border)).unwrap();
+        torrent.write_all(&store);
+        let modes = [("t/a", 0o755), ("t/x/b", 0o640), ("t/x/empty", 0o500)];
+        for (path, mode) in modes {
+            std::fs::set_permissions(old.join(path), Permissions::from_mode(mode)).unwrap();
+        }
+        let done = relocate(&store, &goal(&new, &torrent, Existing::Refuse)).unwrap();
+        assert_eq!(done.copied, border);
+        for (path, mode) in modes {
+            let found = new.join(path).metadata().unwrap().permissions().mode() & 0o7777;
+            assert_eq!(found, mode, "{path}: {found:o}, not {mode:o}");
+        }
+    }
 }
 
 #[test]
