@@ -292,6 +292,43 @@ fn removing_with_data_deletes_the_torrents_own_files_alone() {
 }
 
 #[test]
+fn removing_with_data_leaves_files_that_another_torrent_reaches_by_a_link() {
+    run(async {
+        let bed = Bed::new(1);
+        let seed = bed.path("seed");
+        // The same files in other pieces.
+        let files = [("a", bytes(2 * PIECE, 1)), ("sub/b", bytes(PIECE, 99))];
+        let other = torrent("t0", &files, PIECE / 2);
+        std::os::unix::fs::symlink(&seed, bed.path("directory")).unwrap();
+        std::fs::create_dir_all(bed.path("folder")).unwrap();
+        std::os::unix::fs::symlink(seed.join("t0"), bed.path("folder/t0")).unwrap();
+        std::fs::create_dir_all(bed.path("files/t0/sub")).unwrap();
+        for (path, _) in &files {
+            std::os::unix::fs::symlink(seed.join("t0").join(path), bed.path("files/t0").join(path)).unwrap();
+        }
+        let (session, _) = bed.session("seed").await;
+        for by in ["directory", "folder", "files"] {
+            let mut adding = add(&other);
+            adding.output_dir = Some(bed.path(by));
+            let linked = session.add(adding).await.unwrap();
+            let torrent = session.add(bed.add(0)).await.unwrap();
+            for torrent in [&linked, &torrent] {
+                becomes(torrent, State::Seeding).await;
+            }
+            torrent.remove(true).await.unwrap();
+            for (path, _) in &files {
+                assert!(seed.join("t0").join(path).is_file(), "{path} was deleted, which is shared by {by}");
+            }
+            linked.remove(false).await.unwrap();
+        }
+        let torrent = session.add(bed.add(0)).await.unwrap();
+        torrent.remove(true).await.unwrap();
+        assert!(!seed.join("t0").exists(), "nobody else has them");
+        session.close().await;
+    });
+}
+
+#[test]
 fn a_goal_that_is_reached_removes_the_torrent() {
     run(async {
         let bed = Bed::new(1);

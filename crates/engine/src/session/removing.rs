@@ -2,14 +2,14 @@
 
 use super::Session;
 use crate::entry::Entry;
-use crate::naming::{NameStyle, Naming};
+use crate::naming::{NameStyle, Naming, found_paths};
 use crate::opening::{Located, Place, known_files};
 use crate::wishes::{file_specs, torrent_links};
 use crate::{Error, Event, Result};
 use quelea_resume::{Keeper, Leaving};
 use quelea_storage::{FileSpec, Options, part_file_name, staging_name};
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Session {
@@ -63,24 +63,30 @@ impl Session {
                 let place = keeper
                     .as_ref()
                     .and_then(|keeper| keeper.directory_of(other.info_hash, &other.wishes.root));
-                let there = place.as_deref().unwrap_or(&other.wishes.root);
-                if there == root || *other.wishes.root == *root {
-                    shared.extend(file_specs(&info).into_iter().map(|file| file.path));
+                for directory in place.as_deref().into_iter().chain([&*other.wishes.root]) {
+                    let paths = found_paths(&info, directory).into_iter().map(|path| directory.join(path));
+                    shared
+                        .extend(paths.flat_map(|path| [entry_of(&path), path.canonicalize().ok()]).flatten());
                 }
             }
+            let is_shared = |path: &Path| entry_of(&root.join(path)).is_some_and(|it| shared.contains(&it));
             let info = entry.info()?;
             let paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
             let mut links = torrent_links(&info);
-            links.retain(|link| paths.get(link.file).is_some_and(|path| !shared.contains(path)));
+            links.retain(|link| paths.get(link.file).is_some_and(|path| !is_shared(path)));
             quelea_storage::remove_links(&root, &paths, &links);
-            let own =
-                files.into_iter().zip(known).filter(|(file, known)| *known && !shared.contains(&file.path));
+            let own = files.into_iter().zip(known).filter(|(file, known)| *known && !is_shared(&file.path));
             let own: Vec<FileSpec> = own.map(|(file, _)| file).collect();
             quelea_storage::remove_files(&root, &own, &parts)?;
             Ok(())
         })
         .await?
     }
+}
+
+/// The folder that a path leads to, through whatever links, and the name in it; `None` where there is no such folder.
+fn entry_of(path: &Path) -> Option<PathBuf> {
+    Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?))
 }
 
 /// The files of a torrent that has no task.
