@@ -102,10 +102,14 @@ impl Record {
         };
         // Files that changed are taken down as they stood before they are hashed: who changes them meanwhile
         // is noticed next time.
-        // A torrent that is new is told of before the first byte is written, so that files which a kill leaves are known
-        // to be what a download of ours may have left.
-        if let Some(database) = database.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            record.begin(database, &plan.trusted, &plan.changed)?;
+        // A new torrent whose files will be written is told of before the first byte is, so that files which a kill leaves
+        // are known to be what a download of ours may have left. One that is complete is told of with its pieces.
+        if saved.is_some() || record.store.is_writing() {
+            if let Some(database) = database.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                record.begin(database, &plan.trusted, &plan.changed)?;
+            }
+        } else {
+            record.state().unsaid.clone_from(&plan.changed);
         }
         Ok(record)
     }

@@ -130,6 +130,14 @@ impl Store {
         Ok(())
     }
 
+    /// Whether the files are written or may be: true for a store without claims, unless it is read-only.
+    pub fn is_writing(&self) -> bool {
+        match &self.rights {
+            Some(rights) => rights.is_writing.load(Ordering::Acquire),
+            None => !self.files().tree.is_read_only(),
+        }
+    }
+
     /// Says that the files are no longer checked or written, but read.
     ///
     /// # Errors
