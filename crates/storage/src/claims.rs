@@ -1,22 +1,21 @@
-//! Which stores of a session work on which files, so that none writes what another reads or writes.
+//! Registry of the files that each store of a session works on; no store writes a file that another one reads or writes.
 //!
-//! A store claims its wanted files when it is opened, and says what for: it checks them, reads them, or writes them. Those
-//! that read share a file, who writes has it alone, and a check gives way. A file is the same by whatever name its
-//! directory is reached: it is known by the device and number of the innermost folder above it that is there and the rest
-//! of its path, and if it is there by its own number besides. So links, bind mounts, hard links, and names that differ in
-//! case alone where the file system takes them for one, lead to the same claim.
+//! A store claims its wanted files when it opens and states a purpose: checking, reading or writing. Readers share a file,
+//! a writer has it exclusively, and a check gives way to both. A file is identified by the device and inode of the
+//! innermost existing folder above it plus the rest of its path, and by its own inode if it exists. Links, bind mounts,
+//! hard links and, on file systems that fold case, names that differ in case alone therefore lead to the same claim.
 //!
-//! Between processes the locks of `store::rights` do the same.
+//! The locks of `store::rights` do the same between processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A device, and a number on it.
+/// A device and an inode on it.
 pub(crate) type Inode = (u64, u64);
 
-/// A folder that is there, and a path from there.
+/// An existing folder and a path below it.
 pub(crate) type Below = (Inode, Vec<u8>);
 
 /// The claims of a session's stores. Clones share them.
@@ -25,39 +24,39 @@ pub struct Claims {
     registry: Arc<Mutex<Registry>>,
 }
 
-/// What a store wants its files for.
+/// The use that a store makes of its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To find out what is good; it is not known yet what follows.
+    /// Hashing; whether reading or writing follows is not known yet.
     Checking,
     Reading,
     Writing,
 }
 
-/// A file, or a folder above one, by all that it is known by.
+/// A file, or a folder above one, with everything that identifies it.
 pub(crate) struct Claimed {
-    /// Its path, to be named in errors.
+    /// The path that errors name.
     pub(crate) path: PathBuf,
     pub(crate) is_folder: bool,
-    /// The folders above it that are there, the innermost first, and the path from there.
+    /// The existing folders above it, innermost first, each with the path from there.
     pub(crate) below: Arc<[Below]>,
-    /// Its name in the innermost folder that is named, as it is compared.
+    /// Its own name, in the form in which names are compared.
     pub(crate) name: Vec<u8>,
-    /// The file itself, if it is there.
+    /// The file itself, if it exists and has several names.
     pub(crate) inode: Option<Inode>,
 }
 
-/// Somebody else has a file.
+/// A conflict with another claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Clash {
     pub(crate) path: PathBuf,
-    /// Who.
+    /// The name of the other claim's torrent.
     pub(crate) owner: Arc<str>,
-    /// Whether the other one reads it, and does not write.
+    /// Whether the other store only reads the file.
     pub(crate) reads: bool,
 }
 
-/// A store's claim, until it is dropped.
+/// A store's claim; dropping it gives the files up.
 #[derive(Debug)]
 pub(crate) struct Claim {
     claims: Claims,
@@ -68,7 +67,7 @@ pub(crate) struct Claim {
 struct Registry {
     hasher: RandomState,
     next: u64,
-    /// The digests of what is claimed, each with the claim. Digests, since a torrent may have 100,000 files.
+    /// The digest of each key with the claim that holds it. A torrent may have 100,000 files, so keys are not kept whole.
     keys: BTreeSet<(u64, u64)>,
     claims: BTreeMap<u64, Entry>,
 }
@@ -78,11 +77,11 @@ struct Entry {
     owner: Arc<str>,
     purpose: Purpose,
     keys: Vec<u64>,
-    /// The claims that have a file in common with it, and the file.
+    /// The other claims that share a file with this one, and that file.
     overlaps: Vec<(u64, PathBuf)>,
 }
 
-/// What a key is made of.
+/// The kind of a key.
 #[derive(Hash, Clone, Copy)]
 enum Kind {
     File,
@@ -91,7 +90,7 @@ enum Kind {
 }
 
 impl Claims {
-    /// Claims files to be checked. The files of the claim `own` are no obstacle.
+    /// Claims files for checking. Files that the claim `own` already holds never conflict.
     pub(crate) fn enter(
         &self,
         owner: &Arc<str>,
@@ -155,7 +154,7 @@ impl Claims {
 }
 
 impl Claim {
-    /// Changes what the files are wanted for.
+    /// Changes the purpose of the claim.
     pub(crate) fn set_purpose(&self, purpose: Purpose) -> Result<(), Clash> {
         let mut registry = self.claims.lock();
         if let Some(entry) = registry.claims.get(&self.id) {
@@ -167,7 +166,7 @@ impl Claim {
         Ok(())
     }
 
-    /// Makes sure that nobody else reads or writes the files.
+    /// Fails if another claim reads or writes one of the files.
     pub(crate) fn make_sure_it_is_alone(&self) -> Result<(), Clash> {
         let registry = self.claims.lock();
         registry.claims.get(&self.id).map_or(Ok(()), |entry| registry.may(&entry.overlaps, Purpose::Writing))
@@ -200,7 +199,7 @@ impl Registry {
         self.keys.range((key, 0)..=(key, u64::MAX)).map(|(_, id)| *id).collect()
     }
 
-    /// Whether files may be wanted for this beside the claims that have some of them too.
+    /// Fails if `purpose` conflicts with one of the claims that share files.
     fn may(&self, overlaps: &[(u64, PathBuf)], purpose: Purpose) -> Result<(), Clash> {
         for (other, path) in overlaps {
             let Some(entry) = self.claims.get(other) else { continue };
@@ -226,7 +225,7 @@ impl Registry {
 mod tests {
     use super::*;
 
-    /// A file in a folder that is there, which is known by its number.
+    /// A file in the existing folder with this inode.
     fn file(folder: u64, name: &str) -> Claimed {
         below(&[(folder, "")], name)
     }

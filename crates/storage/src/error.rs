@@ -50,7 +50,7 @@ pub enum StorageError {
         /// The torrent's length for it in bytes.
         expected: u64,
     },
-    /// A file that was there before has nothing to do with the torrent, as far as can be seen. It is not written to.
+    /// An existing file holds nothing of the torrent; it is not written to.
     #[error(
         "{0:?} is there already and is not this torrent's: nothing in it matches; choose another download \
          directory, move it away, or allow it to be overwritten (--overwrite)"
@@ -64,11 +64,11 @@ pub enum StorageError {
         if *reads { "stopped" } else { "complete or stopped" }
     )]
     OtherTorrent {
-        /// Which file.
+        /// The shared file.
         path: PathBuf,
-        /// What the other torrent is called.
+        /// Name of the other torrent.
         name: String,
-        /// Whether the other one reads it, so that it could be read but not written.
+        /// Whether the other torrent only reads the file, so this one could read it too.
         reads: bool,
     },
     /// Another process, or another session of this one, works on the same files.
@@ -79,7 +79,7 @@ pub enum StorageError {
     OtherProcess {
         /// The file, or the folder that it is in.
         path: PathBuf,
-        /// The process, where it can be told.
+        /// Id of the other process, if the system tells it.
         process: Option<u32>,
     },
     /// The file is not there, or ends before these bytes.

@@ -1,14 +1,14 @@
-//! Files that were there before the torrent: whether they are its own, or somebody else's that must not be touched.
+//! Files that existed before the torrent was added: the torrent's own, or foreign ones that must not be touched.
 //!
-//! A file counts as the torrent's when whoever opens the store knows it, when a piece with bytes of it is good, or when
-//! there is nothing in it but zeros. Of other files there are two kinds:
+//! A file counts as the torrent's if the caller says that it is known, if a piece with bytes of it is good, or if it holds
+//! nothing but zeros. There are two kinds of other files:
 //!
-//! - It holds a whole piece and that is bad, as all others with bytes of it are; or it has another length than the
-//!   torrent's file, and nothing of the whole torrent is good. Then it is somebody else's, and the torrent is refused.
-//! - It is so small that every piece with bytes of it has bytes of other files too, which may be what makes the piece bad;
-//!   or the torrent was ended in the middle of a write. Then it stays unproven: a verified piece is written to it only
-//!   where it holds the same bytes already, or zeros, and anything else is the error that a file of the first kind is. So
-//!   neither somebody else's bytes are lost nor is a download of our own refused.
+//! - Foreign: the file contains a whole piece, and all pieces with bytes of it are bad; or its length is not the torrent's
+//!   and no piece of the torrent is good. The torrent is refused.
+//! - Unproven: every piece with bytes of the file has bytes of other files too, and those may be why the pieces are bad; or
+//!   the last run was interrupted in the middle of a write. A verified piece is written to the file only where the file
+//!   holds the same bytes or zeros; any other byte makes it foreign. Foreign bytes are never lost this way, and our own
+//!   interrupted download is never refused.
 
 use quelea_metainfo::geometry::PieceIndex;
 use std::io::IoSlice;
@@ -21,14 +21,14 @@ use crate::file_layer::Found;
 use crate::file_pool::What;
 use crate::layout::{FileIndex, FileSpan};
 
-/// How much is read at a time, in bytes.
+/// Length of a read, in bytes.
 const CHUNK: usize = 64 * 1024;
 
 impl Store {
-    /// Accepts the files that are there as the torrent's, or refuses somebody else's; takes the right to read them, or to
-    /// write them if pieces are missing; then creates the wanted files that are empty, and reserves space if that is asked
-    /// for. `good` says which pieces are good. If nothing else is missing, an empty file that may not be created is left
-    /// out. With `torn` the last run was ended in the middle, so that files may hold what is in no good piece.
+    /// Accepts the existing files as the torrent's or refuses foreign ones, takes the right to read them (or to write them
+    /// if pieces are missing), creates the wanted files that are empty, and reserves space if [`Options`](super::Options)
+    /// ask for it. `good` tells which pieces are good. If all are, an empty file that the system forbids to create is left
+    /// out. `torn` says that the last run was interrupted, so files may hold bytes of pieces that are not good.
     ///
     /// # Errors
     /// [`StorageError::ForeignFile`], [`StorageError::OtherTorrent`], [`StorageError::OtherProcess`], or the system
@@ -53,7 +53,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a file is there that nothing shows to be the torrent's.
+    /// Whether an existing file is not proven to be the torrent's.
     pub fn is_unproven(&self, holder: Holder) -> bool {
         match holder {
             Holder::File(file) => self.files().is_unproven(file),
@@ -78,7 +78,7 @@ impl Files {
         self.files[file.at()].unproven.store(false, Ordering::Relaxed);
     }
 
-    /// Makes all wanted files the torrent's, and cuts those that are longer.
+    /// Declares all wanted files the torrent's, and truncates longer ones.
     fn take_over(&self) -> Result<(), StorageError> {
         for file in self.layout.files().filter(|file| self.is_wanted_file(*file)) {
             let (path, length) = (self.path_of(file), self.layout.length_of(file));
@@ -93,7 +93,7 @@ impl Files {
         Ok(())
     }
 
-    /// Looks which of the wanted files that are there are the torrent's.
+    /// Sorts the existing wanted files into the torrent's own, unproven and foreign ones.
     fn judge(&self, good: &dyn Fn(PieceIndex) -> bool, torn: bool) -> Result<(), StorageError> {
         let geometry = self.layout.geometry();
         let unproven =
@@ -102,7 +102,7 @@ impl Files {
         for file in unproven {
             let pieces = || self.layout.pieces_of(file).filter_map(|piece| geometry.piece(piece));
             let is_wanted = self.is_wanted_file(file);
-            // What the part file has proves nothing.
+            // A piece in the part file says nothing about the file.
             if pieces().any(|piece| good(piece) && !self.in_parts(piece, file))
                 || (is_wanted && self.is_blank(file)?)
             {
@@ -120,7 +120,7 @@ impl Files {
         Ok(())
     }
 
-    /// Whether a piece has bytes of no other file, pad files left out.
+    /// Whether a piece has bytes of this file alone, apart from pad files.
     fn is_own(&self, file: FileIndex, piece: PieceIndex) -> bool {
         self.layout.spans_of_piece(piece).all(|run| run.file == file || self.files[run.file.at()].pad)
     }
@@ -132,7 +132,7 @@ impl Files {
         })
     }
 
-    /// Whether there is nothing in a file but zeros.
+    /// Whether a file holds nothing but zeros.
     fn is_blank(&self, file: FileIndex) -> Result<bool, StorageError> {
         let path = self.path_of(file);
         let Some(opened) = self.tree.open_apart(path)? else { return Ok(true) };
@@ -152,14 +152,14 @@ impl Files {
         Ok(true)
     }
 
-    /// Makes sure that a verified run of an unproven file may be written: no byte would be lost by it.
+    /// Fails if writing this verified run to an unproven file would overwrite a foreign byte.
     pub(super) fn make_sure_it_fits(
         &self,
         span: FileSpan,
         slices: &[IoSlice<'_>],
     ) -> Result<(), StorageError> {
         let (file, path) = (span.file, self.path_of(span.file));
-        // The user may have moved it away, as the error said.
+        // The user may have moved the file away, as the error suggests.
         self.tree.close(What::File(file.at()));
         let Some(opened) = self.tree.open_apart(path)? else {
             self.files[file.at()].absent.store(true, Ordering::Relaxed);

@@ -1,17 +1,17 @@
-//! The right to a store's files: against other stores of the session ([`Claims`]), and against other processes.
+//! The right to work on a store's files, against other stores of the session ([`Claims`]) and against other processes.
 //!
-//! Processes exclude each other by advisory locks (`flock`) on what they work on, whatever state they keep and by whatever
-//! name they reach it; such a lock ends with its process and leaves nothing behind. A store that checks shares them, one
-//! that writes has them alone, and one that reads or rests has none. Locks keep files open, so a torrent of more than a few
-//! files locks its folder in their place:
+//! Processes exclude each other by advisory locks (`flock`) on the files themselves, so the locks work whatever state the
+//! processes keep and by whatever path they reach a file. A lock ends with its process and leaves nothing behind. A store
+//! that checks holds shared locks, a store that writes holds exclusive ones, and a store that reads or rests holds none.
+//! Each lock keeps a file open, so a torrent of more than four files locks its folder instead:
 //!
 //! | | the directory | the torrent's folder | its files |
 //! |---|---|---|---|
-//! | up to four files | shared | shared | alone |
-//! | more | shared | alone | |
+//! | up to four files | shared | shared | exclusive |
+//! | more | shared | exclusive | |
 //!
-//! What is to be locked is created if it is not there, and removed again if nothing was written to it. Where the file system
-//! knows no such locks there are none.
+//! A missing file or folder is created for its lock, and removed again if nothing was written to it. File systems without
+//! such locks are used without them.
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -32,13 +32,13 @@ use crate::error::StorageError;
 use crate::file_pool::What;
 use crate::layout::FileIndex;
 
-/// A torrent of more files locks its folder.
+/// The most files that are locked one by one; a torrent of more files locks its folder.
 const FILES_LOCKED: usize = 4;
 
-/// How often the system's list of locks is read before the process that holds one stays unknown.
+/// The most reads of the system's list of locks in search of a lock's owner.
 const READS_OF_LOCKS: usize = 5;
 
-/// What a store has a right to.
+/// A store's rights.
 pub(super) struct Rights {
     claims: Claims,
     owner: Arc<str>,
@@ -50,7 +50,7 @@ pub(super) struct Rights {
 struct Held {
     claim: Option<(Claim, Purpose)>,
     locks: Vec<Lock>,
-    /// Whether everything was given back, for good.
+    /// Whether the rights were given up for good.
     is_over: bool,
 }
 
@@ -67,23 +67,24 @@ impl Held {
     }
 }
 
-/// A file or folder under a lock.
+/// A locked file or folder.
 struct Lock {
     goal: Goal,
     opened: OwnedFd,
-    /// Whether it was created to be locked.
+    /// Whether it was created for the lock.
     made: bool,
 }
 
-/// What is locked.
+/// A file or folder to lock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Goal {
-    /// The download directory or the torrent's folder in it, by its path below the directory; whether alone.
+    /// The download directory or the torrent's folder in it, by its path below the directory, and whether the lock is
+    /// exclusive when the files are written.
     Folder(PathBuf, bool),
     File(FileIndex),
 }
 
-/// What the files are locked for.
+/// The strength of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Checking,
@@ -95,7 +96,7 @@ impl Rights {
         Self { claims, owner: owner.into(), is_writing: AtomicBool::new(false), held: Mutex::default() }
     }
 
-    /// Claims the files as they lie, to be checked, before anybody has looked at them.
+    /// Claims and locks the files for checking.
     pub(super) fn claim(&self, files: &Files) -> Result<(), StorageError> {
         let paths: Vec<&Path> = files.claimed_paths(|place| place.wanted && !place.pad).collect();
         let claimed = claimed(files.tree.root_path(), &paths);
@@ -110,8 +111,8 @@ impl Rights {
 }
 
 impl Store {
-    /// Says that the files are to be written: nobody else may read or write them. Where they are written already, nothing
-    /// happens. Writing a piece does the same.
+    /// Takes the exclusive right to the files before they are written; does nothing if the store has it already.
+    /// [`Store::write_piece`] calls it.
     ///
     /// # Errors
     /// [`StorageError::OtherTorrent`] and [`StorageError::OtherProcess`], or the system refuses.
@@ -130,7 +131,7 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the files are written or may be: true for a store without claims, unless it is read-only.
+    /// Whether the store has the right to write. A store without claims has it unless it is read-only.
     pub fn is_writing(&self) -> bool {
         match &self.rights {
             Some(rights) => rights.is_writing.load(Ordering::Acquire),
@@ -138,10 +139,10 @@ impl Store {
         }
     }
 
-    /// Says that the files are no longer checked or written, but read.
+    /// Gives up the exclusive right: from here on the files are read.
     ///
     /// # Errors
-    /// [`StorageError::OtherTorrent`], where they were not written.
+    /// [`StorageError::OtherTorrent`], if the store did not have the right to write and another one has it.
     pub fn end_writing(&self) -> Result<(), StorageError> {
         let Some(rights) = &self.rights else { return Ok(()) };
         let mut held = rights.held();
@@ -151,8 +152,8 @@ impl Store {
         Ok(())
     }
 
-    /// Claims files at another place, or some more. If they are `moved`, nobody else may read or write those that are
-    /// claimed.
+    /// Claims further files, or the files at another place. With `moved`, the claim fails if another store reads or writes
+    /// one of them, here or there.
     pub(super) fn claim_anew(
         &self,
         root: &Path,
@@ -172,12 +173,12 @@ impl Store {
         Ok(Some(Reclaimed(claim)))
     }
 
-    /// The files are as they were claimed anew.
+    /// Replaces the claim once the files are as `claim` says.
     pub(super) fn reclaimed(&self, claim: Option<Reclaimed>) {
         let (Some(rights), Some(Reclaimed(claim))) = (&self.rights, claim) else { return };
         let mut held = rights.held();
         let purpose = held.claim.as_ref().map_or(Purpose::Checking, |(_, purpose)| *purpose);
-        // Before the other is given back, so that nobody comes in between.
+        // The old claim is dropped after the new one has its purpose, so no other store gets in between.
         let mut kept = claim.set_purpose(purpose).map_err(StorageError::from);
         held.claim = Some((claim, purpose));
         let files = self.files();
@@ -192,7 +193,7 @@ impl Store {
         }
     }
 
-    /// Gives all rights back, for good: nothing is written from here on. Dropping the store does the same.
+    /// Gives up all rights for good: later writes fail. Dropping the store does the same.
     pub fn disclaim(&self) {
         let Some(rights) = &self.rights else { return };
         let mut held = rights.held();
@@ -203,11 +204,11 @@ impl Store {
     }
 }
 
-/// A claim that takes the place of the one before when the files are there.
+/// A claim that is to replace the present one.
 pub(super) struct Reclaimed(Claim);
 
 impl Files {
-    /// The paths of the files that a claim is for.
+    /// The paths of the files to claim.
     pub(super) fn claimed_paths(
         &self,
         mut is_claimed: impl FnMut(&super::files::Place) -> bool,
@@ -215,7 +216,7 @@ impl Files {
         self.files.iter().filter(move |place| is_claimed(place)).map(|place| place.path.as_path())
     }
 
-    /// What is locked, the folders first, in an order that is the same for all.
+    /// The files and folders to lock, folders first, in an order that all processes share.
     fn goals(&self) -> Vec<Goal> {
         let wanted = |file: &FileIndex| self.is_wanted_file(*file) && self.layout.length_of(*file) > 0;
         let mut files: Vec<FileIndex> = self.layout.files().filter(wanted).take(FILES_LOCKED + 1).collect();
@@ -232,7 +233,7 @@ impl Files {
             .collect();
         folders.sort();
         folders.dedup();
-        // Files may be called as the user likes, and lie in many folders.
+        // Renamed files may lie in many folders.
         folders.truncate(FILES_LOCKED);
         files.sort_by(|a, b| self.path_of(*a).cmp(self.path_of(*b)));
         files.truncate(if is_few || folders.is_empty() { FILES_LOCKED } else { 0 });
@@ -241,7 +242,7 @@ impl Files {
         [root].into_iter().chain(folders).chain(files.into_iter().map(Goal::File)).collect()
     }
 
-    /// Locks what is there, and to write also what is not.
+    /// Locks existing files and folders; to write, also creates and locks the missing ones.
     fn lock(&self, locks: &mut Vec<Lock>, mode: Mode) -> Result<(), StorageError> {
         if self.tree.is_read_only() {
             return Ok(());
@@ -276,7 +277,7 @@ impl Files {
                     let path = self.tree.path_of(self.path_to_lock(goal));
                     return Err(StorageError::OtherProcess { path, process });
                 }
-                // File systems that know no locks, or not these.
+                // The file system has no such locks.
                 Ok(()) | Err(_) => return Ok(()),
             }
         }
@@ -289,7 +290,8 @@ impl Files {
         }
     }
 
-    /// Opens what is to be locked; `None` where it is not there and need not be, or can't be had. Whether it was made.
+    /// Opens a file or folder to lock it, and tells whether it was created. `None` if it is missing and need not exist, or
+    /// if the system refuses.
     fn open_to_lock(&self, goal: &Goal, mode: Mode) -> Result<Option<(OwnedFd, bool)>, StorageError> {
         let opened = match goal {
             Goal::Folder(path, _) => {
@@ -306,7 +308,7 @@ impl Files {
             }
         };
         match opened {
-            // The first write meets it as well, or there is none to come.
+            // The first write meets the same error, if there is a write at all.
             Err(StorageError::System { .. }) => Ok(None),
             opened => opened,
         }
@@ -314,13 +316,13 @@ impl Files {
 
     fn create_to_lock(&self, file: FileIndex) -> Result<Option<(OwnedFd, bool)>, StorageError> {
         let path = self.path_of(file);
-        // To everybody else it is absent until something is written to it.
+        // The rest of the store treats the file as absent until it is written to.
         if let Some(opened) =
             self.tree.create_to_lock(What::File(file.at()), path, self.files[file.at()].executable)?
         {
             return Ok(Some((opened, true)));
         }
-        // Somebody else has made it since it was looked for. Who has it still, the lock will say.
+        // Another process created the file in the meantime. If it still works on it, taking the lock fails.
         let Some(opened) = self.tree.open_apart(path)? else { return Ok(None) };
         let is_locked =
             rustix::fs::flock(&opened, FlockOperation::NonBlockingLockShared) == Err(Errno::AGAIN);
@@ -330,7 +332,7 @@ impl Files {
         Ok(Some((opened, false)))
     }
 
-    /// Gives the locks back, and removes what was made for them and is empty.
+    /// Releases the locks, and removes files that were created for them and are still empty.
     fn unlock(&self, locks: &mut Vec<Lock>) {
         for Lock { goal, opened, made } in locks.drain(..) {
             if let (Goal::File(file), true) = (goal, made)
@@ -338,7 +340,7 @@ impl Files {
                 && matches!(self.tree.length_of(&opened, self.path_of(file)), Ok(0))
                 && self.tree.is_at(&opened, self.path_of(file))
             {
-                // While it is locked, so that nobody else has it by then. One that stays does no harm.
+                // The lock is still held, so no other process uses the file. A file that stays is harmless.
                 let _ = self.tree.remove(What::File(file.at()), self.path_of(file));
                 self.tree.remove_empty_folders(self.path_of(file).parent());
             }
@@ -353,12 +355,12 @@ impl From<Clash> for StorageError {
     }
 }
 
-/// The process that has a lock on this file, as the system tells.
+/// The process that holds a lock on this file, according to the system.
 fn holder(file: &OwnedFd) -> Option<u32> {
     let found = rustix::fs::fstat(file).ok()?;
     let (dev, inode) = (found.st_dev, found.st_ino.to_string());
     let device = format!("{:02x}:{:02x}", rustix::fs::major(dev), rustix::fs::minor(dev));
-    // The list is read in parts, and a line is missed when others take or give back locks in between.
+    // The list is read in several parts; a line is missed if locks are taken or released in between.
     (0..READS_OF_LOCKS).find_map(|_| {
         let locks = std::fs::read_to_string("/proc/locks").ok()?;
         // 1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF
@@ -369,14 +371,14 @@ fn holder(file: &OwnedFd) -> Option<u32> {
             let process = process.parse().ok().filter(|process| *process > 0);
             (number == inode).then_some((place == device, process))
         });
-        // Some file systems have devices of their own there.
+        // Some file systems report another device in this list.
         let of_file: Vec<(bool, Option<u32>)> = of_file.collect();
         let exact = of_file.iter().find(|(exact, _)| *exact).or(of_file.first());
         exact.and_then(|(_, process)| *process)
     })
 }
 
-/// Files and the folders above them below `root`, by all that they are known by.
+/// Identifies files, and the folders between them and `root`.
 fn claimed(root: &Path, paths: &[&Path]) -> Vec<Claimed> {
     let absolute = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
     let above = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
@@ -399,11 +401,11 @@ fn claimed(root: &Path, paths: &[&Path]) -> Vec<Claimed> {
     claimed
 }
 
-/// What is known of folders.
+/// A cache of the folders that were looked up.
 struct Folders {
-    /// Whether names are the same that differ in case alone.
+    /// Whether the file system folds case.
     folds: bool,
-    /// By path, the folders from each up that are there, and the path from there to it.
+    /// For each folder, the existing folders at and above it, each with the path from there.
     known: HashMap<PathBuf, Arc<[Below]>>,
 }
 
@@ -445,7 +447,7 @@ impl Folders {
     }
 }
 
-/// Whether the file system that a path is on, or will be, takes names for the same that differ in case alone.
+/// Whether the file system of a path folds case. The path need not exist.
 #[cfg(target_os = "linux")]
 fn folds_case(path: &Path) -> bool {
     /// FAT, exFAT, CIFS, SMB2 and HFS+, as `statfs` names them.
