@@ -2,7 +2,9 @@
 //! `quelea list` can name it and `quelea resume` can go on with it.
 //!
 //! Each is a torrent file and a note of a few lines in the folder `torrents` of the state directory. Which pieces are good
-//! is in the state alone.
+//! is in the state alone. [`links`] are those whose torrent is not known yet.
+
+pub(crate) mod links;
 
 use crate::display;
 use crate::exit::Status;

@@ -142,3 +142,61 @@ fn a_link_that_leads_to_nobody_is_told_so_and_nonsense_is_refused() {
     let mut refused = get(&bed, "magnet:?xt=urn:btih:zz", &[]);
     assert_eq!(refused.wait(), Some(3));
 }
+
+#[test]
+fn a_link_whose_metadata_did_not_come_is_listed_and_resumed() {
+    let bed = bed();
+    let link = told(&bed.quelea().arg("magnet").arg(bed.torrent()).output().unwrap());
+    let (out, state) = (bed.path("out"), bed.path("state"));
+    let list = || -> Value {
+        let listed = bed.quelea().args(["list", "--json", "--state-dir"]).arg(&state).output().unwrap();
+        serde_json::from_str(&told(&listed)).unwrap()
+    };
+    let mut command = bed.quelea();
+    command.args([&link, "--json", "-p", "0", "--bind", "127.0.0.1", "--select", "sub/*", "--state-dir"]);
+    command.arg(&state).arg("-o").arg(&out);
+    let mut leech = Leech::start(command);
+    // It is noted while nobody has the metadata.
+    leech.until("a note of it", |_| list() != Value::Array(Vec::new()));
+    leech.signal("INT");
+    assert_eq!(leech.wait(), Some(130), "{}", leech.stderr());
+    let known = list();
+    assert_eq!(known.as_array().unwrap().len(), 1, "{known}");
+    assert_eq!((&known[0]["name"], &known[0]["complete"]), (&"name".into(), &Value::Null));
+    assert_eq!(known[0]["link"], link.as_str());
+    assert_eq!(std::path::Path::new(known[0]["directory"].as_str().unwrap()), out.canonicalize().unwrap());
+    let table = told(&bed.quelea().args(["list", "--state-dir"]).arg(&state).output().unwrap());
+    assert!(table.contains("its metadata is awaited"), "{table}");
+
+    // From anywhere, and with nothing named.
+    let seed = Seed::start(&bed);
+    let mut command = bed.quelea();
+    command.args(["resume", "--json", "-p", "0", "--bind", "127.0.0.1", "--peer", &seed.address]);
+    command.arg("--state-dir").arg(&state).current_dir(bed.path("seed"));
+    let mut resumed = Leech::start(command);
+    resumed.event("completed");
+    assert_eq!(resumed.wait(), Some(0), "{}", resumed.stderr());
+    assert_eq!(bed.differences(&out), ["a.bin", "z.txt"], "what was selected came, and nothing else");
+    let known = list();
+    assert_eq!(known.as_array().unwrap().len(), 1, "{known}");
+    assert_eq!((&known[0]["complete"], &known[0]["link"]), (&true.into(), &Value::Null));
+}
+
+#[test]
+fn a_link_whose_metadata_did_not_come_is_forgotten_like_a_torrent() {
+    let bed = bed();
+    let link = told(&bed.quelea().arg("magnet").arg(bed.torrent()).output().unwrap());
+    let state = bed.path("state");
+    let list = || told(&bed.quelea().args(["list", "--state-dir"]).arg(&state).output().unwrap());
+    let mut command = bed.quelea();
+    command.args([&link, "--json", "-p", "0", "--bind", "127.0.0.1", "--state-dir"]).arg(&state);
+    command.arg("-o").arg(bed.path("out"));
+    let mut leech = Leech::start(command);
+    leech.until("a note of it", |_| !list().is_empty());
+    leech.signal("INT");
+    assert_eq!(leech.wait(), Some(130), "{}", leech.stderr());
+    let forget = || bed.quelea().args(["forget", &link, "--state-dir"]).arg(&state).output().unwrap();
+    assert!(told(&forget()).contains("is forgotten"));
+    assert!(list().is_empty());
+    assert_eq!(forget().status.code(), Some(2));
+}

@@ -3,6 +3,7 @@
 use crate::args::{ForgetArgs, Web};
 use crate::display;
 use crate::exit::Status;
+use crate::known::links::KnownLink;
 use crate::known::{Known, States, hex};
 use crate::source::{self, Found, Source};
 use crate::state;
@@ -14,7 +15,7 @@ pub(crate) fn run(args: &ForgetArgs) -> anyhow::Result<Status> {
         return Err(Status::Usage.because("nothing is remembered: --state-dir is none"));
     };
     let (known, states) = (Known::all(&directory), States::read(&directory)?);
-    let rest = states.without(&known);
+    let (links, rest) = (KnownLink::all(&directory), states.without(&known));
     let mut told = String::new();
     for torrent in &args.torrents {
         let wanted = hash_of(torrent)?;
@@ -23,9 +24,12 @@ pub(crate) fn run(args: &ForgetArgs) -> anyhow::Result<Status> {
         for one in known.iter().filter(|one| one.hash == hex(&wanted) && is_there(one.directory())) {
             found = true;
             quelea::remembered::forget(&directory, wanted, one.directory())?;
-            one.forget().map_err(|error| {
-                Status::Disk.because(format!("cannot forget it: {}", display::plain(&error.to_string())))
-            })?;
+            one.forget().map_err(|error| unforgettable(&error))?;
+            say(&mut told, one.name(), one.directory());
+        }
+        for one in links.iter().filter(|one| one.hash == hex(&wanted) && is_there(one.directory())) {
+            found = true;
+            one.forget().map_err(|error| unforgettable(&error))?;
             say(&mut told, one.name(), one.directory());
         }
         for one in rest.iter().filter(|one| one.info_hash == wanted && is_there(&one.directory)) {
@@ -42,6 +46,10 @@ pub(crate) fn run(args: &ForgetArgs) -> anyhow::Result<Status> {
         }
     }
     super::print(told.as_bytes())
+}
+
+fn unforgettable(error: &std::io::Error) -> anyhow::Error {
+    Status::Disk.because(format!("cannot forget it: {}", display::plain(&error.to_string())))
 }
 
 fn say(told: &mut String, name: &str, directory: &Path) {

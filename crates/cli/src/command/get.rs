@@ -14,6 +14,7 @@ use crate::display;
 use crate::exit::{self, Status};
 use crate::figures::Figures;
 use crate::known::Begun;
+use crate::known::links::BegunLink;
 use crate::log;
 use crate::report::{Report, Subject};
 use crate::save::Saving;
@@ -24,7 +25,7 @@ use again::Again;
 use fetching::Fetches;
 use hooks::Hooks;
 pub(super) use loading::Given;
-use loading::{Loading, Read, keep};
+use loading::{Loading, Read, keep, keep_link};
 use patience::Patience;
 use publishers::Publishers;
 use quelea::{
@@ -40,7 +41,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
-use wish::wish;
+use wish::{Choices, wish};
 
 /// How often the figures are shown.
 const FRAME: Duration = Duration::from_millis(250);
@@ -205,6 +206,8 @@ fn for_payload(max_memory: u64) -> u64 {
 struct Loaded {
     source: String,
     torrent: AddTorrent,
+    /// The link that led to it.
+    link: Option<Arc<BegunLink>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,8 +262,8 @@ impl Entry {
     }
 }
 
-/// A torrent that the session has taken, and what is to be noted of it in which state directory.
-type Opened = (Torrent, Option<(Begun, PathBuf)>);
+/// A torrent that the session has taken, what is to be noted of it in which state directory, and the link that led to it.
+type Opened = (Torrent, Option<(Begun, PathBuf)>, Option<Arc<BegunLink>>);
 
 /// All torrents while they are downloaded and seeded.
 struct Downloads<'a> {
@@ -334,13 +337,17 @@ impl Downloads<'_> {
 
     /// A source was read.
     fn begin(&mut self, source: String, read: Read) {
-        let mut torrent = match read {
-            Read::Known(torrent) => *torrent,
+        let (mut torrent, choices) = match read {
+            Read::Known(torrent) => (*torrent, None),
+            Read::Link(link) => {
+                let (magnet, wishes) = *link;
+                return self.follow(source, magnet, Some(wishes));
+            }
             Read::Source(found) => match *found {
-                Found::Torrent(metainfo) => AddTorrent::new(*metainfo),
+                Found::Torrent(metainfo) => (AddTorrent::new(*metainfo), Some(Choices::of(self.options))),
                 Found::Magnet(MagnetLink { magnet, remarks }) => {
                     remarks.iter().for_each(|remark| self.report.warn(remark));
-                    return self.follow(source, magnet);
+                    return self.follow(source, magnet, None);
                 }
                 Found::Publisher(link) => {
                     return self.publishers.follow(source, self.session.follow_publisher(link));
@@ -348,8 +355,8 @@ impl Downloads<'_> {
             },
         };
         torrent.peers.clone_from(&self.peers);
-        match wish(&mut torrent, self.options) {
-            Ok(()) => self.waiting.push_back(Loaded { source, torrent }),
+        match wish(&mut torrent, self.options, choices) {
+            Ok(()) => self.waiting.push_back(Loaded { source, torrent, link: None }),
             Err(error) => self.fail(&source, None, &error),
         }
     }
@@ -393,7 +400,7 @@ impl Downloads<'_> {
                 self.announced.iter().all(|announced| announced.subject.name != *name)
             };
             let Some(at) = self.waiting.iter().position(free) else { return };
-            let Some(Loaded { source, torrent }) = self.waiting.remove(at) else { return };
+            let Some(Loaded { source, torrent, link }) = self.waiting.remove(at) else { return };
             if let Some(saving) = &self.saving
                 && let Err(error) = saving.save(&torrent.metainfo)
             {
@@ -417,7 +424,7 @@ impl Downloads<'_> {
             self.announced.push(Announced { source, subject, dir, path });
             self.opening.spawn(async move {
                 let added = session.add(torrent).await;
-                (name, added.map(|torrent| (torrent, begun)))
+                (name, added.map(|torrent| (torrent, begun, link)))
             });
         }
     }
@@ -432,8 +439,8 @@ impl Downloads<'_> {
     /// The session has checked what was there, or refuses the torrent.
     fn opened(&mut self, name: &str, opened: quelea::Result<Opened>) {
         match opened {
-            Ok((torrent, begun)) => {
-                self.keeping.spawn(keep(begun));
+            Ok((torrent, begun, link)) => {
+                self.keeping.spawn(keep(begun, link));
                 let id = torrent.id();
                 self.meet(id, &torrent.snapshot());
                 if let Some(entry) = self.entries.get_mut(&id) {
@@ -578,7 +585,8 @@ impl Downloads<'_> {
     fn sum_up(&mut self) {
         for (subject, _) in self.fetches.shown() {
             let name = display::clean(&subject.name);
-            self.report.say(&format!("{name}: stopped before its metadata was here"));
+            self.report
+                .say(&format!("{name}: stopped before its metadata was here; the same command goes on"));
         }
         for entry in self.entries.values().filter(|entry| !entry.over) {
             let figures = Figures::from(&*entry.snapshot());

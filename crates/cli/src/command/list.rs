@@ -3,6 +3,7 @@
 use crate::args::ListArgs;
 use crate::display;
 use crate::exit::Status;
+use crate::known::links::KnownLink;
 use crate::known::{Known, Progress, States, hex};
 use crate::state;
 use quelea::remembered::Remembered;
@@ -16,6 +17,8 @@ struct Line<'a> {
     /// Null where the torrent itself is not known.
     name: Option<&'a str>,
     directory: String,
+    /// The magnet link, as long as its metadata is awaited; else null.
+    link: Option<&'a str>,
     complete: Option<bool>,
     wanted_length: Option<u64>,
     wanted_have: Option<u64>,
@@ -30,11 +33,16 @@ pub(crate) fn run(args: &ListArgs) -> anyhow::Result<Status> {
         return Err(Status::Usage.because("nothing is remembered: --state-dir is none"));
     };
     let (known, states) = (Known::all(&directory), States::read(&directory)?);
+    let links = KnownLink::awaited(&directory, &known);
     let mut lines = Vec::new();
     for torrent in &known {
         let remembered = states.of(torrent);
         let progress = torrent.metainfo().ok().map(|metainfo| torrent.progress(&metainfo.info, remembered));
         lines.push(line(&torrent.hash, Some(torrent.name()), torrent.directory(), progress, remembered));
+    }
+    for link in &links {
+        let line = line(&link.hash, Some(link.name()), link.directory(), None, None);
+        lines.push(Line { link: Some(link.link()), ..line });
     }
     for remembered in states.without(&known) {
         lines.push(line(&hex(&remembered.info_hash), None, &remembered.directory, None, Some(remembered)));
@@ -61,6 +69,7 @@ fn line<'a>(
         info_hash: hash.to_owned(),
         name,
         directory: directory.to_string_lossy().into_owned(),
+        link: None,
         complete: progress.map(|progress| progress.is_complete()),
         wanted_length: progress.map(|progress| progress.wanted),
         wanted_have: progress.map(|progress| progress.have),
@@ -81,8 +90,9 @@ fn table(lines: &[Line<'_>]) -> String {
         };
         let place = Path::new(&line.directory).join(line.name.unwrap_or("(name unknown)"));
         let place = display::clean(&place.to_string_lossy());
+        let awaited = if line.link.is_some() { "  (its metadata is awaited)" } else { "" };
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{percent:>6}  {size:>10}  {}  {place}", line.info_hash);
+        let _ = writeln!(text, "{percent:>6}  {size:>10}  {}  {place}{awaited}", line.info_hash);
     }
     text
 }

@@ -1,13 +1,15 @@
 //! The magnet links of a `get`: their metadata on its way.
 
-use super::{Downloads, Loaded};
+use super::{Choices, Downloads, Loaded, keep_link, wish};
 use crate::display;
 use crate::exit::Status;
+use crate::known::links::{BegunLink, LinkWishes};
 use crate::metadata;
 use crate::report::{Awaited, Subject};
 use quelea::{AddTorrent, Error, Fetched, Fetching, MagnetRequest, TorrentId};
 use quelea_metainfo::Magnet;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 /// The metadata of a link, on its way.
@@ -15,6 +17,10 @@ pub(super) struct Fetch {
     source: String,
     subject: Subject,
     fetching: Fetching,
+    /// What was wanted of it, if it was begun earlier.
+    earlier: Option<LinkWishes>,
+    /// The note of it, if any is kept.
+    begun: Option<Arc<BegunLink>>,
 }
 
 /// All that are on their way.
@@ -62,8 +68,8 @@ fn subject(magnet: &Magnet) -> Subject {
 }
 
 impl Downloads<'_> {
-    /// Begins to follow a link.
-    pub(super) fn follow(&mut self, source: String, mut magnet: Magnet) {
+    /// Begins to follow a link, perhaps one that was begun earlier.
+    pub(super) fn follow(&mut self, source: String, mut magnet: Magnet, earlier: Option<LinkWishes>) {
         self.options.trackers.apply_to_link(&mut magnet);
         let subject = subject(&magnet);
         let alone = self.options.discovery.no_dht && self.options.discovery.no_lsd;
@@ -76,10 +82,19 @@ impl Downloads<'_> {
                  found without one"
             ));
         }
+        let begun = self.state_dir.as_deref().map(|state| {
+            let Choices { select, priority } = Choices::of(self.options);
+            let wishes = || LinkWishes::new(&self.options.output_dir, select, priority);
+            let wishes = earlier.clone().unwrap_or_else(wishes);
+            Arc::new(BegunLink::new(&magnet, &subject.name, wishes, state))
+        });
         let mut request = MagnetRequest::new(magnet);
         request.peers.clone_from(&self.peers);
         match self.session.fetch_metadata(request) {
-            Ok(fetching) => self.fetches.fetches.push(Fetch { source, subject, fetching }),
+            Ok(fetching) => {
+                self.keeping.extend(begun.clone().map(keep_link));
+                self.fetches.fetches.push(Fetch { source, subject, fetching, earlier, begun });
+            }
             Err(Error::Duplicate) => self.report.say(&format!("{source}: the same torrent is given twice")),
             Err(error) => self.fail(&source, Some(&subject), &error.into()),
         }
@@ -87,30 +102,41 @@ impl Downloads<'_> {
 
     /// A link's metadata is here, or never will be.
     pub(super) fn fetched(&mut self, fetch: Fetch, result: quelea::Result<Fetched>) {
-        let Fetch { source, subject, .. } = fetch;
-        match result.map_err(Into::into).and_then(|fetched| self.read(&source, fetched)) {
+        let Fetch { source, subject, earlier, begun, .. } = fetch;
+        match result.map_err(Into::into).and_then(|fetched| self.read(&source, fetched, earlier, begun)) {
             Ok(loaded) => self.waiting.push_back(loaded),
             Err(error) => self.fail(&source, Some(&subject), &error),
         }
     }
 
     /// What is wanted of the torrent that a link led to.
-    fn read(&mut self, source: &str, fetched: Fetched) -> anyhow::Result<Loaded> {
+    fn read(
+        &mut self,
+        source: &str,
+        fetched: Fetched,
+        earlier: Option<LinkWishes>,
+        link: Option<Arc<BegunLink>>,
+    ) -> anyhow::Result<Loaded> {
         let metainfo = fetched.metainfo();
         self.report.metadata(source, metainfo);
         let chosen = fetched.select_only().map(|chosen| {
             let numbered = (0u32..).zip(&metainfo.info.files);
             numbered.map(|(number, file)| !file.pad && chosen.contains(number)).collect::<Vec<bool>>()
         });
-        if self.options.select.is_empty() && chosen.as_ref().is_some_and(|chosen| !chosen.contains(&true)) {
+        let choices = earlier.as_ref().map_or_else(
+            || Choices::of(self.options),
+            |earlier| Choices { select: &earlier.select, priority: &earlier.priority },
+        );
+        if choices.select.is_empty() && chosen.as_ref().is_some_and(|chosen| !chosen.contains(&true)) {
             return Err(Status::Usage.because(
                 "the link selects no file of the torrent (so): choose some with --select, '*' for all",
             ));
         }
         let mut torrent = AddTorrent::from_magnet(fetched);
         torrent.peers.clone_from(&self.peers);
-        super::wish(&mut torrent, self.options)?;
+        wish(&mut torrent, self.options, Some(choices))?;
         torrent.wanted = torrent.wanted.or(chosen);
-        Ok(Loaded { source: source.to_owned(), torrent })
+        torrent.output_dir = earlier.map(|earlier| earlier.directory);
+        Ok(Loaded { source: source.to_owned(), torrent, link })
     }
 }

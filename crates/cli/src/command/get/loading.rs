@@ -2,9 +2,11 @@
 
 use super::AT_ONCE;
 use crate::display;
+use crate::known::links::{BegunLink, KnownLink, LinkWishes};
 use crate::known::{Begun, Known};
 use crate::source::{self, Found, Source, WebAccess};
 use quelea::AddTorrent;
+use quelea_metainfo::Magnet;
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +19,8 @@ pub(crate) enum Given {
     Source(Source),
     /// One that was begun earlier.
     Known(Box<Known>),
+    /// One that was begun earlier by a link, whose metadata did not come.
+    Link(Box<KnownLink>),
 }
 
 impl fmt::Display for Given {
@@ -24,6 +28,7 @@ impl fmt::Display for Given {
         match self {
             Self::Source(source) => source.fmt(f),
             Self::Known(known) => f.write_str(&display::clean(known.name())),
+            Self::Link(link) => f.write_str(&display::clean(link.name())),
         }
     }
 }
@@ -40,6 +45,7 @@ pub(super) struct Loading<'a> {
 pub(super) enum Read {
     Source(Box<Found>),
     Known(Box<AddTorrent>),
+    Link(Box<(Magnet, LinkWishes)>),
 }
 
 impl<'a> Loading<'a> {
@@ -53,14 +59,18 @@ impl<'a> Loading<'a> {
             && let Some(given) = self.given.next()
         {
             let (access, name) = (Arc::clone(&self.access), given.to_string());
-            let task = match given.clone() {
-                Given::Source(source) => tokio::spawn(async move {
-                    source::load(source, &access).await.map(Box::new).map(Read::Source)
-                }),
-                Given::Known(known) => {
-                    tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
-                }
-            };
+            let task =
+                match given.clone() {
+                    Given::Source(source) => tokio::spawn(async move {
+                        source::load(source, &access).await.map(Box::new).map(Read::Source)
+                    }),
+                    Given::Known(known) => {
+                        tokio::task::spawn_blocking(move || known.torrent().map(Box::new).map(Read::Known))
+                    }
+                    Given::Link(link) => tokio::spawn(async move {
+                        Ok(Read::Link(Box::new((link.magnet()?, link.wishes().clone()))))
+                    }),
+                };
             self.tasks.push_back((name, task));
         }
         // Waiting for the task may be broken off, so it leaves the queue only when it is done.
@@ -74,11 +84,27 @@ impl<'a> Loading<'a> {
     }
 }
 
-/// Notes that a torrent was begun, for `quelea list` and `quelea resume`. It goes on without that.
-pub(super) async fn keep(begun: Option<(Begun, PathBuf)>) {
+/// Notes that a torrent was begun, for `quelea list` and `quelea resume`, in the place of the link that led to it. It goes
+/// on without that.
+pub(super) async fn keep(begun: Option<(Begun, PathBuf)>, link: Option<Arc<BegunLink>>) {
     let Some((begun, state)) = begun else { return };
-    let kept = tokio::task::spawn_blocking(move || begun.keep(&state)).await;
+    let keep = move || {
+        begun.keep(&state)?;
+        if let Some(link) = link {
+            link.forget();
+        }
+        Ok(())
+    };
+    let kept = tokio::task::spawn_blocking(keep).await;
     if let Err(error) = kept.map_err(anyhow::Error::from).flatten() {
         tracing::warn!(%error, "quelea list and quelea resume will not know this torrent");
+    }
+}
+
+/// Notes that a link was begun, likewise.
+pub(super) async fn keep_link(link: Arc<BegunLink>) {
+    let kept = tokio::task::spawn_blocking(move || link.keep()).await;
+    if let Err(error) = kept.map_err(anyhow::Error::from).flatten() {
+        tracing::warn!(%error, "quelea list and quelea resume will not know this link");
     }
 }

@@ -62,7 +62,7 @@ impl Downloads<'_> {
                 if !is_first {
                     self.report.say(&format!("{source}: the publisher names another torrent now"));
                 }
-                self.follow(source.clone(), magnet);
+                self.follow(source.clone(), magnet, None);
                 self.publishers.look(source, publisher, false);
             }
             Err(Error::Closed) if !is_first => {}

@@ -5,12 +5,29 @@ use crate::select;
 use quelea::{AddTorrent, Priority};
 use quelea_metainfo::{Info, Metainfo};
 
-/// What the options want of a torrent.
-pub(super) fn wish(torrent: &mut AddTorrent, options: &Options) -> anyhow::Result<()> {
-    // One that was begun earlier brings its own wishes along.
-    if torrent.output_dir.is_none() {
-        torrent.wanted = wanted(&torrent.metainfo, &options.select)?;
-        torrent.priorities = priorities(&torrent.metainfo, &options.priority)?;
+/// Which files are to be chosen, as `--select` and `--priority` say it.
+#[derive(Clone, Copy)]
+pub(super) struct Choices<'a> {
+    pub(super) select: &'a [String],
+    pub(super) priority: &'a [String],
+}
+
+impl<'a> Choices<'a> {
+    /// Those of the command line.
+    pub(super) fn of(options: &'a Options) -> Self {
+        Self { select: &options.select, priority: &options.priority }
+    }
+}
+
+/// What the options want of a torrent. One that was begun earlier brings its own choices along.
+pub(super) fn wish(
+    torrent: &mut AddTorrent,
+    options: &Options,
+    choices: Option<Choices<'_>>,
+) -> anyhow::Result<()> {
+    if let Some(Choices { select, priority }) = choices {
+        torrent.wanted = wanted(&torrent.metainfo, select)?;
+        torrent.priorities = priorities(&torrent.metainfo, priority)?;
     }
     torrent.sequential = options.sequential;
     torrent.super_seeding = options.super_seed;
