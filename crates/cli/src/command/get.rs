@@ -4,6 +4,7 @@ mod again;
 mod fetching;
 mod hooks;
 mod loading;
+mod opening;
 mod patience;
 mod publishers;
 mod wish;
@@ -13,8 +14,6 @@ use crate::clock;
 use crate::display;
 use crate::exit::{self, Status};
 use crate::figures::Figures;
-use crate::known::Begun;
-use crate::known::links::BegunLink;
 use crate::log;
 use crate::report::{Report, Subject};
 use crate::save::Saving;
@@ -26,13 +25,13 @@ use fetching::Fetches;
 use hooks::Hooks;
 pub(super) use loading::Given;
 use loading::{Loading, Read, keep, keep_link};
+use opening::{Announced, Loaded, Opened};
 use patience::Patience;
 use publishers::Publishers;
 use quelea::{
     AddTorrent, Event, Events, Limits, PortMappingSettings, Session, Settings, Snapshot, State, Torrent,
-    TorrentId, content_path,
+    TorrentId,
 };
-use quelea_metainfo::Info;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -202,14 +201,6 @@ fn for_payload(max_memory: u64) -> u64 {
     max_memory.saturating_sub(OWN_MEMORY).max(max_memory / 4)
 }
 
-/// A torrent that was read, and the name of its source.
-struct Loaded {
-    source: String,
-    torrent: AddTorrent,
-    /// The link that led to it.
-    link: Option<Arc<BegunLink>>,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Ended {
     /// Every torrent is over.
@@ -218,14 +209,6 @@ enum Ended {
     Stopped,
     /// A time that was set has passed: which.
     GaveUp(String),
-}
-
-/// A torrent that the session was asked to open and has not given back yet.
-struct Announced {
-    source: String,
-    subject: Subject,
-    dir: PathBuf,
-    path: PathBuf,
 }
 
 /// A torrent of the session, from the moment its data are checked.
@@ -261,9 +244,6 @@ impl Entry {
         self.complete.is_some() || (has_all && snapshot.state != State::Failed)
     }
 }
-
-/// A torrent that the session has taken, what is to be noted of it in which state directory, and the link that led to it.
-type Opened = (Torrent, Option<(Begun, PathBuf)>, Option<Arc<BegunLink>>);
 
 /// All torrents while they are downloaded and seeded.
 struct Downloads<'a> {
@@ -390,98 +370,6 @@ impl Downloads<'_> {
     /// Whether everything that could be downloaded is there.
     fn is_complete(&self) -> bool {
         self.is_read() && self.entries.values().all(|entry| entry.over || entry.complete.is_some())
-    }
-
-    /// Hands what waits to the session, unless one of the same name is being opened.
-    fn open_more(&mut self) {
-        while self.opening.len() < AT_ONCE {
-            let free = |loaded: &Loaded| {
-                let name = &loaded.torrent.metainfo.info.name;
-                self.announced.iter().all(|announced| announced.subject.name != *name)
-            };
-            let Some(at) = self.waiting.iter().position(free) else { return };
-            let Some(Loaded { source, torrent, link }) = self.waiting.remove(at) else { return };
-            if let Some(saving) = &self.saving
-                && let Err(error) = saving.save(&torrent.metainfo)
-            {
-                self.worst = self.worst.worse(exit::status_of(&error));
-                self.report.warn(&error.to_string());
-            }
-            let info = &torrent.metainfo.info;
-            if self.has(info) {
-                self.report.say(&format!("{source}: the same torrent is given twice"));
-                continue;
-            }
-            let dir = torrent.output_dir.clone().unwrap_or_else(|| self.options.output_dir.clone());
-            let path = content_path(info, &dir, self.options.names);
-            let subject = Subject {
-                name: info.name.clone(),
-                info_hash: info.hashes.v1_hex().or_else(|| info.hashes.v2_hex()).unwrap_or_default(),
-                place: place(&path),
-            };
-            let (session, name) = (self.session.clone(), info.name.clone());
-            let begun = self.state_dir.clone().map(|state| (Begun::new(&torrent, &dir), state));
-            self.announced.push(Announced { source, subject, dir, path });
-            self.opening.spawn(async move {
-                let added = session.add(torrent).await;
-                (name, added.map(|torrent| (torrent, begun, link)))
-            });
-        }
-    }
-
-    /// Whether a torrent of the session is the same.
-    fn has(&self, info: &Info) -> bool {
-        let namesakes = self.entries.values().filter_map(|entry| entry.torrent.as_ref());
-        let infos = namesakes.filter(|other| other.name() == info.name).filter_map(|other| other.info().ok());
-        infos.into_iter().any(|other| other.hashes.wire() == info.hashes.wire())
-    }
-
-    /// The session has checked what was there, or refuses the torrent.
-    fn opened(&mut self, name: &str, opened: quelea::Result<Opened>) {
-        match opened {
-            Ok((torrent, begun, link)) => {
-                self.keeping.spawn(keep(begun, link));
-                let id = torrent.id();
-                self.meet(id, &torrent.snapshot());
-                if let Some(entry) = self.entries.get_mut(&id) {
-                    entry.torrent = Some(torrent);
-                }
-                self.announced.retain(|announced| announced.subject.name != name);
-                self.look(id);
-            }
-            Err(error) => {
-                self.entries.retain(|_, entry| entry.torrent.is_some() || entry.subject.name != name);
-                if let Some(at) = self.announced.iter().position(|announced| announced.subject.name == name) {
-                    let Announced { source, subject, .. } = self.announced.swap_remove(at);
-                    self.fail(&source, Some(&subject), &error.into());
-                }
-            }
-        }
-    }
-
-    /// Makes the entry of a torrent that was not heard of yet.
-    fn meet(&mut self, id: TorrentId, snapshot: &Arc<Snapshot>) {
-        if self.entries.contains_key(&id) {
-            return;
-        }
-        let Some(announced) = self.announced.iter().find(|each| each.subject.name == snapshot.name) else {
-            return;
-        };
-        self.report.added(&announced.source, &announced.subject, snapshot);
-        self.entries.insert(
-            id,
-            Entry {
-                subject: announced.subject.clone(),
-                dir: announced.dir.clone(),
-                path: announced.path.clone(),
-                torrent: None,
-                latest: Arc::clone(snapshot),
-                started: None,
-                complete: None,
-                again: Again::No,
-                over: false,
-            },
-        );
     }
 
     /// What an event changes or says.
@@ -614,9 +502,4 @@ fn has_seeded(options: &Options, figures: &Figures, time: Duration) -> bool {
 
 fn uploaded(figures: &Figures) -> String {
     format!("{} uploaded, ratio {}", display::bytes(figures.uploaded), figures.ratio())
-}
-
-/// Where the torrent's file or folder is written, to be shown.
-fn place(path: &Path) -> String {
-    display::clean(&path.strip_prefix(".").unwrap_or(path).to_string_lossy())
 }
