@@ -1,7 +1,7 @@
 //! The configuration file, and where each option has its value from: the command line wins over the environment,
-//! that over the file, that over what is usual.
+//! that over the file, that over the defaults.
 //!
-//! Its keys are the long names of the options in `args`. A file's values become what is usual of the options, and the
+//! Its keys are the long names of the options in `args`. A file's values become the defaults of the options, and the
 //! command line is read once more: so the parser itself settles who wins, and checks them.
 
 use crate::args::CommandLine;
@@ -38,7 +38,7 @@ pub(crate) fn settle() -> anyhow::Result<(CommandLine, Settled)> {
     };
     let file = match asked {
         Some(path) => Some(Settings::read(path)?),
-        None => match usual_path().map(|path| Settings::read(&path)) {
+        None => match default_path().map(|path| Settings::read(&path)) {
             Some(Err(Unread { kind: ErrorKind::NotFound, .. })) | None => None,
             Some(read) => Some(read?),
         },
@@ -98,7 +98,7 @@ fn read(matches: &ArgMatches) -> anyhow::Result<CommandLine> {
 }
 
 /// Where the file is when nothing else is said; the folder is that of the XDG Base Directory Specification.
-pub(crate) fn usual_path() -> Option<PathBuf> {
+pub(crate) fn default_path() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let parent = if cfg!(windows) {
         folder("APPDATA")
@@ -224,7 +224,7 @@ impl Settings {
         Ok(Self { path: path.to_path_buf(), values })
     }
 
-    /// The command with the file's values as what is usual, wherever it takes options from a file.
+    /// The command with the file's values as defaults, wherever it takes options from a file.
     fn below(&self, command: Command) -> Command {
         let names: Vec<String> = command.get_subcommands().map(|each| each.get_name().to_owned()).collect();
         let apply = |mut command: Command| {

@@ -72,14 +72,14 @@ pub(crate) fn said(line: &str) {
     tracing::info!(target: SAID, "{line}");
 }
 
-/// What `QUELEA_LOG` asks for, else `usual`.
-fn filter(usual: &str) -> anyhow::Result<EnvFilter> {
+/// What `QUELEA_LOG` asks for, else `default`.
+fn filter(default: &str) -> anyhow::Result<EnvFilter> {
     match std::env::var(FILTER_VARIABLE) {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).map_err(|error| {
             let error = display::clean(&error.to_string());
             Status::Usage.because(format!("{FILTER_VARIABLE} is not a log filter: {error}"))
         }),
-        Ok(_) | Err(_) => Ok(EnvFilter::new(format!("{usual},{TOLD}"))),
+        Ok(_) | Err(_) => Ok(EnvFilter::new(format!("{default},{TOLD}"))),
     }
 }
 

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_priority_that_fits_a_file_counts_and_others_have_the_usual() {
+    fn the_last_priority_that_fits_a_file_counts_and_others_have_the_default() {
         assert_eq!(priorities(&["2-3=7"]), [4, 7, 7, 4, 4, 4]);
         assert_eq!(priorities(&["*=1", "*.flac=6", " 5 = 0 "]), [1, 6, 6, 1, 0, 1]);
         let named = prioritise(&["a=b=7".to_owned()], "x", &["a=b", "a"]).unwrap();

@@ -12,7 +12,7 @@ const NONE: &str = "none";
 pub(crate) fn directory(asked: Option<&Path>) -> Option<PathBuf> {
     match asked {
         Some(path) => (path.as_os_str() != OsStr::new(NONE)).then(|| path.to_owned()),
-        None => usual(|name| std::env::var_os(name).map(PathBuf::from)),
+        None => default_directory(|name| std::env::var_os(name).map(PathBuf::from)),
     }
 }
 
@@ -50,7 +50,7 @@ fn writable(_: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn usual(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
+fn default_directory(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
     let folder = |name| variable(name).filter(|path| path.is_absolute());
     let parent = if cfg!(windows) {
         folder("LOCALAPPDATA")
@@ -87,9 +87,11 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn the_usual_directory_is_the_users() {
+    fn the_default_directory_is_the_users() {
         let of = |set: &[(&str, &str)]| {
-            usual(|name| set.iter().find(|(known, _)| *known == name).map(|(_, path)| PathBuf::from(path)))
+            default_directory(|name| {
+                set.iter().find(|(known, _)| *known == name).map(|(_, path)| PathBuf::from(path))
+            })
         };
         assert_eq!(of(&[("HOME", "/home/me")]), Some(PathBuf::from("/home/me/.local/state/quelea")));
         let both = [("XDG_STATE_HOME", "/state"), ("HOME", "/home/me")];

@@ -46,7 +46,7 @@ fn shown(path: &Path) -> String {
 }
 
 fn toml_text(options: &[&Arg], settled: &Settled) -> String {
-    let mut text = match (&settled.file, config::usual_path()) {
+    let mut text = match (&settled.file, config::default_path()) {
         (Some(file), _) => format!("# read from {}\n", shown(&file.path)),
         (None, Some(path)) => format!("# there is no {}\n", shown(&path)),
         (None, None) => String::new(),

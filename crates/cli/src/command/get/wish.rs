@@ -47,7 +47,7 @@ fn wanted(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<
     Ok(Some(files.map(|file| !file.pad && selected.next().unwrap_or(false)).collect()))
 }
 
-/// How much each file is wanted, an entry for each, pad files included; `None` for the usual.
+/// How much each file is wanted, an entry for each, pad files included; `None` for the default.
 fn priorities(metainfo: &Metainfo, choices: &[String]) -> anyhow::Result<Option<Vec<Priority>>> {
     if choices.is_empty() {
         return Ok(None);
