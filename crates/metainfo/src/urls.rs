@@ -63,7 +63,7 @@ pub(crate) fn tracker_fault(text: &str) -> Option<&'static str> {
         {
             Some("its port is not a number from 1 to 65535")
         }
-        None if scheme.eq_ignore_ascii_case("udp") => Some("udp has no usual port: write udp://HOST:PORT"),
+        None if scheme.eq_ignore_ascii_case("udp") => Some("udp has no default port: write udp://HOST:PORT"),
         Some(_) | None => None,
     }
 }
@@ -153,7 +153,7 @@ mod tests {
             ("http://:80/", "it has no host"),
             ("http://a..b/", "it has no host"),
             ("http://a<b>/", "it has no host"),
-            ("udp://a.example", "udp has no usual port"),
+            ("udp://a.example", "udp has no default port"),
         ] {
             assert!(
                 tracker_fault(url).is_some_and(|told| told.starts_with(fault)),
