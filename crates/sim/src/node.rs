@@ -7,6 +7,7 @@ use crate::link::{Downlink, LinkId, Side, Uplink};
 use crate::memory::Memory;
 use crate::scenario::{NodePlan, Role, Scenario};
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
 use fastrand::Rng;
 use quelea_swarm::peers::PeerKey;
 use quelea_swarm::torrent::{Config, Torrent};
@@ -43,6 +44,11 @@ pub(crate) struct Node {
     pub(crate) steps: u64,
     /// When it had all that it wants.
     pub(crate) completed: Option<Time>,
+    /// When a block came last, and the longest that it waited for one.
+    pub(crate) served: Option<Time>,
+    pub(crate) longest_wait: Duration,
+    /// Payload that came in each second since the beginning.
+    pub(crate) received_by_second: Vec<u32>,
     pub(crate) banned: BTreeSet<IpAddr>,
     /// Others with whom it was ever connected.
     pub(crate) met: BTreeSet<usize>,
@@ -87,11 +93,12 @@ impl Node {
             Role::Leecher => (format!("n{number:02}"), 0),
             Role::Rider => (format!("r{number:02}"), 0),
             Role::Liar => ("liar".to_owned(), rng.u32(100..=1_000)),
+            Role::Staller => (format!("s{number:02}"), 0),
         };
         let pieces = scenario.geometry.pieces();
         let written = match plan.role {
             Role::Seed | Role::Liar => Bitfield::all(pieces),
-            Role::Leecher | Role::Rider => Bitfield::none(pieces),
+            Role::Leecher | Role::Rider | Role::Staller => Bitfield::none(pieces),
         };
         Self {
             name: name.into(),
@@ -108,6 +115,9 @@ impl Node {
             wake: None,
             steps: 0,
             completed: None,
+            served: None,
+            longest_wait: Duration::ZERO,
+            received_by_second: Vec::new(),
             banned: BTreeSet::new(),
             met: BTreeSet::new(),
             failed: 0,
@@ -137,7 +147,10 @@ impl Node {
                 have: self.disk.written.clone(),
                 max_peers: self.plan.max_peers,
                 max_half_open: 8,
-                upload_slots: if self.plan.role == Role::Rider { 0 } else { self.plan.upload_slots },
+                upload_slots: match self.plan.role {
+                    Role::Rider | Role::Staller => 0,
+                    Role::Seed | Role::Leecher | Role::Liar => self.plan.upload_slots,
+                },
                 open_pieces: self.plan.open_pieces,
                 seed: rng.u64(..),
             },
@@ -165,6 +178,17 @@ impl Node {
         self.wake = None;
         self.uplink.waiting.clear();
         self.uplink.light.clear();
+    }
+
+    /// A block has come.
+    pub(crate) fn note_served(&mut self, now: Time, bytes: u32) {
+        let second = now.since(Time::ZERO).as_secs() as usize;
+        self.received_by_second.resize(self.received_by_second.len().max(second + 1), 0);
+        self.received_by_second[second] += bytes;
+        if self.completed.is_none() {
+            let since = self.served.replace(now).unwrap_or(self.plan.joins);
+            self.longest_wait = self.longest_wait.max(now.since(since));
+        }
     }
 
     /// What it has carried in all its presences.

@@ -136,6 +136,8 @@ pub enum Role {
     Rider,
     /// It says that it has everything, and spoils some of the blocks it sends.
     Liar,
+    /// It begins with nothing and asks for everything, gives nothing, and need never have anything.
+    Staller,
 }
 
 /// A time during which a node is away.

@@ -159,6 +159,10 @@ pub struct NodeSummary {
     pub figures: Figures,
     /// The part of the time until the last completion that its uplink was busy, in thousandths (large worlds).
     pub busy: u64,
+    /// Payload that it received in each second from the beginning.
+    pub received_by_second: Vec<u32>,
+    /// The longest that it waited for a block: for the first since it came, and until it had all that it wanted.
+    pub longest_wait: Duration,
     /// Connections at the end.
     pub peers: usize,
     /// Others with whom it was ever connected.
@@ -211,6 +215,8 @@ impl Summary {
             .into_iter()
             .map(|mut node| NodeSummary {
                 busy: node.uplink.worked.as_nanos() as u64 * 1_000 / until_last,
+                received_by_second: core::mem::take(&mut node.received_by_second),
+                longest_wait: node.longest_wait,
                 peers: node.present.as_ref().map_or(0, |present| present.links.len()),
                 met: node.met.len(),
                 figures: node.figures(end),

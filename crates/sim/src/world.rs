@@ -435,12 +435,16 @@ impl World {
     }
 
     fn has_everybody_everything(&self) -> bool {
-        let has = |node: &Node| matches!(node.plan.role, Role::Seed | Role::Liar) || node.completed.is_some();
+        let has = |node: &Node| {
+            matches!(node.plan.role, Role::Seed | Role::Liar | Role::Staller) || node.completed.is_some()
+        };
         self.nodes.iter().all(has)
     }
 
     fn look_whether_all_are_done(&mut self) {
-        let there = |node: &Node| matches!(node.plan.role, Role::Seed | Role::Liar) || node.present.is_some();
+        let there = |node: &Node| {
+            matches!(node.plan.role, Role::Seed | Role::Liar | Role::Staller) || node.present.is_some()
+        };
         if !self.ending && self.has_everybody_everything() && self.nodes.iter().all(there) {
             self.ending = true;
             self.agenda.plan(self.agenda.now() + EPILOGUE, Happening::End);

@@ -281,6 +281,8 @@ impl World {
         match event {
             Event::Message(message) => present.machine.handle_message(now, key, &message),
             Event::Block { piece, begin, mut block } => {
+                self.nodes[node].note_served(now, block.as_ref().len() as u32);
+                let Some(present) = &mut self.nodes[node].present else { return };
                 block.hold(&present.memory);
                 let length = block.as_ref().len() as u32;
                 present.machine.handle_block(now, key, BlockSpan { piece, begin, length }, block);

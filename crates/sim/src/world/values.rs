@@ -140,6 +140,7 @@ impl World {
                 if let Role::Seed = self.nodes[node].plan.role {
                     return Err(self.violation("a seed was sent a block".to_owned()));
                 }
+                self.nodes[node].note_served(now, span.length);
                 let Some(present) = &mut self.nodes[node].present else { return Ok(()) };
                 let asked = BlockSpan { piece: span.piece.get(), begin: span.begin, length: span.length };
                 let mut block = Block::handle(span, is_good);
