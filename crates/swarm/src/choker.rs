@@ -9,6 +9,7 @@
 
 pub mod leech;
 pub mod lending;
+pub mod pace;
 pub mod seed;
 pub mod slots;
 

@@ -104,8 +104,6 @@ pub struct Torrent<B> {
     upload_slots: usize,
     seed_choking: choker::SeedChoking,
     lending: Lending,
-    /// Bytes that peers took, but for what may lie in sockets.
-    flowed: u64,
 
     picker: Picker<B>,
     peers: Peers<Peer>,
@@ -164,7 +162,6 @@ impl<B> Torrent<B> {
             upload_slots: config.upload_slots,
             seed_choking: choker::SeedChoking::RoundRobin,
             lending: Lending::default(),
-            flowed: 0,
             completed,
             picker,
             peers: Peers::default(),

@@ -1,10 +1,11 @@
 //! Slots that a seed lends beyond those it has, while its uplink idles.
 //!
 //! Nobody says how fast an uplink is, and a socket takes bytes long before they have left. So it is found by trials.
-//! While peers wait, some of them get a slot. Their first bytes, which fill sockets, do not count; after that it counts
-//! whether more flows on the whole. If it does, the uplink had room: the slots stay, and twice as many follow. If not,
-//! it was full: they are taken back, and the next trial comes after a pause, longer each time. What flowed then is what
-//! the uplink can carry; when much less does, a trial is due at once.
+//! While peers wait, some of them get a slot. Their first bytes, which fill sockets, do not count; once it is known what
+//! each holder takes ([`pace`](super::pace)), it counts whether more flows on the whole. If it does, the uplink had room:
+//! the slots stay, and twice as many follow. If not, it was full: they are taken back, and the next trial comes after a
+//! pause, longer each time, or soon after somebody new comes. What flowed then is what the uplink can carry; when much
+//! less does, a trial is due at once. As long as no trial was in vain, whoever holds a slot keeps it until its turn ends.
 //!
 //! A trial costs little where it is in vain: the peers that have a slot are half as many again for some seconds.
 
@@ -17,13 +18,17 @@ use quelea_time::Time;
 pub const SETTLE: Duration = Duration::from_secs(3);
 /// More than this does not fit into sockets.
 pub const BUFFERED: u64 = 16 << 20;
-/// What flows is counted over this time, or over the time of [`ENOUGH`] if that is longer, and at most over [`LONGEST`]:
-/// where little flows, a block more or less must not count as a change.
+/// A trial lasts for this after [`SETTLE`], or for the time of a block if that is longer, and until it is known what each
+/// holder of a slot takes; but no longer than [`LONGEST`].
 const WINDOW: Duration = Duration::from_secs(4);
 /// See [`WINDOW`].
-const ENOUGH: u128 = 16 * BLOCK_LENGTH as u128;
-/// See [`WINDOW`].
 const LONGEST: Duration = Duration::from_secs(20);
+/// For this long less may be known to flow than does, because slots have moved.
+const MOVING: Duration = Duration::from_secs(10);
+/// An uplink through which nothing has left for this long idles.
+pub const STILL: Duration = Duration::from_secs(5);
+/// A trial waits no longer than this until it is known what each holder of a slot takes.
+const UNKNOWN: Duration = Duration::from_secs(12);
 /// Bytes a second that are a change whatever flowed before.
 const CLEARLY: u64 = 2 * BLOCK_LENGTH as u64;
 /// What flowed is known for so long.
@@ -33,21 +38,31 @@ const PAUSE: Duration = Duration::from_secs(30);
 /// The pause is doubled so many times at most.
 const MOST_DOUBLINGS: u32 = 3;
 /// Somebody new may be faster than all who were tried: a trial is no further away than this.
-const NEWCOMER: Duration = Duration::from_secs(5);
+const NEWCOMER: Duration = Duration::from_secs(2);
 /// After this some lent slots are taken back; after twice as long each time that less flowed without them.
 const RETURN: Duration = Duration::from_secs(120);
 
 /// How a seed's slots are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Bytes that peers took, but for what may lie in sockets.
-    pub flowed: u64,
+    /// Bytes a second that peers take, as far as is known.
+    pub flow: u64,
+    /// Whether a block has left in the last [`STILL`].
+    pub moves: bool,
+    /// Peers that hold a slot and of which it is not known yet what they take.
+    pub unknown: usize,
     /// Slots that there are, lent ones aside.
     pub slots: usize,
-    /// Slots that are held by peers that take something.
+    /// Peers that have a slot and take something, or of which it is not known yet.
     pub held: usize,
+    /// Slots that are held beyond those that there are and those that are lent: by peers that for a while took nothing.
+    pub beside: usize,
+    /// Peers that are to lose their slot and take the rest of their piece.
+    pub ending: usize,
     /// Interested peers without a slot.
     pub waiting: usize,
+    /// Those of them that were never served.
+    pub untried: usize,
 }
 
 /// The slots that a seed lends.
@@ -64,24 +79,41 @@ pub struct Lending {
     /// When slots were last lent for good or taken back, and how often in a row they were missed.
     returned: Time,
     missed: u32,
-    /// What had flowed at the last moments, oldest first.
-    counts: VecDeque<(Time, u64)>,
+    /// Slots that were taken back and are held still.
+    over: usize,
+    /// When it was last known what each holder of a slot takes.
+    known: Time,
+    /// What flowed at the last moments, oldest first.
+    flows: VecDeque<(Time, u64)>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Trial {
     began: Time,
-    ends: Time,
     slots: usize,
     /// Slots that were held before it, and the bytes a second that flowed.
     held: usize,
     before: u64,
+    /// Slots held beyond those that there are and those that are lent.
+    beside: usize,
+}
+
+impl Trial {
+    /// As many of its slots as more flows. Half of what they would bring if all took alike, and there was room for all,
+    /// is enough to keep them.
+    fn kept(&self, after: u64) -> usize {
+        let more = after.saturating_sub(self.before);
+        let (more_slots, per_slot) =
+            (u128::from(more) * self.held.max(1) as u128, u128::from(self.before.max(1)));
+        let all = more > 0 && 2 * more_slots >= per_slot * self.slots as u128;
+        if all { self.slots } else { ((more_slots / per_slot) as usize).min(self.slots) }
+    }
 }
 
 impl Lending {
     /// Slots beyond those that there are.
     pub fn lent(&self) -> usize {
-        self.lent
+        self.lent + self.trial.map_or(0, |trial| trial.beside)
     }
 
     /// A peer that was never served wants something.
@@ -89,107 +121,113 @@ impl Lending {
         self.next = self.next.min(now + NEWCOMER);
     }
 
-    /// Bytes a second that flowed lately; nothing as long as too little is known.
-    pub fn flow(&self) -> Option<u64> {
-        self.flow_in(self.window())
+    /// Bytes a second that flowed when it was last looked, or if that is nothing, the most in the last minute.
+    pub fn flow(&self) -> u64 {
+        let flow = self.flows.back().map_or(0, |&(_, flow)| flow);
+        if flow > 0 { flow } else { self.best_flow(KEPT) }
     }
 
-    /// The most that flowed in such a time within the last minute. When slots move, less is counted for a moment.
-    fn best_flow(&self) -> u64 {
-        let (time, mut best, mut from) = (self.window(), 0, self.counts.iter().peekable());
-        for &(until, after) in &self.counts {
-            while from.peek().is_some_and(|&&(at, _)| until.since(at) > time) {
-                from.next();
-            }
-            if let Some(&&(at, before)) = from.peek()
-                && until.since(at) >= time
-            {
-                let bytes = u128::from(after.saturating_sub(before)) * 1_000_000_000;
-                best = best.max((bytes / until.since(at).as_nanos().max(1)) as u64);
-            }
-        }
-        best
+    /// The most that flowed within this time.
+    fn best_flow(&self, time: Duration) -> u64 {
+        let Some(&(now, _)) = self.flows.back() else { return 0 };
+        let lately = self.flows.iter().rev().take_while(|(at, _)| now.since(*at) < time);
+        lately.map(|&(_, flow)| flow).max().unwrap_or(0)
     }
 
-    fn flow_in(&self, time: Duration) -> Option<u64> {
-        let now = self.counts.back()?.0;
-        let before = self.counts.iter().rev().find(|(at, _)| now.since(*at) >= time)?;
-        Some(self.since(before))
+    /// Whether nothing has flowed for a while.
+    fn is_still(&self) -> bool {
+        let began = self.flows.front().zip(self.flows.back());
+        began.is_some_and(|(first, last)| last.0.since(first.0) >= STILL) && self.best_flow(STILL) == 0
     }
 
-    fn window(&self) -> Duration {
-        let millis = self.steady_flow().map(u128::from).and_then(|flow| (ENOUGH * 1_000).checked_div(flow));
-        millis.map_or(WINDOW, |millis| Duration::from_millis(millis as u64).clamp(WINDOW, LONGEST))
-    }
-
-    /// Bytes a second that flowed in the last minute, or in what is known of it.
-    pub fn steady_flow(&self) -> Option<u64> {
-        self.counts.front().map(|first| self.since(first))
-    }
-
-    fn since(&self, &(from, before): &(Time, u64)) -> u64 {
-        let Some(&(until, after)) = self.counts.back() else { return 0 };
-        let bytes = u128::from(after.saturating_sub(before)) * 1_000_000_000;
-        (bytes / until.since(from).as_nanos().max(1)) as u64
-    }
-
-    /// Looks at how the slots are used, once a second.
-    pub fn look(&mut self, now: Time, usage: Usage) {
-        self.count(now, usage.flowed);
+    /// Looks at how the slots are used, once a second. Slots that a trial gives to peers that wait, if one begins.
+    pub fn look(&mut self, now: Time, usage: Usage) -> usize {
+        self.note(now, usage.flow);
         if usage.slots == 0 {
-            *self = Self { counts: core::mem::take(&mut self.counts), next: self.next, ..Self::default() };
-            return;
+            *self = Self { flows: core::mem::take(&mut self.flows), next: self.next, ..Self::default() };
+            return 0;
         }
-        let Some(flow) = self.flow() else { return };
+        let is_known = (usage.unknown == 0 && usage.held > 0) || (!usage.moves && self.is_still());
+        if is_known {
+            self.known = now;
+        }
         if let Some(trial) = self.trial {
             // One that brings so much is good before it ends.
-            let early = self.flow_in(WINDOW).filter(|&flow| {
-                now.since(trial.began) >= SETTLE + WINDOW && flow >= 3 * trial.before + CLEARLY
-            });
-            if let Some(flow) = early.or((now >= trial.ends).then_some(flow)) {
+            let early = usage.flow >= 3 * trial.before + CLEARLY;
+            let lasted = now.since(trial.began);
+            let is_over = (lasted >= SETTLE && early)
+                || (lasted >= SETTLE + self.block_time(usage)
+                    && (is_known || trial.kept(usage.flow) == trial.slots))
+                || lasted >= SETTLE + LONGEST;
+            if is_over {
                 self.trial = None;
-                self.judge(now, trial, flow);
+                self.judge(now, trial, usage, is_known);
             }
-            return;
+            return 0;
         }
-        if self.full.is_some_and(|full| flow < full - full / 10) {
+        self.over = self.over.min(usage.beside);
+        let flow = self.best_flow(now.since(self.known) + MOVING);
+        if is_known && self.full.is_some_and(|full| flow < full - full / 10) {
             (self.full, self.in_vain, self.next) = (None, 0, now);
             self.missed = (self.missed + 1).min(MOST_DOUBLINGS);
         }
         self.take_back(now, flow, usage);
-        // While more are held, those of the last trial take the rest of their pieces.
-        if usage.waiting > 0 && usage.held == usage.slots + self.lent && now >= self.next {
-            let step = self.step.unwrap_or(usage.held.div_ceil(2)).clamp(1, usage.waiting);
-            self.lent += step;
-            let ends = now + SETTLE + self.window();
-            let before = self.best_flow().max(flow);
-            self.trial = Some(Trial { began: now, ends, slots: step, held: usage.held, before });
+        if self.full.is_none() {
+            self.lent += usage.beside.saturating_sub(usage.ending);
+        }
+        if now >= self.next && (is_known || now.since(self.known) >= UNKNOWN) {
+            self.begin_trial(now, flow, usage);
+        }
+        self.trial.map_or(0, |trial| trial.slots)
+    }
+
+    /// Notes what flows, once a second, while nothing may be lent.
+    pub fn note(&mut self, now: Time, flow: u64) {
+        self.flows.push_back((now, flow));
+        while self.flows.front().is_some_and(|&(at, _)| now.since(at) >= KEPT) {
+            self.flows.pop_front();
         }
     }
 
-    /// Counts what has flowed, once a second, while nothing may be lent.
-    pub fn count(&mut self, now: Time, flowed: u64) {
-        self.counts.push_back((now, flowed));
-        while self.counts.get(1).is_some_and(|&(at, _)| now.since(at) >= KEPT) {
-            self.counts.pop_front();
+    /// The time in which each holder of a slot takes a block.
+    fn block_time(&self, usage: Usage) -> Duration {
+        let blocks = u64::from(BLOCK_LENGTH) * usage.held as u64 * 1_000;
+        blocks
+            .checked_div(usage.flow)
+            .map_or(WINDOW, |millis| Duration::from_millis(millis).clamp(WINDOW, LONGEST))
+    }
+
+    /// Gives some of those who wait a slot, half as many as are held or twice as many as the last time. While peers that
+    /// are to lose their slot take the rest of their pieces, others wait for that, but for those that were never served.
+    fn begin_trial(&mut self, now: Time, before: u64, usage: Usage) {
+        let there = usage.slots + self.lent;
+        let ending = usage.ending.max(self.over);
+        let (among, most) = if ending == 0 || (self.full.is_none() && self.over == 0) {
+            (usage.waiting, self.step.unwrap_or(usage.held.max(usage.slots).div_ceil(2)))
+        } else {
+            (usage.untried, there.div_ceil(2).saturating_sub(ending))
+        };
+        let slots = among.min(most);
+        if slots > 0 {
+            self.lent += slots;
+            self.trial = Some(Trial { began: now, slots, held: usage.held, before, beside: usage.beside });
         }
     }
 
-    /// Keeps as many of a trial's slots as more flows. Half of what they would bring if all took alike, and there was
-    /// room for all, is enough to keep them.
-    fn judge(&mut self, now: Time, trial: Trial, after: u64) {
-        let Trial { slots, held, before, .. } = trial;
-        let more = after.saturating_sub(before);
-        let (more_slots, per_slot) = (u128::from(more) * held.max(1) as u128, u128::from(before.max(1)));
-        let all = more > 0 && 2 * more_slots >= per_slot * slots as u128;
-        let kept = if all { slots } else { ((more_slots / per_slot) as usize).min(slots) };
+    /// Keeps of a trial's slots those that bring something. If all do, the next trial is twice as large.
+    fn judge(&mut self, now: Time, trial: Trial, usage: Usage, is_known: bool) {
+        let (Trial { slots, held, before, beside, .. }, after) = (trial, usage.flow);
+        let kept = trial.kept(after);
         self.lent -= slots - kept;
+        self.over += slots - kept;
         self.returned = now;
         if kept == slots {
             (self.in_vain, self.full, self.next) = (0, None, now);
             self.step = Some((2 * slots).max(held + slots));
+            self.lent += beside.saturating_sub(usage.ending);
         } else {
-            (self.full, self.step, self.missed) = (Some(after.max(before)), None, 0);
+            (self.full, self.step, self.missed) =
+                (Some(if is_known { after.min(before) } else { before }), None, 0);
             self.next = now + PAUSE * (1 << self.in_vain.min(MOST_DOUBLINGS));
             self.in_vain += 1;
         }
@@ -203,7 +241,9 @@ impl Lending {
         }
         if self.lent > 0 && now.since(self.returned) >= RETURN * (1 << self.missed) {
             self.returned = now;
-            self.lent -= self.lent.div_ceil(4);
+            let back = self.lent.div_ceil(4);
+            self.lent -= back;
+            self.over += back;
             self.full = Some(flow);
         }
     }
@@ -222,7 +262,7 @@ mod tests {
             usage.held = takers.min(8 + lending.lent());
             usage.waiting = takers - usage.held;
             flow = (usage.held as u64 * each).min(uplink);
-            usage.flowed += flow;
+            usage.flow = flow;
             lending.look(Time::from_secs(second), usage);
         }
         (lending, usage, flow)
@@ -266,7 +306,7 @@ mod tests {
         for second in 0..900_u64 {
             usage.held = 30.min(4 + lending.lent());
             usage.waiting = 30 - usage.held;
-            usage.flowed += if second % 20 < 3 { 4_000 } else { 16_384 };
+            usage.flow = if second % 20 < 3 { 4_000 } else { 16_384 };
             lending.look(Time::from_secs(second), usage);
             sum += lending.lent();
         }
@@ -281,7 +321,7 @@ mod tests {
             let each = if second < 100 { 5_000 } else { 1_000_000 };
             usage.held = 100.min(8 + lending.lent());
             usage.waiting = 100 - usage.held;
-            usage.flowed += (usage.held as u64 * each).min(500_000);
+            usage.flow = (usage.held as u64 * each).min(500_000);
             lending.look(Time::from_secs(second), usage);
         }
         assert!(lending.lent() <= 16, "{}", lending.lent());

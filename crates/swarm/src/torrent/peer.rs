@@ -4,6 +4,7 @@ use super::exchange::Exchanged;
 use super::metadata::Taken;
 use super::super_seeding::Shown;
 use crate::choker::lending::{BUFFERED, SETTLE};
+use crate::choker::pace::Pace;
 use crate::event::Hello;
 use crate::picker::Tally;
 use crate::pipeline::Pipeline;
@@ -134,8 +135,9 @@ pub(super) struct Slot {
     pub sent: u64,
     /// What the counts were at the last round.
     marks: (u64, u64),
-    /// When it took something last.
+    /// When it took something last, and how fast it takes.
     pub took: Time,
+    pub pace: Pace,
     /// How often in a row it held a slot and took nothing.
     pub stalls: u32,
 }
@@ -155,6 +157,7 @@ impl Slot {
             sent: 0,
             marks: (0, 0),
             took: now,
+            pace: Pace::default(),
             stalls: 0,
         }
     }
@@ -184,6 +187,7 @@ impl Slot {
     pub(super) fn begin(&mut self, now: Time, downloaded: u64, uploaded: u64) {
         self.changed = now;
         self.took = now;
+        self.pace.begin(now, uploaded);
         self.rounds = 0;
         self.ends = None;
         self.downloaded_before = downloaded;

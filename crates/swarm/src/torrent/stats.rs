@@ -104,7 +104,7 @@ impl<B> Torrent<B> {
             bytes_unverified: self.picker.bytes_received(),
             ..Stats::default()
         };
-        let patience = self.patience_with_takers();
+        let patience = self.patience_with_takers(now);
         for (_, peer) in self.peers.iter() {
             stats.seeds += usize::from(peer.is_seed);
             stats.interested += usize::from(peer.it_is_interested);

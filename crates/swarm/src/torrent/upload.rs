@@ -3,7 +3,7 @@
 use super::Torrent;
 use super::download::wire_span;
 use super::peer::Peer;
-use crate::choker::lending::Usage;
+use crate::choker::lending::{STILL, Usage};
 use crate::choker::{Candidate, SeedChoking, is_over, leech, seed};
 use crate::event::Output;
 use crate::peers::PeerKey;
@@ -48,6 +48,8 @@ pub(super) enum Occasion {
     Round,
     /// A slot may be free, or wanted.
     Between,
+    /// So many more than hold one get a slot.
+    Trial(usize),
 }
 
 impl<B> Torrent<B> {
@@ -87,7 +89,7 @@ impl<B> Torrent<B> {
     pub(super) fn choose_unchoked(&mut self, now: Time, occasion: Occasion) {
         let seeding = self.completed;
         let pieces = self.geometry.pieces().max(1);
-        let patience = self.patience_with_takers();
+        let patience = self.patience_with_takers(now);
         let (mut idle, mut stalled) = (0, 0);
         let mut candidates: Vec<Candidate> = Vec::new();
         for (key, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.it_is_interested) {
@@ -129,16 +131,26 @@ impl<B> Torrent<B> {
         } else {
             self.upload_slots + idle.min(self.upload_slots) + stalled
         };
+        let slots = match occasion {
+            Occasion::Trial(more) if more > 0 => {
+                slots.max(candidates.iter().filter(|peer| peer.unchoked).count() + more)
+            }
+            Occasion::Trial(_) | Occasion::Round | Occasion::Between => slots,
+        };
         let granted = match occasion {
             Occasion::Round if seeding => seed::grant(self.seed_choking, &candidates, slots, &mut self.rng),
             Occasion::Round => leech::grant(&candidates, slots, &mut self.rng),
-            Occasion::Between if seeding => seed::fill(&candidates, slots, &mut self.rng),
-            Occasion::Between => leech::fill(&candidates, slots, &mut self.rng),
+            Occasion::Between | Occasion::Trial(_) if seeding => {
+                seed::fill(&candidates, slots, &mut self.rng)
+            }
+            Occasion::Between | Occasion::Trial(_) => leech::fill(&candidates, slots, &mut self.rng),
         };
         let mut held = 0;
         for (key, peer) in self.peers.iter_mut() {
             if !peer.we_choke_it && granted.has(key) {
-                peer.slot.ends = None;
+                if occasion == Occasion::Round {
+                    peer.slot.ends = None;
+                }
                 peer.slot.is_chance = granted.chances.contains(&key);
             }
         }
@@ -167,33 +179,43 @@ impl<B> Torrent<B> {
 
     /// Lends slots while the uplink idles.
     pub(super) fn lend_slots(&mut self, now: Time) {
-        if !self.completed {
-            return self.lending.count(now, self.flowed);
-        }
-        let patience = self.patience_with_takers();
-        let mut usage = Usage { flowed: self.flowed, slots: self.upload_slots, ..Usage::default() };
+        let patience = self.patience_with_takers(now);
+        let (mut usage, mut used) = (Usage { slots: self.upload_slots, ..Usage::default() }, 0);
         for (_, peer) in self.peers.iter().filter(|(_, peer)| peer.it_is_interested) {
             usage.waiting += usize::from(peer.we_choke_it);
-            usage.held += usize::from(peer.uses_slot(now, patience));
+            usage.untried += usize::from(peer.we_choke_it && peer.uploaded == 0);
+            usage.ending += usize::from(!peer.we_choke_it && peer.slot.ends.is_some());
+            let uses_slot = peer.uses_slot(now, patience);
+            used += usize::from(uses_slot);
+            if peer.we_choke_it {
+                continue;
+            }
+            usage.moves |= now.since(peer.slot.took) < STILL && peer.uploaded > peer.slot.uploaded_before;
+            let pace = peer.slot.pace.per_second(now);
+            usage.flow += pace.unwrap_or(0);
+            usage.unknown += usize::from(uses_slot && pace.is_none());
+            usage.held += usize::from(uses_slot || pace.is_some_and(|pace| pace > 0));
         }
-        self.lending.look(now, usage);
+        usage.beside = used.saturating_sub(usage.slots + self.lending.lent());
+        if !self.completed {
+            return self.lending.note(now, usage.flow);
+        }
+        let more = self.lending.look(now, usage);
         if usage.waiting > 0 {
-            self.choose_unchoked(now, Occasion::Between);
+            self.choose_unchoked(now, Occasion::Trial(more));
         }
     }
 
     /// How long a peer with a slot may take nothing: through a thin uplink even one that takes all that comes has a block
     /// seldom.
-    pub(super) fn patience_with_takers(&self) -> Duration {
-        let holders = self.peers.iter().filter(|(_, peer)| !peer.we_choke_it).count() as u64;
-        let flow = self.lending.flow().filter(|&flow| flow > 0);
-        match flow.or_else(|| self.lending.steady_flow()) {
-            None | Some(0) => LONGEST_STALL,
-            Some(flow) => {
-                let block = u64::from(BLOCK_LENGTH) * holders * 1_000 / flow;
-                Duration::from_millis(SLOW_BLOCKS * block).max(STALL)
-            }
-        }
+    pub(super) fn patience_with_takers(&self, now: Time) -> Duration {
+        let takes = |peer: &Peer| match peer.slot.pace.per_second(now) {
+            Some(pace) => pace > 0,
+            None => now.since(peer.slot.took) < LONGEST_STALL,
+        };
+        let holders = self.peers.iter().filter(|(_, peer)| !peer.we_choke_it && takes(peer)).count() as u64;
+        let block = (u64::from(BLOCK_LENGTH) * holders * 1_000).checked_div(self.lending.flow());
+        block.map_or(LONGEST_STALL, |block| Duration::from_millis(SLOW_BLOCKS * block).max(STALL))
     }
 
     /// A peer is to lose its slot. If it is amid a piece, it may take the rest of it: what it has of it would be of
@@ -209,7 +231,7 @@ impl<B> Torrent<B> {
     }
 
     fn choke(&mut self, now: Time, key: PeerKey) {
-        let patience = self.patience_with_takers();
+        let patience = self.patience_with_takers(now);
         let Some(peer) = self.peers.get_mut(key) else { return };
         if peer.is_stalled(now, patience) {
             peer.slot.stalls += 1;
@@ -351,9 +373,14 @@ impl<B> Torrent<B> {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.uploaded += length;
         peer.upload_rate.add(now, length);
-        peer.slot.took = now;
+        let took = core::mem::replace(&mut peer.slot.took, now);
+        let is_first = peer.uploaded == peer.slot.uploaded_before + length;
+        if peer.is_settled(if is_first { now } else { took }) {
+            peer.slot.pace.add(now, peer.uploaded);
+        } else {
+            peer.slot.pace.begin(now, peer.uploaded);
+        }
         if peer.is_settled(now) {
-            self.flowed += length;
             peer.slot.stalls = 0;
         }
         peer.granted = peer.granted.saturating_sub(1);
