@@ -151,6 +151,8 @@ fn slow_ones_and_late_comers_are_served_beside_hostile_ones() {
 #[test]
 fn an_uplink_is_used_when_it_takes_many_to_use_it() {
     hold_at(5..=50, 500_000, &[slow(50)]);
+    // All in step.
+    hold(500_000, &[slow(50)]);
 }
 
 /// More peers than slots share an uplink that is full: they take turns, which last a minute at most.

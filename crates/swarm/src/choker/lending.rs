@@ -84,28 +84,42 @@ pub struct Lending {
     /// When it was last known what each holder of a slot takes.
     known: Time,
     /// What flowed at the last moments, oldest first.
-    flows: VecDeque<(Time, u64)>,
+    flows: VecDeque<Flow>,
+}
+
+/// What flowed at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+struct Flow {
+    at: Time,
+    /// Bytes a second.
+    flow: u64,
+    /// Peers that held a slot.
+    held: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Trial {
     began: Time,
     slots: usize,
-    /// Slots that were held before it, and the bytes a second that flowed.
-    held: usize,
+    /// The most that flowed shortly before it, in bytes a second, and the slots that were held at that moment.
     before: u64,
+    held: usize,
     /// Slots held beyond those that there are and those that are lent.
     beside: usize,
 }
 
 impl Trial {
-    /// As many of its slots as more flows. Half of what they would bring if all took alike, and there was room for all,
-    /// is enough to keep them.
-    fn kept(&self, after: u64) -> usize {
-        let more = after.saturating_sub(self.before);
+    /// As many of its slots as more flows. Half of what the holders that were added would bring if all took alike, and
+    /// there was room for all, is enough to keep them. Turns that end meanwhile make them fewer than its slots.
+    fn kept(&self, usage: Usage) -> usize {
+        let more = usage.flow.saturating_sub(self.before);
         let (more_slots, per_slot) =
             (u128::from(more) * self.held.max(1) as u128, u128::from(self.before.max(1)));
-        let all = more > 0 && 2 * more_slots >= per_slot * self.slots as u128;
+        let added = match usage.held.saturating_sub(self.held) {
+            0 => self.slots,
+            added => added.min(self.slots),
+        };
+        let all = more > 0 && 2 * more_slots >= per_slot * added as u128;
         if all { self.slots } else { ((more_slots / per_slot) as usize).min(self.slots) }
     }
 }
@@ -123,26 +137,29 @@ impl Lending {
 
     /// Bytes a second that flowed when it was last looked, or if that is nothing, the most in the last minute.
     pub fn flow(&self) -> u64 {
-        let flow = self.flows.back().map_or(0, |&(_, flow)| flow);
-        if flow > 0 { flow } else { self.best_flow(KEPT) }
+        let flow = self.flows.back().map_or(0, |flow| flow.flow);
+        if flow > 0 { flow } else { self.best(KEPT).flow }
     }
 
-    /// The most that flowed within this time.
-    fn best_flow(&self, time: Duration) -> u64 {
-        let Some(&(now, _)) = self.flows.back() else { return 0 };
-        let lately = self.flows.iter().rev().take_while(|(at, _)| now.since(*at) < time);
-        lately.map(|&(_, flow)| flow).max().unwrap_or(0)
+    /// The most that flowed within this time, and of equal flows the last.
+    fn best(&self, time: Duration) -> Flow {
+        let Some(&Flow { at: now, .. }) = self.flows.back() else { return Flow::default() };
+        let lately = self.flows.iter().rev().take_while(|flow| now.since(flow.at) < time);
+        lately
+            .copied()
+            .reduce(|best, flow| if flow.flow > best.flow { flow } else { best })
+            .unwrap_or_default()
     }
 
     /// Whether nothing has flowed for a while.
     fn is_still(&self) -> bool {
         let began = self.flows.front().zip(self.flows.back());
-        began.is_some_and(|(first, last)| last.0.since(first.0) >= STILL) && self.best_flow(STILL) == 0
+        began.is_some_and(|(first, last)| last.at.since(first.at) >= STILL) && self.best(STILL).flow == 0
     }
 
     /// Looks at how the slots are used, once a second. Slots that a trial gives to peers that wait, if one begins.
     pub fn look(&mut self, now: Time, usage: Usage) -> usize {
-        self.note(now, usage.flow);
+        self.note(now, usage.flow, usage.held);
         if usage.slots == 0 {
             *self = Self { flows: core::mem::take(&mut self.flows), next: self.next, ..Self::default() };
             return 0;
@@ -157,7 +174,7 @@ impl Lending {
             let lasted = now.since(trial.began);
             let is_over = (lasted >= SETTLE && early)
                 || (lasted >= SETTLE + self.block_time(usage)
-                    && (is_known || trial.kept(usage.flow) == trial.slots))
+                    && (is_known || trial.kept(usage) == trial.slots))
                 || lasted >= SETTLE + LONGEST;
             if is_over {
                 self.trial = None;
@@ -166,25 +183,25 @@ impl Lending {
             return 0;
         }
         self.over = self.over.min(usage.beside);
-        let flow = self.best_flow(now.since(self.known) + MOVING);
-        if is_known && self.full.is_some_and(|full| flow < full - full / 10) {
+        let best = self.best(now.since(self.known) + MOVING);
+        if is_known && self.full.is_some_and(|full| best.flow < full - full / 10) {
             (self.full, self.in_vain, self.next) = (None, 0, now);
             self.missed = (self.missed + 1).min(MOST_DOUBLINGS);
         }
-        self.take_back(now, flow, usage);
+        self.take_back(now, best.flow, usage);
         if self.full.is_none() {
             self.lent += usage.beside.saturating_sub(usage.ending);
         }
         if now >= self.next && (is_known || now.since(self.known) >= UNKNOWN) {
-            self.begin_trial(now, flow, usage);
+            self.begin_trial(now, best, usage);
         }
         self.trial.map_or(0, |trial| trial.slots)
     }
 
     /// Notes what flows, once a second, while nothing may be lent.
-    pub fn note(&mut self, now: Time, flow: u64) {
-        self.flows.push_back((now, flow));
-        while self.flows.front().is_some_and(|&(at, _)| now.since(at) >= KEPT) {
+    pub fn note(&mut self, now: Time, flow: u64, held: usize) {
+        self.flows.push_back(Flow { at: now, flow, held });
+        while self.flows.front().is_some_and(|flow| now.since(flow.at) >= KEPT) {
             self.flows.pop_front();
         }
     }
@@ -199,7 +216,7 @@ impl Lending {
 
     /// Gives some of those who wait a slot, half as many as are held or twice as many as the last time. While peers that
     /// are to lose their slot take the rest of their pieces, others wait for that, but for those that were never served.
-    fn begin_trial(&mut self, now: Time, before: u64, usage: Usage) {
+    fn begin_trial(&mut self, now: Time, best: Flow, usage: Usage) {
         let there = usage.slots + self.lent;
         let ending = usage.ending.max(self.over);
         let (among, most) = if ending == 0 || (self.full.is_none() && self.over == 0) {
@@ -210,14 +227,15 @@ impl Lending {
         let slots = among.min(most);
         if slots > 0 {
             self.lent += slots;
-            self.trial = Some(Trial { began: now, slots, held: usage.held, before, beside: usage.beside });
+            let Flow { flow: before, held, .. } = best;
+            self.trial = Some(Trial { began: now, slots, held, before, beside: usage.beside });
         }
     }
 
     /// Keeps of a trial's slots those that bring something. If all do, the next trial is twice as large.
     fn judge(&mut self, now: Time, trial: Trial, usage: Usage, is_known: bool) {
         let (Trial { slots, held, before, beside, .. }, after) = (trial, usage.flow);
-        let kept = trial.kept(after);
+        let kept = trial.kept(usage);
         self.lent -= slots - kept;
         self.over += slots - kept;
         self.returned = now;

@@ -198,7 +198,7 @@ impl<B> Torrent<B> {
         }
         usage.beside = used.saturating_sub(usage.slots + self.lending.lent());
         if !self.completed {
-            return self.lending.note(now, usage.flow);
+            return self.lending.note(now, usage.flow, usage.held);
         }
         let more = self.lending.look(now, usage);
         if usage.waiting > 0 {
