@@ -189,7 +189,14 @@ impl Store {
         };
         let places = files.into_iter().zip(wanted).enumerate().map(place).collect();
         let proof_needed = options.known.is_some();
-        let mut all = Files { layout: Arc::clone(&layout), tree, parts: None, files: places, proof_needed };
+        let mut all = Files {
+            layout: Arc::clone(&layout),
+            tree,
+            parts: None,
+            files: places,
+            proof_needed,
+            torn: AtomicBool::new(false),
+        };
         let claims = options.claims.filter(|_| !options.read_only);
         let rights = claims.map(|(claims, name)| Rights::new(claims, &name));
         if let Some(rights) = &rights {

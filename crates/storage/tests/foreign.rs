@@ -122,6 +122,25 @@ fn a_small_file_may_be_the_torrents_and_is_not_written_to_if_it_is_not() {
 }
 
 #[test]
+fn a_piece_is_not_written_beside_bytes_of_others() {
+    // The second file shares one piece with the first and one with the third.
+    let torrent = Torrent::new(vec![file("t/a", 8_192), file("t/f", 16_384), file("t/g", 8_192)], PIECE, 1);
+    let root = tempfile::tempdir().unwrap();
+    for theirs in [&b"my only copy"[..], &[&[7; 100][..], &[0; 16_284]].concat()] {
+        put(root.path(), "a", &torrent.bytes_of(0)[..8_192]);
+        put(root.path(), "f", theirs);
+        let options = Options { known: Some(vec![true, false, false]), ..Options::default() };
+        let store = torrent.open(root.path(), options).unwrap();
+        if store.accept(&|_| false, false).is_ok() {
+            for piece in torrent.geometry.iter() {
+                assert_foreign(torrent.write(&store, piece), root.path(), "f");
+            }
+        }
+        assert_eq!(got(root.path(), "f"), theirs);
+    }
+}
+
+#[test]
 fn a_small_file_of_another_length_is_refused_where_nothing_is_good() {
     let torrent = torrent();
     let root = tempfile::tempdir().unwrap();

@@ -27,6 +27,8 @@ pub(super) struct Files {
     pub(super) files: Vec<Place>,
     /// Whether files that were there before have to prove that they are the torrent's; see [`super::foreign`].
     pub(super) proof_needed: bool,
+    /// Whether the last run was interrupted, so that an unproven file may hold a part of a piece of ours.
+    pub(super) torn: AtomicBool,
 }
 
 /// A file of the torrent.

@@ -7,11 +7,13 @@
 //!   and no piece of the torrent is good. The torrent is refused.
 //! - Unproven: every piece with bytes of the file has bytes of other files too, and those may be why the pieces are bad; or
 //!   the last run was interrupted in the middle of a write. A verified piece is written to the file only where the file
-//!   holds the same bytes or zeros; any other byte makes it foreign. Foreign bytes are never lost this way, and our own
+//!   holds the same bytes or zeros; any other byte makes it foreign, elsewhere in the file too unless it was a write of
+//!   our own that was interrupted. Foreign bytes are never lost this way, and our own
 //!   interrupted download is never refused.
 
 use quelea_metainfo::geometry::PieceIndex;
 use std::io::IoSlice;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::files::Files;
@@ -38,6 +40,7 @@ impl Store {
             self.begin_writing()?;
             self.files().take_over()?;
         }
+        self.files().torn.store(torn, Ordering::Relaxed);
         self.files().judge(good, torn)?;
         let is_complete = self.files().are_complete(good);
         if is_complete {
@@ -134,6 +137,11 @@ impl Files {
 
     /// Whether a file holds nothing but zeros.
     fn is_blank(&self, file: FileIndex) -> Result<bool, StorageError> {
+        self.is_blank_besides(file, &(0..0))
+    }
+
+    /// Whether a file holds nothing but zeros outside of these bytes.
+    fn is_blank_besides(&self, file: FileIndex, besides: &Range<u64>) -> Result<bool, StorageError> {
         let path = self.path_of(file);
         let Some(opened) = self.tree.open_apart(path)? else { return Ok(true) };
         let mut buffer = vec![0; CHUNK];
@@ -143,7 +151,8 @@ impl Files {
             while at < run.end {
                 let some = buffer.len().min(usize::try_from(run.end - at).unwrap_or(usize::MAX));
                 self.tree.read_exact(&opened, path, &mut buffer[..some], at)?;
-                if buffer[..some].iter().any(|&byte| byte != 0) {
+                let mut bytes = (at..).zip(&buffer[..some]);
+                if bytes.any(|(place, &byte)| byte != 0 && !besides.contains(&place)) {
                     return Ok(false);
                 }
                 at += some as u64;
@@ -180,6 +189,13 @@ impl Files {
                 }
             }
             at += chunk.len() as u64;
+        }
+        // Once this run is written, its piece makes the whole file the torrent's, with whatever else is in it.
+        if !same
+            && !self.torn.load(Ordering::Relaxed)
+            && !self.is_blank_besides(file, &(span.offset..span.offset + span.length))?
+        {
+            return Err(StorageError::ForeignFile(self.tree.path_of(path)));
         }
         // Zeros prove nothing.
         if same && slices.iter().any(|slice| slice.iter().any(|&byte| byte != 0)) {

@@ -73,6 +73,8 @@ struct Lock {
     opened: OwnedFd,
     /// Whether it was created for the lock.
     made: bool,
+    /// Whether the lock was ever had.
+    held: bool,
 }
 
 /// A file or folder to lock.
@@ -259,7 +261,7 @@ impl Files {
             Some(at) => at,
             None => {
                 let Some((opened, made)) = self.open_to_lock(goal, mode)? else { return Ok(()) };
-                locks.push(Lock { goal: goal.clone(), opened, made });
+                locks.push(Lock { goal: goal.clone(), opened, made, held: false });
                 locks.len() - 1
             }
         };
@@ -277,10 +279,24 @@ impl Files {
                     let path = self.tree.path_of(self.path_to_lock(goal));
                     return Err(StorageError::OtherProcess { path, process });
                 }
+                Ok(()) => {
+                    locks[at].held = true;
+                    return self.make_sure_it_is_there(goal, &locks[at].opened);
+                }
                 // The file system has no such locks.
-                Ok(()) | Err(_) => return Ok(()),
+                Err(_) => return Ok(()),
             }
         }
+    }
+
+    /// Fails if another file took the place of a locked one: its lock keeps nobody out.
+    fn make_sure_it_is_there(&self, goal: &Goal, opened: &OwnedFd) -> Result<(), StorageError> {
+        let Goal::File(file) = goal else { return Ok(()) };
+        let path = self.path_of(*file);
+        if self.tree.is_at(opened, path) || self.tree.look(path)?.is_none() {
+            return Ok(());
+        }
+        Err(StorageError::OtherProcess { path: self.tree.path_of(path), process: None })
     }
 
     fn path_to_lock<'a>(&'a self, goal: &'a Goal) -> &'a Path {
@@ -334,8 +350,8 @@ impl Files {
 
     /// Releases the locks, and removes files that were created for them and are still empty.
     fn unlock(&self, locks: &mut Vec<Lock>) {
-        for Lock { goal, opened, made } in locks.drain(..) {
-            if let (Goal::File(file), true) = (goal, made)
+        for Lock { goal, opened, made, held } in locks.drain(..) {
+            if let (Goal::File(file), true) = (goal, made && held)
                 && self.files[file.at()].absent.load(Ordering::Relaxed)
                 && matches!(self.tree.length_of(&opened, self.path_of(file)), Ok(0))
                 && self.tree.is_at(&opened, self.path_of(file))
