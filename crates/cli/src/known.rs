@@ -13,6 +13,7 @@ use quelea::create::save;
 use quelea::remembered::Remembered;
 use quelea::{AddTorrent, Priority};
 use quelea_metainfo::{Info, Metainfo};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fs;
@@ -109,16 +110,8 @@ impl Begun {
 impl Known {
     /// All in the state directory that can be read.
     pub(crate) fn all(state: &Path) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(state.join(FOLDER)) else { return Vec::new() };
-        let mut paths: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|path| is_note(path)).collect();
-        paths.sort();
-        let read = |path: PathBuf| {
-            let note = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-            let hash = path.file_stem()?.to_str()?.split_once('-')?.0.to_owned();
-            Some(Self { path, note, hash })
-        };
-        paths.into_iter().filter_map(read).collect()
+        let found = read_notes(&state.join(FOLDER)).into_iter();
+        found.map(|(path, hash, note)| Self { path, note, hash }).collect()
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -220,8 +213,23 @@ pub(crate) fn hex(hash: &[u8]) -> String {
     })
 }
 
-fn is_note(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "json")
+/// The paths of the notes in a folder, sorted; none if it can't be read.
+fn note_paths(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let is_note = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_note).collect();
+    paths.sort();
+    paths
+}
+
+/// The notes in a folder that can be read, each with its path and the info-hash that the path names.
+fn read_notes<N: DeserializeOwned>(folder: &Path) -> Vec<(PathBuf, String, N)> {
+    let read = |path: PathBuf| {
+        let note = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        let hash = path.file_stem()?.to_str()?.split_once('-')?.0.to_owned();
+        Some((path, hash, note))
+    };
+    note_paths(folder).into_iter().filter_map(read).collect()
 }
 
 fn is_of(note: &[u8], directory: &Path) -> bool {
@@ -236,9 +244,7 @@ fn real(directory: &Path) -> PathBuf {
 
 /// Removes those that were begun first, where there are too many.
 fn forget_old(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    let notes = entries.flatten().map(|entry| entry.path()).filter(|path| is_note(path));
-    let mut notes: Vec<PathBuf> = notes.collect();
+    let mut notes = note_paths(folder);
     if notes.len() <= KEPT {
         return;
     }

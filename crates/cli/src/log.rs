@@ -72,7 +72,7 @@ pub(crate) fn said(line: &str) {
     tracing::info!(target: SAID, "{line}");
 }
 
-/// What `QUELEA_LOG` asks for, else `default`.
+/// The filter in `QUELEA_LOG`, or `default` if that is not set.
 fn filter(default: &str) -> anyhow::Result<EnvFilter> {
     match std::env::var(FILTER_VARIABLE) {
         Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).map_err(|error| {

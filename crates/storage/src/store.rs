@@ -18,7 +18,6 @@
 //!   is wanted, its bytes go from there to it, into places that hold nothing yet.
 //! - A file that is not wanted any longer stays as it is.
 //! - Pad files (BEP 47) are not written; they read as zeros.
-
 //!
 //! # What may change while pieces come and go
 //! Where the files lie and how they are called ([`Store::relocate`]), and which of them are wanted

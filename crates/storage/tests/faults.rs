@@ -10,21 +10,8 @@ use rustix::io::Errno;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use support::faulty::{Fault, Faulty};
-use support::{Torrent, file, pad};
-
-fn torrent() -> Torrent {
-    let files = vec![
-        file("t/a", 40_000),
-        pad(9_152),
-        file("t/x/empty", 0),
-        file("t/x/b", 30_000),
-        file("t/unwanted", 20_000),
-        file("t/x/y/c", 70_000),
-    ];
-    Torrent::new(files, 32_768, 5)
-}
-
-const WANTED: [bool; 6] = [true, true, true, true, false, true];
+use support::moves::{WANTED, torrent};
+use support::{Torrent, file};
 
 fn options(layer: &Arc<Faulty>, wanted: Option<Vec<bool>>, preallocate: bool) -> Options {
     let layer: Arc<dyn FileLayer> = Arc::clone(layer) as Arc<dyn FileLayer>;

@@ -95,14 +95,26 @@ fn die(torrent: &Torrent, border: bool, call: usize) -> bool {
     let died = layer.has_fired();
     drop(store);
     let noted = notes.notes.noted.lock().unwrap().clone();
-    let at_goal = recover_twice(torrent, border, (&old, &to), &noted);
-    let (place, other) = if at_goal { (&new, &old) } else { (&old, &new) };
-    torrent.assert_on_disk(place, &WANTED, &[Path::new(PARTS)]);
-    let left = if other.exists() { files_below(other) } else { Vec::new() };
-    assert!(left.is_empty(), "call {call}: {left:?} are left");
+    let place = recover_to_one_place(torrent, border, (&old, &to), &noted, call);
     let store = torrent.open(place, options()).unwrap();
     torrent.geometry.iter().for_each(|piece| torrent.assert_piece_reads_back(&store, piece));
     died
+}
+
+/// Recovers an interrupted move from `old`: every file is in one place, which is returned, and nothing is left in the other.
+fn recover_to_one_place<'a>(
+    torrent: &Torrent,
+    border: bool,
+    (old, to): (&'a Path, &'a Goal),
+    noted: &[Noted],
+    call: usize,
+) -> &'a Path {
+    let at_goal = recover_twice(torrent, border, (old, to), noted);
+    let (place, other) = if at_goal { (to.root.as_path(), old) } else { (old, to.root.as_path()) };
+    torrent.assert_on_disk(place, &WANTED, &[Path::new(PARTS)]);
+    let left = if other.exists() { files_below(other) } else { Vec::new() };
+    assert!(left.is_empty(), "call {call}: {left:?} are left");
+    place
 }
 
 /// What a recovery makes of a move from `old` whose steps were these: whether the files are at the goal. Twice each step,
@@ -195,11 +207,7 @@ fn fail_and_die(torrent: &Torrent, call: usize) -> bool {
     store.relocate(&to, &notes, &Relocating::default()).unwrap_err();
     drop(store);
     let noted = notes.notes.noted.lock().unwrap().clone();
-    let at_goal = recover_twice(torrent, true, (&old, &to), &noted);
-    let (place, other) = if at_goal { (&new, &old) } else { (&old, &new) };
-    torrent.assert_on_disk(place, &WANTED, &[Path::new(PARTS)]);
-    let left = if other.exists() { files_below(other) } else { Vec::new() };
-    assert!(left.is_empty(), "call {call}: {left:?} are left");
+    recover_to_one_place(torrent, true, (&old, &to), &noted, call);
     layer.has_fired()
 }
 

@@ -1,7 +1,7 @@
 //! Magnet links whose metadata did not come yet: a note for each in the folder `links` of the state directory, until the
 //! torrent that it leads to is kept.
 
-use super::{DIRECTORIES, Known, hex, is_note, real};
+use super::{DIRECTORIES, Known, hex, read_notes, real};
 use crate::display;
 use crate::exit::Status;
 use quelea::create::save;
@@ -15,14 +15,14 @@ const FOLDER: &str = "links";
 /// Links that are kept; no more are taken.
 const KEPT: usize = 1_000;
 
-/// What is wanted of the torrent that a link leads to.
+/// The choices made for the torrent that a link leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LinkWishes {
     /// The absolute download directory.
     pub(crate) directory: PathBuf,
-    /// What `--select` says.
+    /// The arguments of `--select`.
     pub(crate) select: Vec<String>,
-    /// What `--priority` says.
+    /// The arguments of `--priority`.
     pub(crate) priority: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl LinkWishes {
 }
 
 impl BegunLink {
-    /// What there is to keep of a link, whose torrent is called `name` as far as is known.
+    /// Makes the note of a link; `name` is the best name known for its torrent.
     pub(crate) fn new(magnet: &Magnet, name: &str, wishes: LinkWishes, state: &Path) -> Self {
         Self {
             note: Note { name: name.to_owned(), link: magnet.to_string(), wishes },
@@ -118,16 +118,8 @@ impl BegunLink {
 impl KnownLink {
     /// All in the state directory that can be read.
     pub(crate) fn all(state: &Path) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(state.join(FOLDER)) else { return Vec::new() };
-        let mut paths: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|path| is_note(path)).collect();
-        paths.sort();
-        let read = |path: PathBuf| {
-            let note = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-            let hash = path.file_stem()?.to_str()?.split_once('-')?.0.to_owned();
-            Some(Self { path, note, hash })
-        };
-        paths.into_iter().filter_map(read).collect()
+        let found = read_notes(&state.join(FOLDER)).into_iter();
+        found.map(|(path, hash, note)| Self { path, note, hash }).collect()
     }
 
     /// Those whose torrent is not among the known ones.

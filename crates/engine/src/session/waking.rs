@@ -46,7 +46,7 @@ impl Session {
         let files = file_flags(info, entry.wishes.wanted.as_deref());
         let published = &first_figures(entry, apart.unwrap_or(State::Checking));
         entry.state().life = Life::Opening(Arc::clone(published));
-        let Opened { store, mut plan, torn, mut begun, priorities, finished_to } =
+        let Opened { store, plan, torn, mut begun, priorities, finished_to } =
             self.open(entry, info, files).await?;
         let wanted_pieces = wanted_pieces(info, &store.wanted());
         let blocks = begun.as_mut().map(|begun| std::mem::take(&mut begun.blocks)).unwrap_or_default();
@@ -76,7 +76,6 @@ impl Session {
             None => self.check_first(entry, info, &io, published, &plan).await?,
         };
         if cancelled {
-            plan.forget_unproven(&io.store);
             let record = self.keep(begun, &io, plan, found, wants_named, &mailbox).await?;
             return self.end_cancelled(record).await;
         }
@@ -85,9 +84,6 @@ impl Session {
         if apart.is_none() {
             self.accept(&io, &have, torn).await?;
             entry.state().overwrite = false;
-        }
-        plan.forget_unproven(&io.store);
-        if apart.is_none() {
             let shown = show_found(published, &info.geometry, &wanted_pieces, &have);
             entry.state().figures = Figures::of(&shown);
             // What is complete is told once its files are as they should be.
@@ -300,7 +296,7 @@ impl Session {
         &self,
         begun: Option<Begun>,
         io: &TorrentIo,
-        plan: Plan,
+        mut plan: Plan,
         found: Vec<PieceIndex>,
         wants_named: bool,
         mailbox: &mpsc::Sender<ToTorrent>,
@@ -313,6 +309,7 @@ impl Session {
                 let _ = torrent.try_send(ToTorrent::DiskTrouble(error));
             }
         };
+        plan.forget_unproven(&store);
         self.on_disk(move || {
             let record = keeper.keep(begun, store, &plan, Box::new(on_trouble))?;
             if wants_named && let Err(error) = keeper.set_priorities(&record, None) {

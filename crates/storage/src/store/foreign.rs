@@ -41,7 +41,7 @@ impl Store {
             self.files().take_over()?;
         }
         self.files().torn.store(torn, Ordering::Relaxed);
-        self.files().judge(good, torn)?;
+        self.files().judge(good)?;
         let is_complete = self.files().are_complete(good);
         if is_complete {
             self.end_writing()?;
@@ -97,7 +97,7 @@ impl Files {
     }
 
     /// Sorts the existing wanted files into the torrent's own, unproven and foreign ones.
-    fn judge(&self, good: &dyn Fn(PieceIndex) -> bool, torn: bool) -> Result<(), StorageError> {
+    fn judge(&self, good: &dyn Fn(PieceIndex) -> bool) -> Result<(), StorageError> {
         let geometry = self.layout.geometry();
         let unproven =
             self.layout.files().filter(|file| !self.files[file.at()].pad && self.is_unproven(*file));
@@ -110,7 +110,7 @@ impl Files {
                 || (is_wanted && self.is_blank(file)?)
             {
                 self.prove(file);
-            } else if is_wanted && !torn {
+            } else if is_wanted && !self.torn.load(Ordering::Relaxed) {
                 let is_whole =
                     || self.found_length(file).map(|found| found == Some(self.layout.length_of(file)));
                 let is_refuted = pieces().any(|piece| self.is_own(file, piece))

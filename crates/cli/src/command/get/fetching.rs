@@ -17,7 +17,7 @@ pub(super) struct Fetch {
     source: String,
     subject: Subject,
     fetching: Fetching,
-    /// What was wanted of it, if it was begun earlier.
+    /// The choices of an earlier run, if one began this link.
     earlier: Option<LinkWishes>,
     /// The note of it, if any is kept.
     begun: Option<Arc<BegunLink>>,

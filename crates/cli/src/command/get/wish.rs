@@ -19,7 +19,7 @@ impl<'a> Choices<'a> {
     }
 }
 
-/// What the options want of a torrent. One that was begun earlier brings its own choices along.
+/// Applies the options to a torrent. `choices` is `None` for one that an earlier run began: it brings its own.
 pub(super) fn wish(
     torrent: &mut AddTorrent,
     options: &Options,

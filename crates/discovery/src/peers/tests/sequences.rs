@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 use std::string::String;
 
-/// What can happen to a list.
+/// An event that a peer list handles.
 #[derive(Debug, Clone)]
 enum Step {
     Add(u8, Source),
